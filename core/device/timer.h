@@ -1,0 +1,24 @@
+// benchmark(): how long a piece of device work takes, as a median over repeats after a warm-up.
+// On a GPU by CUDA events, in the cpu build by the host clock; `device` says which machine the figure belongs to.
+#pragma once
+#include <functional>
+#include <string>
+
+namespace espalier {
+
+struct Timing {
+  double median_us = 0, lower_quartile_us = 0, upper_quartile_us = 0, minimum_us = 0;
+  int repeats = 0;
+};
+
+struct BenchmarkOptions {
+  int warmup = 3;
+  int min_repeats = 7;
+  int max_repeats = 1000;
+  double budget_ms = 100;  // stops repeating once both this and min_repeats are reached
+};
+
+// Runs `work` (which enqueues on current_stream()) repeatedly; each repeat is timed to its completion.
+Timing benchmark(const std::function<void()>& work, const BenchmarkOptions& options = {});
+
+}  // namespace espalier

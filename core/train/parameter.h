@@ -1,0 +1,33 @@
+// A weight that training changes, and the mask that pruning puts on it.
+// Invariant: where a mask says 0, the value is exactly 0.0f. set_mask() establishes it, the optimiser's update
+// kernels keep it, so every product, checkpoint and encoder sees true zeros and forward pays nothing for them.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "core/autograd/variable.h"
+
+namespace espalier {
+
+struct Mask {
+  Tensor keep;               // u8, shape of the weight; 1 = lives
+  std::int64_t kept() const; // counts on the device and waits
+};
+
+class Parameter {
+ public:
+  Parameter(std::string name, Tensor value);
+  std::string name;          // "dense_1.weight" once its module is part of a model
+  Variable value;            // requires a gradient
+  void set_mask(Mask mask);  // zeroes the value where keep is 0; throws InvalidArgument when the shapes differ
+  void clear_mask() { mask_.reset(); }
+  const Mask* mask() const { return mask_ ? &*mask_ : nullptr; }
+  std::int64_t size() const { return value.value().size(); }
+
+ private:
+  std::optional<Mask> mask_;
+};
+
+}  // namespace espalier
