@@ -35,16 +35,16 @@ class Module {
   virtual ~Module() = default;
   virtual Variable operator()(const Variable& x) = 0;
 
-  std::vector<Parameter*> parameters();   // own first, then the children's, depth first; pointers stay valid
+  std::vector<Parameter*> parameters();  // own first, then the children's, depth first; pointers stay valid
   std::vector<Buffer*> buffers();
-  void set_training(bool training);       // this module and all below
+  void set_training(bool training);  // this module and all below
   bool training() const { return training_; }
   // Gives this module its place in the model: "conv2d_1" makes its weight "conv2d_1.weight".
   void set_name(const std::string& name);
   const std::string& name() const { return name_; }
 
   virtual std::string_view kind() const { return "layer"; }  // "conv2d": the stem of its name
-  virtual Description describe() const;   // throws InvalidArgument where a layer has no description
+  virtual Description describe() const;                      // throws InvalidArgument where a layer has no description
 
  protected:
   virtual std::vector<Parameter*> own_parameters() { return {}; }

@@ -13,8 +13,7 @@ namespace espalier {
 class Sequential : public Module {
  public:
   template <class... Layers>
-    requires(std::derived_from<std::remove_cvref_t<Layers>, Module> && ...)
-  explicit Sequential(Layers&&... layers) {
+  requires(std::derived_from<std::remove_cvref_t<Layers>, Module>&&...) explicit Sequential(Layers&&... layers) {
     (layers_.push_back(std::make_unique<std::remove_cvref_t<Layers>>(std::forward<Layers>(layers))), ...);
     name_layers();
   }

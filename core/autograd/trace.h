@@ -10,9 +10,9 @@ namespace espalier {
 
 struct Trace {
   struct Value {
-    Tensor tensor;           // as computed (or held, for a constant) by the traced run
-    bool constant = false;   // a parameter or other leaf that is not the model's input
-    int producer = -1;       // index of the step that makes it; -1 for the input and constants
+    Tensor tensor;          // as computed (or held, for a constant) by the traced run
+    bool constant = false;  // a parameter or other leaf that is not the model's input
+    int producer = -1;      // index of the step that makes it; -1 for the input and constants
   };
   struct Step {
     std::shared_ptr<const Function> function;

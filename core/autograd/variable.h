@@ -17,11 +17,11 @@ class Variable {
   Variable(Tensor value, Gradient gradient);
 
   const Tensor& value() const;
-  void set_value(Tensor value);           // a leaf only; same shape
+  void set_value(Tensor value);  // a leaf only; same shape
   const Shape& shape() const { return value().shape(); }
   bool requires_gradient() const;
   bool has_gradient() const;
-  const Tensor& gradient() const;         // throws InvalidArgument when there is none yet
+  const Tensor& gradient() const;  // throws InvalidArgument when there is none yet
   void set_gradient(Tensor gradient);
   void clear_gradient();
   // d(this)/d(every leaf); `this` must hold one element, or give the gradient of the output.

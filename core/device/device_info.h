@@ -6,9 +6,9 @@
 namespace espalier {
 
 struct DeviceInfo {
-  std::string name;             // the GPU's name, or "CPU emulation"
-  bool emulated = false;        // true in the cpu build: times say nothing about a GPU
-  int multiprocessors = 0;      // OS threads in the cpu build
+  std::string name;         // the GPU's name, or "CPU emulation"
+  bool emulated = false;    // true in the cpu build: times say nothing about a GPU
+  int multiprocessors = 0;  // OS threads in the cpu build
   std::int64_t memory_bytes = 0;
   std::string compute_capability;  // "8.0"; empty in the cpu build
   std::string driver, runtime;     // "13.0"; empty in the cpu build

@@ -1,4 +1,4 @@
-// First values of weights, reproducible from a seed: Philox numbers keyed by (seed, element).
+// First values of weights: drawn on the host (once, small), so that a seed means the same weights on every device.
 #pragma once
 #include <cstdint>
 

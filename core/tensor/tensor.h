@@ -20,13 +20,22 @@ std::string_view to_string(DType type);  // "f32"
 template <class T>
 constexpr DType dtype_of() {
   using U = std::remove_const_t<T>;
-  if constexpr (std::is_same_v<U, float>) return DType::f32;
-  else if constexpr (std::is_same_v<U, double>) return DType::f64;
-  else if constexpr (std::is_same_v<U, std::int32_t>) return DType::i32;
-  else if constexpr (std::is_same_v<U, std::int64_t>) return DType::i64;
-  else if constexpr (std::is_same_v<U, std::uint8_t>) return DType::u8;
-  else if constexpr (std::is_same_v<U, std::uint16_t>) return DType::u16;
-  else { static_assert(std::is_same_v<U, std::uint32_t>, "no DType for this element type"); return DType::u32; }
+  if constexpr (std::is_same_v<U, float>)
+    return DType::f32;
+  else if constexpr (std::is_same_v<U, double>)
+    return DType::f64;
+  else if constexpr (std::is_same_v<U, std::int32_t>)
+    return DType::i32;
+  else if constexpr (std::is_same_v<U, std::int64_t>)
+    return DType::i64;
+  else if constexpr (std::is_same_v<U, std::uint8_t>)
+    return DType::u8;
+  else if constexpr (std::is_same_v<U, std::uint16_t>)
+    return DType::u16;
+  else {
+    static_assert(std::is_same_v<U, std::uint32_t>, "no DType for this element type");
+    return DType::u32;
+  }
 }
 
 // A device address that a launcher may have but the host must not read: operator* and [] do not exist.
@@ -46,11 +55,11 @@ class DevicePointer {
 
 class Tensor {
  public:
-  Tensor() = default;  // no memory; defined() is false
-  static Tensor empty(Shape shape, DType type = DType::f32);   // uninitialised
+  Tensor() = default;                                         // no memory; defined() is false
+  static Tensor empty(Shape shape, DType type = DType::f32);  // uninitialised
   static Tensor zeros(Shape shape, DType type = DType::f32);
   static Tensor full(Shape shape, float value);
-  static Tensor like(const Tensor& other);                     // uninitialised, same shape and type
+  static Tensor like(const Tensor& other);  // uninitialised, same shape and type
   static Tensor from(Shape shape, std::span<const float> values);
   template <class T>
   static Tensor from(Shape shape, const std::vector<T>& values) {
@@ -71,18 +80,18 @@ class Tensor {
   }
   void* raw() const { return memory_.get(); }
 
-  Tensor reshape(Shape shape) const;               // same memory; throws InvalidArgument when the sizes differ
-  Tensor clone() const;                            // a copy on current_stream()
-  void copy_from(const Tensor& other) const;       // same size and type; on current_stream()
+  Tensor reshape(Shape shape) const;                    // same memory; throws InvalidArgument when the sizes differ
+  Tensor clone() const;                                 // a copy on current_stream()
+  void copy_from(const Tensor& other) const;            // same size and type; on current_stream()
   void upload(std::span<const std::byte> bytes) const;  // waits until the bytes have been read
-  std::vector<float> to_host() const;              // f32 only; waits for current_stream()
+  std::vector<float> to_host() const;                   // f32 only; waits for current_stream()
   template <class T>
   std::vector<T> to_host_as() const {
-    std::vector<T> values(std::size_t(size()));
+    std::vector<T> values(static_cast<std::size_t>(size()));
     download(dtype_of<T>(), std::as_writable_bytes(std::span(values)));
     return values;
   }
-  float item() const;                              // the only element of an f32 tensor
+  float item() const;  // the only element of an f32 tensor
 
  private:
   void* address(DType asked) const;

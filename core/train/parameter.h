@@ -12,8 +12,8 @@
 namespace espalier {
 
 struct Mask {
-  Tensor keep;               // u8, shape of the weight; 1 = lives
-  std::int64_t kept() const; // counts on the device and waits
+  Tensor keep;                // u8, shape of the weight; 1 = lives
+  std::int64_t kept() const;  // counts on the device and waits
 };
 
 class Parameter {

@@ -20,13 +20,13 @@ namespace espalier::simt {
 
 #if defined(ESPALIER_CUDA)
 constexpr bool kEmulated = false;
-constexpr bool kContiguousElements = false;      // neighbouring threads touch neighbouring elements
+constexpr bool kContiguousElements = false;  // neighbouring threads touch neighbouring elements
 constexpr int kElementThreads = 256;
 constexpr int kElementsPerThread = 4;
-constexpr int kElementBlocks = 2048;             // 8 blocks of 256 on each of up to 256 multiprocessors
+constexpr int kElementBlocks = 2048;  // 8 blocks of 256 on each of up to 256 multiprocessors
 #else
 constexpr bool kEmulated = true;
-constexpr bool kContiguousElements = true;       // one thread runs along memory, the compiler vectorises
+constexpr bool kContiguousElements = true;  // one thread runs along memory, the compiler vectorises
 constexpr int kElementThreads = 1;
 constexpr int kElementsPerThread = 4096;
 constexpr int kElementBlocks = 64;

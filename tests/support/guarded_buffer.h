@@ -51,8 +51,8 @@ class GuardedBuffer {
     cuda_check(cudaDeviceSynchronize());
     std::vector<unsigned char> guard(2 * kGuardBytes);
     cuda_check(cudaMemcpy(guard.data(), base_, kGuardBytes, cudaMemcpyDeviceToHost));
-    cuda_check(cudaMemcpy(guard.data() + kGuardBytes, base_ + kGuardBytes + bytes(), kGuardBytes,
-                          cudaMemcpyDeviceToHost));
+    cuda_check(
+        cudaMemcpy(guard.data() + kGuardBytes, base_ + kGuardBytes + bytes(), kGuardBytes, cudaMemcpyDeviceToHost));
     for (unsigned char byte : guard) {
       if (byte != kGuard) return false;
     }

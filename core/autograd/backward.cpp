@@ -1,0 +1,73 @@
+// The walk of the tape: nodes in reverse topological order, found without recursion. Each node's gradient is complete
+// when the walk reaches it, because all its uses come first.
+#include <string>
+
+#include "core/autograd/topological_order.h"
+#include "core/autograd/variable.h"
+#include "core/device/stream.h"
+#include "kernels/accumulate.h"
+#include "kernels/require.h"
+
+namespace espalier {
+namespace {
+
+using Node = Variable::Node;
+
+// Moves the first contribution, adds the next. A moved tensor may be shared (an addition hands one gradient to both
+// its inputs), so the sum goes to fresh memory instead of into the first contribution.
+void accumulate(Tensor& gradient, Tensor contribution) {
+  if (!gradient.defined()) {
+    gradient = std::move(contribution);
+    return;
+  }
+  Tensor sum = Tensor::like(gradient);
+  kernels::accumulate(sum.size(), gradient.data<float>(), contribution.data<float>(), sum.data<float>(),
+                      current_stream());
+  gradient = std::move(sum);
+}
+
+void check_gradients(const Node& node, const Tensors& gradients) {
+  const std::string name(node.function->name());
+  require(gradients.size() == node.inputs.size(), name, ": backward returned ", gradients.size(), " gradients for ",
+          node.inputs.size(), " inputs");
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    if (!node.context.needs_gradient[i]) continue;
+    require(gradients[i].defined(), name, ": backward left the gradient of input ", i, " undefined");
+    require(gradients[i].shape() == node.inputs[i].shape(), name, ": the gradient of input ", i, " has shape ",
+            gradients[i].shape().to_string(), ", the input ", node.inputs[i].shape().to_string());
+  }
+}
+
+void propagate(Node& node) {
+  require(node.context.recording, std::string(node.function->name()),
+          ": backward() was called twice through this result; run the model again first");
+  const Tensors gradients = node.function->backward(node.gradient, node.context);
+  check_gradients(node, gradients);
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    if (node.context.needs_gradient[i]) accumulate(node.inputs[i].node()->gradient, gradients[i]);
+  }
+  node.gradient = Tensor();  // only leaves keep theirs
+  node.context = {};
+  node.context.recording = false;
+}
+
+}  // namespace
+
+void Variable::backward() {
+  require(value().size() == 1, "backward() without a gradient needs a single number, not ", shape().to_string(),
+          "; reduce it to a loss first or pass the gradient");
+  backward(Tensor::full(shape(), 1.0f));
+}
+
+void Variable::backward(const Tensor& output_gradient) {
+  require(requires_gradient(), "backward(): nothing here requires a gradient");
+  require(output_gradient.shape() == shape(), "backward(): the gradient has shape ",
+          output_gradient.shape().to_string(), ", the value ", shape().to_string());
+  accumulate(node_->gradient, output_gradient);
+  const std::vector<Node*> order = topological_order(*this);
+  for (auto node = order.rbegin(); node != order.rend(); ++node) {
+    if ((*node)->function && (*node)->gradient.defined()) propagate(**node);
+  }
+}
+
+}  // namespace espalier
