@@ -1,5 +1,7 @@
 #include "kernels/accumulate.h"
 
+#include "kernels/grid.h"
+
 namespace espalier::kernels {
 
 __global__ void accumulate_kernel(index_t count, const float* a, const float* b, float* y) {

@@ -3,7 +3,8 @@
 #pragma once
 #include <cstdint>
 
-#include "kernels/grid.h"
+#include "kernels/shapes.h"
+#include "kernels/simt/simt.h"
 
 namespace espalier::kernels {
 
