@@ -10,8 +10,8 @@ namespace espalier::kernels {
 
 enum class Side { a, b };
 
-template <Tile kTile, Side kSide>
-inline constexpr int kTileWidth = kSide == Side::a ? kTile.m : kTile.n;
+template <class Tile, Side kSide>
+inline constexpr int kTileWidth = kSide == Side::a ? Tile::kM : Tile::kN;
 
 // An operand: `width` rows (A) or columns (B) of k elements; `leading` floats between rows as they lie in memory.
 struct MatrixView {
@@ -34,16 +34,17 @@ __device__ inline void load_floats(const float* __restrict__ from, float* to) {
 __device__ inline index_t clamp_index(index_t i, index_t last) { return i < last ? i : last; }
 
 // memory [k, width] -> registers -> shared [k, width]
-template <Tile kTile, Side kSide, int kVector>
+template <class Tile, Side kSide, int kVector>
 class StagedWideLoader {
-  static constexpr int kWidth = kTileWidth<kTile, kSide>;
-  static constexpr int kLanes = kWidth / kVector, kRowsAtOnce = kTile.threads / kLanes;
-  static constexpr int kPasses = kTile.k / kRowsAtOnce;
-  static_assert(kTile.threads % kLanes == 0 && kTile.k % kRowsAtOnce == 0, "the threads cover whole rows of the tile");
+  static constexpr int kWidth = kTileWidth<Tile, kSide>;
+  static constexpr int kLanes = kWidth / kVector, kRowsAtOnce = Tile::kThreads / kLanes;
+  static constexpr int kPasses = Tile::kK / kRowsAtOnce;
+  static_assert(Tile::kThreads % kLanes == 0 && Tile::kK % kRowsAtOnce == 0,
+                "the threads cover whole rows of the tile");
 
  public:
   using Parameters = MatrixView;
-  static constexpr Strides kStrides = kDepthMajor<kTile, kWidth>;
+  static constexpr Strides kStrides = kDepthMajor<Tile, kWidth>;
 
   __device__ StagedWideLoader(const MatrixView& view, index_t first, index_t batch)
       : k_(int(threadIdx.x) / kLanes), lane_(int(threadIdx.x) % kLanes * kVector), leading_(view.leading) {
@@ -82,17 +83,17 @@ class StagedWideLoader {
 
 // memory [width, k] -> registers -> shared [k, width]. Lanes take 32 bytes of a row (a whole sector), then the next
 // row: with rows of the shared tile padded by 4 the transposing stores of a warp hit 32 different banks.
-template <Tile kTile, Side kSide, int kVector>
+template <class Tile, Side kSide, int kVector>
 class StagedDeepLoader {
-  static constexpr int kWidth = kTileWidth<kTile, kSide>;
-  static constexpr int kLanes = 8 / kVector, kRowsAtOnce = kTile.threads / kLanes;
-  static constexpr int kRowPasses = kRowsAtOnce < kWidth ? kWidth / kRowsAtOnce : 1, kDepthPasses = kTile.k / 8;
-  static_assert(kTile.k % 8 == 0 && (kWidth % kRowsAtOnce == 0 || kRowsAtOnce % kWidth == 0), "sectors of 8 floats");
+  static constexpr int kWidth = kTileWidth<Tile, kSide>;
+  static constexpr int kLanes = 8 / kVector, kRowsAtOnce = Tile::kThreads / kLanes;
+  static constexpr int kRowPasses = kRowsAtOnce < kWidth ? kWidth / kRowsAtOnce : 1, kDepthPasses = Tile::kK / 8;
+  static_assert(Tile::kK % 8 == 0 && (kWidth % kRowsAtOnce == 0 || kRowsAtOnce % kWidth == 0), "sectors of 8 floats");
   static_assert(kRowsAtOnce <= kWidth, "no more threads than sectors");
 
  public:
   using Parameters = MatrixView;
-  static constexpr Strides kStrides = kDepthMajor<kTile, kWidth>;
+  static constexpr Strides kStrides = kDepthMajor<Tile, kWidth>;
 
   __device__ StagedDeepLoader(const MatrixView& view, index_t first, index_t batch)
       : k_(int(threadIdx.x) % kLanes * kVector), row_(int(threadIdx.x) / kLanes) {
@@ -134,13 +135,13 @@ class StagedDeepLoader {
 };
 
 // memory [k, width] -> shared [k, width], one thread
-template <Tile kTile, Side kSide>
+template <class Tile, Side kSide>
 class DirectWideLoader {
-  static constexpr int kWidth = kTileWidth<kTile, kSide>;
+  static constexpr int kWidth = kTileWidth<Tile, kSide>;
 
  public:
   using Parameters = MatrixView;
-  static constexpr Strides kStrides = kDepthMajor<kTile, kWidth>;
+  static constexpr Strides kStrides = kDepthMajor<Tile, kWidth>;
 
   DirectWideLoader(const MatrixView& view, index_t first, index_t batch)
       : from_(view.data + batch * view.batch_stride + first),
@@ -169,13 +170,13 @@ class DirectWideLoader {
 };
 
 // memory [width, k] -> shared, one thread: A stays [width, k], B is transposed to [k, width].
-template <Tile kTile, Side kSide>
+template <class Tile, Side kSide>
 class DirectDeepLoader {
-  static constexpr int kWidth = kTileWidth<kTile, kSide>;
+  static constexpr int kWidth = kTileWidth<Tile, kSide>;
 
  public:
   using Parameters = MatrixView;
-  static constexpr Strides kStrides = kSide == Side::a ? kWidthMajor<kTile> : kDepthMajor<kTile, kWidth>;
+  static constexpr Strides kStrides = kSide == Side::a ? kWidthMajor<Tile> : kDepthMajor<Tile, kWidth>;
 
   DirectDeepLoader(const MatrixView& view, index_t first, index_t batch)
       : from_(view.data + batch * view.batch_stride + first * view.leading),
@@ -205,11 +206,11 @@ class DirectDeepLoader {
 
 }  // namespace detail
 
-template <Tile kTile, Side kSide, int kVector>
-using WideLoader = std::conditional_t<kTile.threads == 1, detail::DirectWideLoader<kTile, kSide>,
-                                      detail::StagedWideLoader<kTile, kSide, kVector>>;
-template <Tile kTile, Side kSide, int kVector>
-using DeepLoader = std::conditional_t<kTile.threads == 1, detail::DirectDeepLoader<kTile, kSide>,
-                                      detail::StagedDeepLoader<kTile, kSide, kVector>>;
+template <class Tile, Side kSide, int kVector>
+using WideLoader = std::conditional_t<Tile::kThreads == 1, detail::DirectWideLoader<Tile, kSide>,
+                                      detail::StagedWideLoader<Tile, kSide, kVector>>;
+template <class Tile, Side kSide, int kVector>
+using DeepLoader = std::conditional_t<Tile::kThreads == 1, detail::DirectDeepLoader<Tile, kSide>,
+                                      detail::StagedDeepLoader<Tile, kSide, kVector>>;
 
 }  // namespace espalier::kernels

@@ -1,86 +1,100 @@
 // Tiled matrix products, the machinery under gemm.cu and the convolutions: C [m, n] = A [m, k] * B [k, n].
-// A block computes one kTile.m x kTile.n tile of C. Step by step, kTile.k deep, it copies a tile of A and one of B into
-// shared memory and multiplies them out of registers. What A, B and C are is up to three policies, so that a
-// convolution gathers its operands and never writes them out.
+// A block computes one Tile::kM x Tile::kN tile of C. Step by step, Tile::kK deep, it copies a tile of A and one of B
+// into shared memory and multiplies them out of registers. What A, B and C are is up to three policies, so that a
+// convolution gathers its operands and never writes them out. tiled_product.h launches it, gemm_loaders.h has the
+// loaders of plain matrices.
 //
-// A loader (of A along m, of B along n; `width` is its kTile.m or kTile.n, `first` the block's first row or column):
+// A loader (of A along m, of B along n; kWidth is Tile::kM or Tile::kN, `first` the block's first row or column):
 //
 //   struct MyLoader {
-//     struct Parameters { ... };                                  // plain data: the kernel's argument
-//     static constexpr Strides kStrides = kDepthMajor<kTile, width>;  // element (i, k) of the shared tile
-//     __device__ MyLoader(const Parameters&, index_t first, index_t batch);  // per-thread offsets: once per block
-//     template <class Depth> __device__ void fetch(index_t k, Depth depth);  // global -> registers, k .. k + depth
-//     template <class Depth> __device__ void commit(float* tile, Depth depth);   // registers -> shared
+//     struct Parameters { ... };                                       // plain data, an argument of the kernel
+//     static constexpr Strides kStrides = kDepthMajor<Tile, kWidth>;  // where element (i, k) of the shared tile lies
+//     __device__ MyLoader(const Parameters&, index_t first, index_t batch);     // per-thread offsets, once per block
+//     template <class Depth> __device__ void fetch(index_t k, Depth depth);     // memory -> registers: k .. k + depth
+//     template <class Depth> __device__ void commit(float* tile, Depth depth);  // registers -> shared
 //   };
 //
-// fetch() of the next tile runs before the product of this one, commit() after it: global latency hides behind the
-// arithmetic, and one barrier per step is enough because the shared tiles are double buffered. `depth` is
-// Whole<kTile.k> (a constant: every guard on it folds away) save in a last, shorter step, where it is an int;
-// `inside(k, depth)` asks either. Elements with k >= depth are never read. Elements beyond the matrix along m or n may
-// hold anything readable: they reach only outputs that the store drops, so loaders clamp addresses there instead of
-// testing each element.
+// fetch() of the next tile runs before the product of this one, commit() after it: the latency of memory hides behind
+// arithmetic, and one barrier a step is enough because the shared tiles are double buffered. `depth` is
+// Whole<Tile::kK>, a constant, save in a last, shorter step, where it is an int: guard with `inside(k, depth)`, which
+// folds away for the constant. What a tile holds at k >= depth is never read. What it holds beyond the matrix along m
+// or n reaches only outputs that the store drops: loaders clamp addresses there instead of testing each element. k
+// ascends from call to call by Tile::kK. For example B [k, n] with B[k][n] = table[k] * scale[n], 256 threads, Tile 128
+// x 128 x 8:
 //
-// A store takes kCount neighbouring columns of one row and drops what lies outside of C:
+//   struct OuterProduct {
+//     struct Parameters { const float *table, *scale; index_t n; };
+//     static constexpr Strides kStrides = kDepthMajor<Tile, Tile::kN>;
+//     __device__ OuterProduct(const Parameters& p, index_t first, index_t) : table_(p.table) {
+//       const index_t column = first + threadIdx.x % 128;                  // this thread's column never changes
+//       scale_ = p.scale[column < p.n ? column : p.n - 1];                 // clamped, not tested again
+//     }
+//     template <class Depth> __device__ void fetch(index_t k, Depth depth) {
+//       for (int i = 0; i < 4; ++i) {
+//         if (const int at = threadIdx.x / 128 + 2 * i; inside(at, depth)) value_[i] = table_[k + at] * scale_;
+//       }
+//     }
+//     template <class Depth> __device__ void commit(float* tile, Depth) {
+//       for (int i = 0; i < 4; ++i) tile[(threadIdx.x / 128 + 2 * i) * kStrides.depth + threadIdx.x % 128] = value_[i];
+//     }
+//     const float* table_; float scale_, value_[4] = {};
+//   };
+//
+// A store takes kCount neighbouring columns of one row and drops what lies outside of C (a row may, too):
 //
 //   template <int kCount> __device__ void operator()(index_t batch, index_t row, index_t column,
 //                                                    const float (&values)[kCount]) const;
 //
-// On a GPU a block is 64-256 threads, each with one register tile, and a loader shares its tile among threadIdx.x. On a
-// CPU (kHostTile) a block is one thread that walks over its register tiles: no barrier and no fiber switch is left, the
-// tile is a cache block, and a loader copies straight from memory in commit(). `if constexpr (kTile.threads == 1)`
-// chooses; the GPU's tiles run on the CPU too, which is how they are tested there.
-//
-// Long and thin products (weight gradients) split k over several blocks. Each writes its partial sums, a second kernel
-// adds them in ascending order: deterministic, without atomics.
+// On a GPU a block is 64-256 threads, each with one register tile, and a loader shares its tile among threadIdx.x;
+// kCount is 4. On a CPU (HostTile) a block is one thread that walks over its register tiles: no barrier and no fiber
+// switch is left, the tile is a cache block, a loader remembers k in fetch() and copies straight from memory in
+// commit(), whole rows at a time, and kCount is Tile::kThreadN. `if constexpr (Tile::kThreads == 1)` (or a
+// std::conditional_t, as in gemm_loaders.h) chooses. The GPU's tiles run on the CPU too: that is how they are tested.
 #pragma once
 #include <algorithm>
 #include <type_traits>
 
-#include "kernels/grid.h"
-#include "kernels/require.h"
 #include "kernels/shapes.h"
 #include "kernels/simt/simt.h"
 #include "kernels/simt/vectors.h"
 
 namespace espalier::kernels {
 
-struct Tile {
-  int m, n, k;             // a block makes C [m, n] in steps of depth k
-  int thread_m, thread_n;  // C's register tile: what one thread sums at a time
-  int threads;             // who share the register tiles
-  int padding;             // floats after each row of a shared tile, against bank conflicts (cache-set conflicts)
-
-  constexpr int register_tiles() const { return (m / thread_m) * (n / thread_n) / threads; }  // per thread
-  constexpr int buffers() const { return threads == 1 ? 1 : 2; }
-};
-
 // GPU: 8 x 8 sums are fed by four 128-bit shared loads per 64 multiply-adds. Padding 4 keeps rows 16-byte aligned and
 // spreads the transposing stores over all banks.
-inline constexpr Tile kLargeTile = {
-    .m = 128, .n = 128, .k = 8, .thread_m = 8, .thread_n = 8, .threads = 256, .padding = 4};
-inline constexpr Tile kMediumTile = {
-    .m = 64, .n = 64, .k = 16, .thread_m = 8, .thread_n = 4, .threads = 128, .padding = 4};
-inline constexpr Tile kSmallTile = {
-    .m = 32, .n = 32, .k = 16, .thread_m = 4, .thread_n = 4, .threads = 64, .padding = 4};
-
+struct LargeTile {
+  static constexpr int kM = 128, kN = 128, kK = 8;  // a block makes C [kM, kN] in steps of depth kK
+  static constexpr int kThreadM = 8, kThreadN = 8;  // C's register tile: what a thread sums at a time
+  static constexpr int kThreads = 256;              // who share the register tiles
+  static constexpr int kPadding = 4;                // floats after each row of a shared tile
+};
+struct MediumTile {
+  static constexpr int kM = 64, kN = 64, kK = 16, kThreadM = 8, kThreadN = 4, kThreads = 128, kPadding = 4;
+};
+struct SmallTile {
+  static constexpr int kM = 32, kN = 32, kK = 16, kThreadM = 4, kThreadN = 4, kThreads = 64, kPadding = 4;
+};
 // CPU: A (16 KiB) and a panel of B stay in the first-level cache, the sums in the second; padding by a cache line
 // keeps B's rows out of each other's cache sets.
-inline constexpr Tile kHostTile = {.m = 64,
-                                   .n = 128,
-                                   .k = 64,
-                                   .thread_m = simt::kProductRows,
-                                   .thread_n = simt::kProductColumns,
-                                   .threads = 1,
-                                   .padding = 16};
+struct HostTile {
+  static constexpr int kM = 64, kN = 128, kK = 64;
+  static constexpr int kThreadM = simt::kProductRows, kThreadN = simt::kProductColumns, kThreads = 1, kPadding = 16;
+};
+
+template <class Tile>
+inline constexpr int kRegisterTiles =  // per thread
+    (Tile::kM / Tile::kThreadM) * (Tile::kN / Tile::kThreadN) / Tile::kThreads;
+template <class Tile>
+inline constexpr int kBuffers = Tile::kThreads == 1 ? 1 : 2;
 
 // Element (i, k) of a shared tile lies at i * width + k * depth.
 struct Strides {
   int width, depth;
 };
-template <Tile kTile, int kWidth>
-inline constexpr Strides kDepthMajor = {1, kWidth + kTile.padding};  // [k, width]: what GPU tiles and any B need
-template <Tile kTile>
-inline constexpr Strides kWidthMajor = {kTile.k + kTile.padding, 1};  // [width, k]: A of a one-thread tile may
+template <class Tile, int kWidth>
+inline constexpr Strides kDepthMajor = {1, kWidth + Tile::kPadding};  // [k, width]: what GPU tiles and any B need
+template <class Tile>
+inline constexpr Strides kWidthMajor = {Tile::kK + Tile::kPadding, 1};  // [width, k]: A of a one-thread tile may
 
 template <Strides kStrides, int kWidth, int kDepth>
 inline constexpr int kTileFloats = kStrides.width == 1 ? kStrides.depth* kDepth : kStrides.width* kWidth;
@@ -98,22 +112,22 @@ struct ProductShape {
   index_t m = 0, n = 0, k = 0, batch = 1;
 };
 
-template <Tile kTile>
+template <class Tile>
 struct Sums {
-  float value[kTile.register_tiles()][kTile.thread_m][kTile.thread_n];
+  float value[kRegisterTiles<Tile>][Tile::kThreadM][Tile::kThreadN];
 };
 
 // Where a GPU thread's register tile lies: rows and columns in bands of four, the bands spread over the block, so that
 // the lanes of a warp (4 x 8) read whole 128-byte lines of a shared row or broadcast.
-template <Tile kTile>
+template <class Tile>
 struct ThreadTile {
   static constexpr int kChunk = 4;
-  static constexpr int kRowBand = kTile.m / (kTile.thread_m / kChunk),
-                       kColumnBand = kTile.n / (kTile.thread_n / kChunk);
-  static constexpr int kWarpsAcross = kTile.n / kTile.thread_n / 8;
-  static_assert(kTile.thread_m % kChunk == 0 && kTile.thread_n % kChunk == 0, "a thread reads 128 bits at a time");
-  static_assert(kTile.register_tiles() == 1, "each thread of a GPU tile has one register tile");
-  static_assert(kTile.n / kTile.thread_n % 8 == 0 && kTile.m / kTile.thread_m % 4 == 0, "a warp is 4 x 8 threads");
+  static constexpr int kRowBand = Tile::kM / (Tile::kThreadM / kChunk),
+                       kColumnBand = Tile::kN / (Tile::kThreadN / kChunk);
+  static constexpr int kWarpsAcross = Tile::kN / Tile::kThreadN / 8;
+  static_assert(Tile::kThreadM % kChunk == 0 && Tile::kThreadN % kChunk == 0, "a thread reads 128 bits at a time");
+  static_assert(kRegisterTiles<Tile> == 1, "each thread of a GPU tile has one register tile");
+  static_assert(Tile::kN / Tile::kThreadN % 8 == 0 && Tile::kM / Tile::kThreadM % 4 == 0, "a warp is 4 x 8 threads");
 
   int row, column;  // of the first band
   __device__ ThreadTile() {
@@ -127,27 +141,27 @@ struct ThreadTile {
 
 // sums += a * b for one step, GPU tile: the k loop unrolls when depth is a constant, and ptxas overlaps the shared
 // loads of one k with the multiply-adds of the one before.
-template <Tile kTile, class Depth>
-__device__ inline void multiply_tile(const float* a, const float* b, Depth depth, Sums<kTile>& sums) {
-  constexpr int kStrideA = kTile.m + kTile.padding, kStrideB = kTile.n + kTile.padding;
-  using Thread = ThreadTile<kTile>;
+template <class Tile, class Depth>
+__device__ inline void multiply_tile(const float* a, const float* b, Depth depth, Sums<Tile>& sums) {
+  constexpr int kStrideA = Tile::kM + Tile::kPadding, kStrideB = Tile::kN + Tile::kPadding;
+  using Thread = ThreadTile<Tile>;
   const Thread at;
   const auto one_deep = [&](int k) {
-    float left[kTile.thread_m], right[kTile.thread_n];
+    float left[Tile::kThreadM], right[Tile::kThreadN];
 #pragma unroll
-    for (int i = 0; i < kTile.thread_m; i += 4) {
+    for (int i = 0; i < Tile::kThreadM; i += 4) {
       const float4 four = *reinterpret_cast<const float4*>(a + k * kStrideA + at.row_of(i));
       left[i] = four.x, left[i + 1] = four.y, left[i + 2] = four.z, left[i + 3] = four.w;
     }
 #pragma unroll
-    for (int j = 0; j < kTile.thread_n; j += 4) {
+    for (int j = 0; j < Tile::kThreadN; j += 4) {
       const float4 four = *reinterpret_cast<const float4*>(b + k * kStrideB + at.column_of(j));
       right[j] = four.x, right[j + 1] = four.y, right[j + 2] = four.z, right[j + 3] = four.w;
     }
 #pragma unroll
-    for (int i = 0; i < kTile.thread_m; ++i) {
+    for (int i = 0; i < Tile::kThreadM; ++i) {
 #pragma unroll
-      for (int j = 0; j < kTile.thread_n; ++j) sums.value[0][i][j] += left[i] * right[j];
+      for (int j = 0; j < Tile::kThreadN; ++j) sums.value[0][i][j] += left[i] * right[j];
     }
   };
   if constexpr (std::is_same_v<Depth, int>) {
@@ -155,19 +169,19 @@ __device__ inline void multiply_tile(const float* a, const float* b, Depth depth
     for (int k = 0; k < depth; ++k) one_deep(k);
   } else {
 #pragma unroll
-    for (int k = 0; k < kTile.k; ++k) one_deep(k);
+    for (int k = 0; k < Tile::kK; ++k) one_deep(k);
   }
 }
 
 // The same for a one-thread tile; register tiles that hold no element of C (rows x columns of the tile do) are skipped.
-template <Tile kTile, Strides kStridesA>
+template <class Tile, Strides kStridesA>
 inline void multiply_tile_by_vectors(const float* a, const float* b, int depth, int rows, int columns,
-                                     Sums<kTile>& sums) {
-  constexpr int kStrideB = kTile.n + kTile.padding, kAcross = kTile.n / kTile.thread_n;
-  for (int j = 0; j < columns; j += kTile.thread_n) {
-    for (int i = 0; i < rows; i += kTile.thread_m) {
-      simt::vector_product<kTile.thread_m, kTile.thread_n, kStridesA.width, kStridesA.depth, kStrideB>(
-          a + i * kStridesA.width, b + j, depth, &sums.value[i / kTile.thread_m * kAcross + j / kTile.thread_n][0][0]);
+                                     Sums<Tile>& sums) {
+  constexpr int kStrideB = Tile::kN + Tile::kPadding, kAcross = Tile::kN / Tile::kThreadN;
+  for (int j = 0; j < columns; j += Tile::kThreadN) {
+    for (int i = 0; i < rows; i += Tile::kThreadM) {
+      simt::vector_product<Tile::kThreadM, Tile::kThreadN, kStridesA.width, kStridesA.depth, kStrideB>(
+          a + i * kStridesA.width, b + j, depth, &sums.value[i / Tile::kThreadM * kAcross + j / Tile::kThreadN][0][0]);
     }
   }
 }
@@ -178,21 +192,21 @@ struct BlockRange {
   index_t k_begin, k_end;
 };
 
-template <Tile kTile, class LoaderA, class LoaderB>
-inline constexpr int kSharedFloatsA = kTileFloats<LoaderA::kStrides, kTile.m, kTile.k>;
-template <Tile kTile, class LoaderA, class LoaderB>
-inline constexpr int kSharedFloatsB = kTileFloats<LoaderB::kStrides, kTile.n, kTile.k>;
-template <Tile kTile, class LoaderA, class LoaderB>
-inline constexpr int kSharedFloats = kTile.buffers() * (kSharedFloatsA<kTile, LoaderA, LoaderB> +
-                                                        kSharedFloatsB<kTile, LoaderA, LoaderB>);
+template <class Tile, class LoaderA, class LoaderB>
+inline constexpr int kSharedFloatsA = kTileFloats<LoaderA::kStrides, Tile::kM, Tile::kK>;
+template <class Tile, class LoaderA, class LoaderB>
+inline constexpr int kSharedFloatsB = kTileFloats<LoaderB::kStrides, Tile::kN, Tile::kK>;
+template <class Tile, class LoaderA, class LoaderB>
+inline constexpr int kSharedFloats = kBuffers<Tile>*(kSharedFloatsA<Tile, LoaderA, LoaderB> +
+                                                     kSharedFloatsB<Tile, LoaderA, LoaderB>);
 
 // sums = A [rows of the tile, k_begin .. k_end] * B; `shared` holds kSharedFloats<...>.
-template <Tile kTile, class LoaderA, class LoaderB>
+template <class Tile, class LoaderA, class LoaderB>
 __device__ inline void multiply(LoaderA& a, LoaderB& b, const BlockRange& range, const ProductShape& shape,
-                                float* shared, Sums<kTile>& sums) {
-  constexpr int kFloatsA = kSharedFloatsA<kTile, LoaderA, LoaderB>;
-  constexpr int kStep = kFloatsA + kSharedFloatsB<kTile, LoaderA, LoaderB>;
-  constexpr Whole<kTile.k> whole{};
+                                float* shared, Sums<Tile>& sums) {
+  constexpr int kFloatsA = kSharedFloatsA<Tile, LoaderA, LoaderB>;
+  constexpr int kStep = kFloatsA + kSharedFloatsB<Tile, LoaderA, LoaderB>;
+  constexpr Whole<Tile::kK> whole{};
   int buffer = 0;
   const auto commit = [&](auto depth) {
     a.commit(shared + buffer, depth);
@@ -201,23 +215,23 @@ __device__ inline void multiply(LoaderA& a, LoaderB& b, const BlockRange& range,
   };
   const auto product = [&](auto depth) {
     const float* tile = shared + buffer;
-    if constexpr (kTile.threads == 1) {
-      const int rows = int(std::min<index_t>(kTile.m, shape.m - range.row));
-      const int columns = int(std::min<index_t>(kTile.n, shape.n - range.column));
-      multiply_tile_by_vectors<kTile, LoaderA::kStrides>(tile, tile + kFloatsA, depth, rows, columns, sums);
+    if constexpr (Tile::kThreads == 1) {
+      const int rows = int(std::min<index_t>(Tile::kM, shape.m - range.row));
+      const int columns = int(std::min<index_t>(Tile::kN, shape.n - range.column));
+      multiply_tile_by_vectors<Tile, LoaderA::kStrides>(tile, tile + kFloatsA, depth, rows, columns, sums);
     } else {
-      multiply_tile<kTile>(tile, tile + kFloatsA, depth, sums);
+      multiply_tile<Tile>(tile, tile + kFloatsA, depth, sums);
     }
-    if constexpr (kTile.buffers() == 2) buffer = kStep - buffer;
+    if constexpr (kBuffers<Tile> == 2) buffer = kStep - buffer;
   };
   index_t k = range.k_begin;
-  if (k + kTile.k <= range.k_end) {
+  if (k + Tile::kK <= range.k_end) {
     a.fetch(k, whole);
     b.fetch(k, whole);
     commit(whole);
 #pragma unroll 1
-    for (k += kTile.k;; k += kTile.k) {
-      const bool more = k + kTile.k <= range.k_end;
+    for (k += Tile::kK;; k += Tile::kK) {
+      const bool more = k + Tile::kK <= range.k_end;
       if (more) {
         a.fetch(k, whole);
         b.fetch(k, whole);
@@ -235,26 +249,26 @@ __device__ inline void multiply(LoaderA& a, LoaderB& b, const BlockRange& range,
   }
 }
 
-template <Tile kTile, class Store>
-__device__ inline void store_sums(const Sums<kTile>& sums, const BlockRange& range, const ProductShape& shape,
+template <class Tile, class Store>
+__device__ inline void store_sums(const Sums<Tile>& sums, const BlockRange& range, const ProductShape& shape,
                                   const Store& store) {
-  if constexpr (kTile.threads == 1) {
-    constexpr int kAcross = kTile.n / kTile.thread_n;
-    const index_t rows = std::min<index_t>(kTile.m, shape.m - range.row);
-    const index_t columns = std::min<index_t>(kTile.n, shape.n - range.column);
+  if constexpr (Tile::kThreads == 1) {
+    constexpr int kAcross = Tile::kN / Tile::kThreadN;
+    const index_t rows = std::min<index_t>(Tile::kM, shape.m - range.row);
+    const index_t columns = std::min<index_t>(Tile::kN, shape.n - range.column);
     for (index_t i = 0; i < rows; ++i) {
-      for (index_t j = 0; j < columns; j += kTile.thread_n) {
+      for (index_t j = 0; j < columns; j += Tile::kThreadN) {
         store(range.batch, range.row + i, range.column + j,
-              sums.value[i / kTile.thread_m * kAcross + j / kTile.thread_n][i % kTile.thread_m]);
+              sums.value[i / Tile::kThreadM * kAcross + j / Tile::kThreadN][i % Tile::kThreadM]);
       }
     }
   } else {
-    constexpr int kChunk = ThreadTile<kTile>::kChunk;
-    const ThreadTile<kTile> at;
+    constexpr int kChunk = ThreadTile<Tile>::kChunk;
+    const ThreadTile<Tile> at;
 #pragma unroll
-    for (int i = 0; i < kTile.thread_m; ++i) {
+    for (int i = 0; i < Tile::kThreadM; ++i) {
 #pragma unroll
-      for (int j = 0; j < kTile.thread_n; j += kChunk) {
+      for (int j = 0; j < Tile::kThreadN; j += kChunk) {
         float four[kChunk];
 #pragma unroll
         for (int c = 0; c < kChunk; ++c) four[c] = sums.value[0][i][j + c];
@@ -262,128 +276,6 @@ __device__ inline void store_sums(const Sums<kTile>& sums, const BlockRange& ran
       }
     }
   }
-}
-
-// How the grid shares a product: x walks the tiles of C, z = batch * splits + split.
-struct ProductGrid {
-  ProductShape shape;
-  index_t tiles_m = 1, tiles_n = 1;
-  index_t splits = 1, split_depth = 0;  // split s sums k in [s, s + 1) * split_depth
-
-  dim3 dimensions() const { return dim3(unsigned(tiles_m * tiles_n), 1, unsigned(shape.batch * splits)); }
-  index_t workspace_floats() const { return splits == 1 ? 0 : splits * shape.batch * shape.m * shape.n; }
-};
-
-// Neighbouring blocks share operands in the L2 cache: they walk down eight rows of tiles before the next column.
-template <Tile kTile>
-__device__ inline BlockRange block_range(const ProductGrid& grid) {
-  constexpr unsigned kBand = 8;
-  const unsigned tiles_m = unsigned(grid.tiles_m), tiles_n = unsigned(grid.tiles_n);
-  const unsigned band = blockIdx.x / (kBand * tiles_n), in_band = blockIdx.x % (kBand * tiles_n);
-  const unsigned rows = tiles_m - band * kBand < kBand ? tiles_m - band * kBand : kBand;
-  const unsigned splits = unsigned(grid.splits);
-  const index_t split = blockIdx.z % splits, k_begin = split * grid.split_depth;
-  const index_t k_end = k_begin + grid.split_depth < grid.shape.k ? k_begin + grid.split_depth : grid.shape.k;
-  return {index_t(band * kBand + in_band % rows) * kTile.m, index_t(in_band / rows) * kTile.n,
-          index_t(blockIdx.z / splits), k_begin, k_end};
-}
-
-// Where split products leave their sums: [split, batch, m, n].
-struct PartialStore {
-  float* partial;
-  index_t m, n;
-  template <int kCount>
-  __device__ void operator()(index_t plane, index_t row, index_t column, const float (&values)[kCount]) const {
-    if (row >= m) return;
-    float* to = partial + (plane * m + row) * n + column;
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      if (column + i < n) to[i] = values[i];
-    }
-  }
-};
-
-template <Tile kTile, class LoaderA, class LoaderB, class Store>
-__global__ void __launch_bounds__(kTile.threads)
-    tiled_product_kernel(ProductGrid grid, typename LoaderA::Parameters parameters_a,
-                         typename LoaderB::Parameters parameters_b, Store store) {
-  float* shared = simt::dynamic_shared<float>();
-  BlockRange range = block_range<kTile>(grid);
-  LoaderA a(parameters_a, range.row, range.batch);
-  LoaderB b(parameters_b, range.column, range.batch);
-  Sums<kTile> sums = {};
-  multiply<kTile>(a, b, range, grid.shape, shared, sums);
-  if (grid.splits > 1) range.batch += index_t(blockIdx.z % unsigned(grid.splits)) * grid.shape.batch;
-  store_sums<kTile>(sums, range, grid.shape, store);
-}
-
-// C = the sum of the splits, in ascending order, through the product's own store.
-template <int kCount, class Store>
-__global__ void sum_splits_kernel(ProductGrid grid, const float* __restrict__ partial, Store store) {
-  const index_t chunks = ceil_div<index_t>(grid.shape.n, kCount), plane = grid.shape.m * grid.shape.n;
-  for_each_element(grid.shape.batch * grid.shape.m * chunks, [&](index_t i) {
-    const index_t column = i % chunks * kCount, row = i / chunks % grid.shape.m, batch = i / chunks / grid.shape.m;
-    const float* from = partial + batch * plane + row * grid.shape.n + column;
-    const index_t count = grid.shape.n - column < kCount ? grid.shape.n - column : kCount;
-    float sum[kCount] = {};
-    for (index_t split = 0; split < grid.splits; ++split, from += grid.shape.batch * plane) {
-#pragma unroll
-      for (int c = 0; c < kCount; ++c) {
-        if (c < count) sum[c] += from[c];
-      }
-    }
-    store(batch, row, column, sum);
-  });
-}
-
-// Blocks a product should have before it stops splitting k, and the least depth worth a block of its own. Both are
-// constants, so that the order of summation, hence every bit of the result, is the same on every machine of a build.
-inline constexpr index_t kWantedBlocks = simt::kEmulated ? 16 : 264, kLeastSplitDepth = 128;
-
-// splits: as many as fill the device, never more than the workspace has room for.
-template <Tile kTile>
-ProductGrid product_grid(const ProductShape& shape, index_t workspace_floats) {
-  ProductGrid grid{.shape = shape,
-                   .tiles_m = ceil_div<index_t>(shape.m, kTile.m),
-                   .tiles_n = ceil_div<index_t>(shape.n, kTile.n),
-                   .splits = 1,
-                   .split_depth = shape.k};
-  const index_t blocks = grid.tiles_m * grid.tiles_n * shape.batch, result = shape.batch * shape.m * shape.n;
-  const index_t wanted = std::min(
-      {kWantedBlocks / blocks, shape.k / kLeastSplitDepth, workspace_floats / result, kMaxGridYZ / shape.batch});
-  if (wanted > 1) {
-    grid.split_depth = ceil_div(ceil_div(shape.k, wanted), index_t(kTile.k)) * kTile.k;
-    grid.splits = ceil_div(shape.k, grid.split_depth);
-  }
-  return grid;
-}
-
-// A workspace that lets the product split as it likes; 0 when it would not.
-template <Tile kTile>
-index_t product_workspace_floats(const ProductShape& shape) {
-  return product_grid<kTile>(shape, INT64_MAX).workspace_floats();
-}
-
-// C = A * B through loaders and store. `workspace` may be null (then k is not split).
-template <Tile kTile, class LoaderA, class LoaderB, class Store>
-void tiled_product(const ProductShape& shape, const typename LoaderA::Parameters& a,
-                   const typename LoaderB::Parameters& b, const Store& store, float* workspace,
-                   index_t workspace_floats, cudaStream_t stream,
-                   std::source_location where = std::source_location::current()) {
-  const ProductGrid grid = product_grid<kTile>(shape, workspace == nullptr ? 0 : workspace_floats);
-  require(grid.tiles_m * grid.tiles_n <= kMaxGridX && shape.batch <= kMaxGridYZ, "tiled product: m ", shape.m, ", n ",
-          shape.n, ", batch ", shape.batch, " need more blocks than a grid has; split the batch");
-  const simt::Launch launch{grid.dimensions(), dim3(unsigned(kTile.threads)),
-                            kSharedFloats<kTile, LoaderA, LoaderB> * sizeof(float), stream, where};
-  if (grid.splits == 1) {
-    simt::launch(tiled_product_kernel<kTile, LoaderA, LoaderB, Store>, launch, grid, a, b, store);
-    return;
-  }
-  simt::launch(tiled_product_kernel<kTile, LoaderA, LoaderB, PartialStore>, launch, grid, a, b,
-               PartialStore{workspace, shape.m, shape.n});
-  constexpr int kCount = simt::kEmulated ? kHostTile.thread_n : 4;
-  const index_t chunks = shape.batch * shape.m * ceil_div<index_t>(shape.n, kCount);
-  simt::launch(sum_splits_kernel<kCount, Store>, elements_grid(chunks, stream, where), grid, workspace, store);
 }
 
 }  // namespace espalier::kernels

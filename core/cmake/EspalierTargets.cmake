@@ -15,7 +15,7 @@ endif()
 function(espalier_compile_options target)
   set(host ${ESPALIER_HOST_WARNINGS})
   if(NOT ESPALIER_CUDA)
-    list(APPEND host -fno-math-errno -fno-trapping-math)
+    list(APPEND host -fno-math-errno -fno-trapping-math -Wno-unknown-pragmas)   # `unroll` is nvcc's
     if(ESPALIER_NATIVE)
       list(APPEND host -march=native)
     endif()

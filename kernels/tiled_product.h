@@ -1,0 +1,137 @@
+// Launching what gemm_tile.h multiplies: the grid, the kernel, and the split of long thin products over k.
+// A weight gradient is small and its k axis long: a tile grid alone would leave most of the device idle. Then several
+// blocks share one tile of C, each sums a range of k into a workspace, and a second kernel adds the ranges in ascending
+// order. That costs splits * m * n floats written and read once, is deterministic and needs no atomics.
+#pragma once
+#include <cstdint>
+
+#include "kernels/gemm_tile.h"
+#include "kernels/grid.h"
+#include "kernels/require.h"
+#include "kernels/simt/element_loop.h"
+
+namespace espalier::kernels {
+
+// How the grid shares a product: x walks the tiles of C, z = batch * splits + split.
+struct ProductGrid {
+  ProductShape shape;
+  index_t tiles_m = 1, tiles_n = 1;
+  index_t splits = 1, split_depth = 0;  // split s sums k in [s, s + 1) * split_depth
+
+  dim3 dimensions() const { return dim3(unsigned(tiles_m * tiles_n), 1, unsigned(shape.batch * splits)); }
+  index_t workspace_floats() const { return splits == 1 ? 0 : splits * shape.batch * shape.m * shape.n; }
+};
+
+// Neighbouring blocks share operands in the L2 cache: they walk down eight rows of tiles before the next column.
+template <class Tile>
+__device__ inline BlockRange block_range(const ProductGrid& grid) {
+  constexpr unsigned kBand = 8;
+  const unsigned tiles_m = unsigned(grid.tiles_m), tiles_n = unsigned(grid.tiles_n);
+  const unsigned band = blockIdx.x / (kBand * tiles_n), in_band = blockIdx.x % (kBand * tiles_n);
+  const unsigned rows = tiles_m - band * kBand < kBand ? tiles_m - band * kBand : kBand;
+  const unsigned splits = unsigned(grid.splits);
+  const index_t split = blockIdx.z % splits, k_begin = split * grid.split_depth;
+  const index_t k_end = k_begin + grid.split_depth < grid.shape.k ? k_begin + grid.split_depth : grid.shape.k;
+  return {index_t(band * kBand + in_band % rows) * Tile::kM, index_t(in_band / rows) * Tile::kN,
+          index_t(blockIdx.z / splits), k_begin, k_end};
+}
+
+// Where split products leave their sums: [split, batch, m, n].
+struct PartialStore {
+  float* partial;
+  index_t m, n;
+  template <int kCount>
+  __device__ void operator()(index_t plane, index_t row, index_t column, const float (&values)[kCount]) const {
+    if (row >= m) return;
+    float* to = partial + (plane * m + row) * n + column;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      if (column + i < n) to[i] = values[i];
+    }
+  }
+};
+
+template <class Tile, class LoaderA, class LoaderB, class Store>
+__global__ void __launch_bounds__(Tile::kThreads)
+    tiled_product_kernel(ProductGrid grid, typename LoaderA::Parameters parameters_a,
+                         typename LoaderB::Parameters parameters_b, Store store) {
+  float* shared = simt::dynamic_shared<float>();
+  BlockRange range = block_range<Tile>(grid);
+  LoaderA a(parameters_a, range.row, range.batch);
+  LoaderB b(parameters_b, range.column, range.batch);
+  Sums<Tile> sums = {};
+  multiply<Tile>(a, b, range, grid.shape, shared, sums);
+  if (grid.splits > 1) range.batch += index_t(blockIdx.z % unsigned(grid.splits)) * grid.shape.batch;
+  store_sums<Tile>(sums, range, grid.shape, store);
+}
+
+// C = the sum of the splits, in ascending order, through the product's own store.
+template <int kCount, class Store>
+__global__ void sum_splits_kernel(ProductGrid grid, const float* __restrict__ partial, Store store) {
+  const index_t chunks = ceil_div<index_t>(grid.shape.n, kCount), plane = grid.shape.m * grid.shape.n;
+  for_each_element(grid.shape.batch * grid.shape.m * chunks, [&](index_t i) {
+    const index_t column = i % chunks * kCount, row = i / chunks % grid.shape.m, batch = i / chunks / grid.shape.m;
+    const float* from = partial + batch * plane + row * grid.shape.n + column;
+    const index_t count = grid.shape.n - column < kCount ? grid.shape.n - column : kCount;
+    float sum[kCount] = {};
+    for (index_t split = 0; split < grid.splits; ++split, from += grid.shape.batch * plane) {
+#pragma unroll
+      for (int c = 0; c < kCount; ++c) {
+        if (c < count) sum[c] += from[c];
+      }
+    }
+    store(batch, row, column, sum);
+  });
+}
+
+// Blocks a product should have before it stops splitting k, and the least depth worth a block of its own. Both are
+// constants, so that the order of summation, hence every bit of the result, is the same on every machine of a build.
+inline constexpr index_t kWantedBlocks = simt::kEmulated ? 16 : 264, kLeastSplitDepth = 128;
+
+// splits: as many as fill the device, never more than the workspace has room for.
+template <class Tile>
+ProductGrid product_grid(const ProductShape& shape, index_t workspace_floats) {
+  ProductGrid grid{.shape = shape,
+                   .tiles_m = ceil_div<index_t>(shape.m, Tile::kM),
+                   .tiles_n = ceil_div<index_t>(shape.n, Tile::kN),
+                   .splits = 1,
+                   .split_depth = shape.k};
+  const index_t blocks = grid.tiles_m * grid.tiles_n * shape.batch, result = shape.batch * shape.m * shape.n;
+  const index_t wanted = std::min(
+      {kWantedBlocks / blocks, shape.k / kLeastSplitDepth, workspace_floats / result, kMaxGridYZ / shape.batch});
+  if (wanted > 1) {
+    grid.split_depth = ceil_div(ceil_div(shape.k, wanted), index_t(Tile::kK)) * Tile::kK;
+    grid.splits = ceil_div(shape.k, grid.split_depth);
+  }
+  return grid;
+}
+
+// A workspace that lets the product split as it likes; 0 when it would not.
+template <class Tile>
+index_t product_workspace_floats(const ProductShape& shape) {
+  return product_grid<Tile>(shape, INT64_MAX).workspace_floats();
+}
+
+// C = A * B through loaders and store. `workspace` may be null (then k is not split).
+template <class Tile, class LoaderA, class LoaderB, class Store>
+void tiled_product(const ProductShape& shape, const typename LoaderA::Parameters& a,
+                   const typename LoaderB::Parameters& b, const Store& store, float* workspace,
+                   index_t workspace_floats, cudaStream_t stream,
+                   std::source_location where = std::source_location::current()) {
+  const ProductGrid grid = product_grid<Tile>(shape, workspace == nullptr ? 0 : workspace_floats);
+  require(grid.tiles_m * grid.tiles_n <= kMaxGridX && shape.batch <= kMaxGridYZ, "tiled product: m ", shape.m, ", n ",
+          shape.n, ", batch ", shape.batch, " need more blocks than a grid has; split the batch");
+  const simt::Launch launch{grid.dimensions(), dim3(unsigned(Tile::kThreads)),
+                            kSharedFloats<Tile, LoaderA, LoaderB> * sizeof(float), stream, where};
+  if (grid.splits == 1) {
+    simt::launch(tiled_product_kernel<Tile, LoaderA, LoaderB, Store>, launch, grid, a, b, store);
+    return;
+  }
+  simt::launch(tiled_product_kernel<Tile, LoaderA, LoaderB, PartialStore>, launch, grid, a, b,
+               PartialStore{workspace, shape.m, shape.n});
+  constexpr int kCount = simt::kEmulated ? HostTile::kThreadN : 4;
+  const index_t chunks = shape.batch * shape.m * ceil_div<index_t>(shape.n, kCount);
+  simt::launch(sum_splits_kernel<kCount, Store>, elements_grid(chunks, stream, where), grid, workspace, store);
+}
+
+}  // namespace espalier::kernels
