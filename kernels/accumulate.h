@@ -14,4 +14,7 @@ void accumulate(index_t count, const float* a, const float* b, float* y, cudaStr
 // values[i] = keep[i] ? values[i] : +0.0f
 void zero_masked(index_t count, const std::uint8_t* keep, float* values, cudaStream_t stream);
 
+// values[i] = value
+void fill_value(index_t count, float value, float* values, cudaStream_t stream);
+
 }  // namespace espalier::kernels

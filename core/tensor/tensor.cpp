@@ -5,6 +5,7 @@
 #include "core/device/error.h"
 #include "core/device/memory.h"
 #include "core/device/stream.h"
+#include "kernels/accumulate.h"
 
 namespace espalier {
 
@@ -57,8 +58,9 @@ Tensor Tensor::zeros(Shape shape, DType type) {
 }
 
 Tensor Tensor::full(Shape shape, float value) {
-  const std::vector<float> values(std::size_t(shape.size()), value);
-  return from(std::move(shape), std::span<const float>(values));
+  Tensor tensor = empty(std::move(shape));
+  kernels::fill_value(tensor.size(), value, tensor.data<float>(), current_stream());  // can be captured
+  return tensor;
 }
 
 Tensor Tensor::like(const Tensor& other) { return empty(other.shape_, other.type_); }
