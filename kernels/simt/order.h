@@ -1,0 +1,12 @@
+// The orders in which threads of a block and blocks of a grid may run: ESPALIER_THREAD_ORDER = forward, reverse or
+// shuffled (by ESPALIER_SEED, different in every block). A kernel that synchronises rightly cannot tell them apart.
+#pragma once
+#include <cstdint>
+#include <span>
+
+namespace espalier::simt::detail {
+
+void order_threads(std::span<std::uint16_t> order, std::uint64_t block);  // order[k] = the thread that runs k-th
+std::uint64_t order_block(std::uint64_t k, std::uint64_t count);          // the block that runs k-th of `count`
+
+}  // namespace espalier::simt::detail
