@@ -82,9 +82,6 @@ struct HostTile {
 };
 
 template <class Tile>
-inline constexpr int kRegisterTiles =  // per thread
-    (Tile::kM / Tile::kThreadM) * (Tile::kN / Tile::kThreadN) / Tile::kThreads;
-template <class Tile>
 inline constexpr int kBuffers = Tile::kThreads == 1 ? 1 : 2;
 
 // Element (i, k) of a shared tile lies at i * width + k * depth.
@@ -112,9 +109,12 @@ struct ProductShape {
   index_t m = 0, n = 0, k = 0, batch = 1;
 };
 
+// What one thread sums: its register tile; or, being alone, the whole tile of C as panels of kThreadN columns.
 template <class Tile>
 struct Sums {
-  float value[kRegisterTiles<Tile>][Tile::kThreadM][Tile::kThreadN];
+  static constexpr int kPanels = Tile::kThreads == 1 ? Tile::kN / Tile::kThreadN : 1;
+  static constexpr int kRows = Tile::kThreads == 1 ? Tile::kM : Tile::kThreadM;
+  float value[kPanels][kRows][Tile::kThreadN];
 };
 
 // Where a GPU thread's register tile lies: rows and columns in bands of four, the bands spread over the block, so that
@@ -126,7 +126,7 @@ struct ThreadTile {
                        kColumnBand = Tile::kN / (Tile::kThreadN / kChunk);
   static constexpr int kWarpsAcross = Tile::kN / Tile::kThreadN / 8;
   static_assert(Tile::kThreadM % kChunk == 0 && Tile::kThreadN % kChunk == 0, "a thread reads 128 bits at a time");
-  static_assert(kRegisterTiles<Tile> == 1, "each thread of a GPU tile has one register tile");
+  static_assert(Tile::kM * Tile::kN == Tile::kThreads * Tile::kThreadM * Tile::kThreadN, "a register tile a thread");
   static_assert(Tile::kN / Tile::kThreadN % 8 == 0 && Tile::kM / Tile::kThreadM % 4 == 0, "a warp is 4 x 8 threads");
 
   int row, column;  // of the first band
@@ -173,15 +173,18 @@ __device__ inline void multiply_tile(const float* a, const float* b, Depth depth
   }
 }
 
-// The same for a one-thread tile; register tiles that hold no element of C (rows x columns of the tile do) are skipped.
+// The same for a one-thread tile, as far as C reaches into it (rows x columns). Rows are shared out evenly, 20 as
+// 7 + 7 + 6, because few rows at a time leave the multiply-add units waiting for B.
 template <class Tile, Strides kStridesA>
 inline void multiply_tile_by_vectors(const float* a, const float* b, int depth, int rows, int columns,
                                      Sums<Tile>& sums) {
-  constexpr int kStrideB = Tile::kN + Tile::kPadding, kAcross = Tile::kN / Tile::kThreadN;
+  using Product = simt::VectorProduct<kStridesA.width, kStridesA.depth, Tile::kN + Tile::kPadding, Tile::kThreadN>;
+  const int groups = (rows + Tile::kThreadM - 1) / Tile::kThreadM;
   for (int j = 0; j < columns; j += Tile::kThreadN) {
-    for (int i = 0; i < rows; i += Tile::kThreadM) {
-      simt::vector_product<Tile::kThreadM, Tile::kThreadN, kStridesA.width, kStridesA.depth, kStrideB>(
-          a + i * kStridesA.width, b + j, depth, &sums.value[i / Tile::kThreadM * kAcross + j / Tile::kThreadN][0][0]);
+    for (int group = 0, i = 0; group < groups; ++group) {
+      const int count = (rows - i) / (groups - group);
+      Product::add(count, columns - j, a + i * kStridesA.width, b + j, depth, sums.value[j / Tile::kThreadN][i]);
+      i += count;
     }
   }
 }
@@ -253,13 +256,11 @@ template <class Tile, class Store>
 __device__ inline void store_sums(const Sums<Tile>& sums, const BlockRange& range, const ProductShape& shape,
                                   const Store& store) {
   if constexpr (Tile::kThreads == 1) {
-    constexpr int kAcross = Tile::kN / Tile::kThreadN;
     const index_t rows = std::min<index_t>(Tile::kM, shape.m - range.row);
     const index_t columns = std::min<index_t>(Tile::kN, shape.n - range.column);
     for (index_t i = 0; i < rows; ++i) {
       for (index_t j = 0; j < columns; j += Tile::kThreadN) {
-        store(range.batch, range.row + i, range.column + j,
-              sums.value[i / Tile::kThreadM * kAcross + j / Tile::kThreadN][i % Tile::kThreadM]);
+        store(range.batch, range.row + i, range.column + j, sums.value[j / Tile::kThreadN][i]);
       }
     }
   } else {

@@ -7,6 +7,12 @@ namespace espalier::kernels {
 
 using index_t = std::int64_t;
 
+// Scratch memory for launchers that can use some, which say how much would help them. None at all is always right.
+struct Workspace {
+  float* data = nullptr;
+  index_t floats = 0;
+};
+
 // C [m, n] = alpha * op(A) [m, k] * op(B) [k, n] + beta * C, all row-major.
 struct GemmShape {
   index_t m = 0, n = 0, k = 0;

@@ -112,13 +112,12 @@ index_t product_workspace_floats(const ProductShape& shape) {
   return product_grid<Tile>(shape, INT64_MAX).workspace_floats();
 }
 
-// C = A * B through loaders and store. `workspace` may be null (then k is not split).
+// C = A * B through loaders and store.
 template <class Tile, class LoaderA, class LoaderB, class Store>
 void tiled_product(const ProductShape& shape, const typename LoaderA::Parameters& a,
-                   const typename LoaderB::Parameters& b, const Store& store, float* workspace,
-                   index_t workspace_floats, cudaStream_t stream,
+                   const typename LoaderB::Parameters& b, const Store& store, Workspace workspace, cudaStream_t stream,
                    std::source_location where = std::source_location::current()) {
-  const ProductGrid grid = product_grid<Tile>(shape, workspace == nullptr ? 0 : workspace_floats);
+  const ProductGrid grid = product_grid<Tile>(shape, workspace.floats);
   require(grid.tiles_m * grid.tiles_n <= kMaxGridX && shape.batch <= kMaxGridYZ, "tiled product: m ", shape.m, ", n ",
           shape.n, ", batch ", shape.batch, " need more blocks than a grid has; split the batch");
   const simt::Launch launch{grid.dimensions(), dim3(unsigned(Tile::kThreads)),
@@ -128,10 +127,10 @@ void tiled_product(const ProductShape& shape, const typename LoaderA::Parameters
     return;
   }
   simt::launch(tiled_product_kernel<Tile, LoaderA, LoaderB, PartialStore>, launch, grid, a, b,
-               PartialStore{workspace, shape.m, shape.n});
+               PartialStore{workspace.data, shape.m, shape.n});
   constexpr int kCount = simt::kEmulated ? HostTile::kThreadN : 4;
   const index_t chunks = shape.batch * shape.m * ceil_div<index_t>(shape.n, kCount);
-  simt::launch(sum_splits_kernel<kCount, Store>, elements_grid(chunks, stream, where), grid, workspace, store);
+  simt::launch(sum_splits_kernel<kCount, Store>, elements_grid(chunks, stream, where), grid, workspace.data, store);
 }
 
 }  // namespace espalier::kernels

@@ -17,7 +17,7 @@ constexpr int kLanes = 4, kVectorRegisters = 16;
 #endif
 
 // Rows and columns of the largest product that stays in registers: rows * 2 accumulators, 2 of B and 1 broadcast of A.
-constexpr int kProductRows = kVectorRegisters == 32 ? 8 : 4;
+constexpr int kProductRows = kVectorRegisters == 32 ? 8 : 6;
 constexpr int kProductColumns = 2 * kLanes;
 
 #if !defined(ESPALIER_CUDA)
@@ -28,19 +28,17 @@ using LooseVector [[gnu::vector_size(kLanes * sizeof(float)), gnu::aligned(4), g
 inline Vector load_vector(const float* from) { return *reinterpret_cast<const LooseVector*>(from); }
 inline void store_vector(float* to, Vector value) { *reinterpret_cast<LooseVector*>(to) = value; }
 
-// sum [kRows, kColumns] += a [kRows, depth] * b [depth, kColumns]; element (i, k) of a lies at i * kRowStride +
-// k * kDepthStride, b's rows are kColumnStride apart. The sums enter and leave through memory, in between they live in
-// kRows * kColumns / kLanes registers: 2 * kRows multiply-adds for kRows + 2 loads.
-template <int kRows, int kColumns, int kRowStride, int kDepthStride, int kColumnStride>
+// sum [kRows, kVectors * kLanes] += a [kRows, depth] * b [depth, ...]. The sums enter and leave through memory, in
+// between they live in kRows * kVectors registers: kRows * kVectors multiply-adds for kRows + kVectors loads.
+template <int kRows, int kVectors, int kRowStride, int kDepthStride, int kStrideB, int kSumStride>
 inline void vector_product(const float* a, const float* b, int depth, float* sum) {
-  constexpr int kVectors = kColumns / kLanes;
   Vector total[kRows][kVectors];
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) total[i][v] = load_vector(sum + i * kColumns + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) total[i][v] = load_vector(sum + i * kSumStride + v * kLanes);
   }
-  for (int k = 0; k < depth; ++k, a += kDepthStride, b += kColumnStride) {
+  for (int k = 0; k < depth; ++k, a += kDepthStride, b += kStrideB) {
     Vector row[kVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) row[v] = load_vector(b + v * kLanes);
@@ -54,7 +52,7 @@ inline void vector_product(const float* a, const float* b, int depth, float* sum
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) store_vector(sum + i * kColumns + v * kLanes, total[i][v]);
+    for (int v = 0; v < kVectors; ++v) store_vector(sum + i * kSumStride + v * kLanes, total[i][v]);
   }
 }
 
@@ -106,23 +104,41 @@ inline void transpose(const float* from, std::int64_t from_stride, int rows, int
 
 #else
 
+template <int kRows, int kVectors, int kRowStride, int kDepthStride, int kStrideB, int kSumStride>
+inline void vector_product(const float* a, const float* b, int depth, float* sum) {
+  for (int k = 0; k < depth; ++k) {
+    for (int i = 0; i < kRows; ++i) {
+      for (int j = 0; j < kVectors * kLanes; ++j) {
+        sum[i * kSumStride + j] += a[i * kRowStride + k * kDepthStride] * b[k * kStrideB + j];
+      }
+    }
+  }
+}
+
 inline void transpose(const float* from, std::int64_t from_stride, int rows, int columns, float* to, int to_stride) {
   for (int i = 0; i < rows; ++i) {
     for (int j = 0; j < columns; ++j) to[j * to_stride + i] = from[i * from_stride + j];
   }
 }
 
-template <int kRows, int kColumns, int kRowStride, int kDepthStride, int kColumnStride>
-inline void vector_product(const float* a, const float* b, int depth, float* sum) {
-  for (int k = 0; k < depth; ++k) {
-    for (int i = 0; i < kRows; ++i) {
-      for (int j = 0; j < kColumns; ++j) {
-        sum[i * kColumns + j] += a[i * kRowStride + k * kDepthStride] * b[k * kColumnStride + j];
-      }
+#endif
+
+// sum [rows, columns] += a [rows, depth] * b [depth, columns] for up to kProductRows x kProductColumns; the last vector
+// of a row is computed whole. Element (i, k) of a lies at i * kRowStride + k * kDepthStride, rows of b and of the sums
+// are kStrideB and kSumStride apart.
+template <int kRowStride, int kDepthStride, int kStrideB, int kSumStride>
+struct VectorProduct {
+  template <int kRows = kProductRows>
+  static void add(int rows, int columns, const float* a, const float* b, int depth, float* sum) {
+    if constexpr (kRows > 1) {
+      if (rows < kRows) return add<kRows - 1>(rows, columns, a, b, depth, sum);
+    }
+    if (columns > kLanes) {
+      vector_product<kRows, 2, kRowStride, kDepthStride, kStrideB, kSumStride>(a, b, depth, sum);
+    } else {
+      vector_product<kRows, 1, kRowStride, kDepthStride, kStrideB, kSumStride>(a, b, depth, sum);
     }
   }
-}
-
-#endif
+};
 
 }  // namespace espalier::simt
