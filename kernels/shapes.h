@@ -40,6 +40,21 @@ struct Conv2dShape {
   index_t bytes() const { return 4 * (input_size() + weight_size() + output_size()); }
 };
 
+// x [batch, channels, area]: images seen by what treats each channel alone; a matrix [rows, columns] has area 1.
+struct PlanesShape {
+  index_t batch = 1, channels = 1, area = 1;
+
+  constexpr index_t size() const { return batch * channels * area; }
+  constexpr index_t per_channel() const { return batch * area; }
+};
+
+// x [rows, columns], row-major.
+struct MatrixShape {
+  index_t rows = 1, columns = 1;
+
+  constexpr index_t size() const { return rows * columns; }
+};
+
 // Windows over the last two axes of x [planes, height, width], planes = batch * channels.
 struct Pool2dShape {
   index_t planes = 1, height = 1, width = 1;
