@@ -2,7 +2,7 @@
 # g++ 12 reports overlapping copies inside std::string's operator+ that are not there (GCC bug 105651).
 set(ESPALIER_HOST_WARNINGS -Wall -Wextra -Werror -Wno-restrict)
 set(ESPALIER_CUDA_FLAGS -std=c++20 --expt-relaxed-constexpr --Werror=all-warnings
-    -Xcompiler=-Wall,-Wextra,-Werror,-Wno-restrict
+    -Xcompiler=-Wall,-Wextra,-Werror,-Wno-restrict -Xptxas=--warn-on-spills   # so a spilled register is an error
     $<$<BOOL:${ESPALIER_PROFILE}>:-lineinfo>)   # CMake 3.25 has no cuda_std_20 for nvcc 13
 
 add_library(espalier_options INTERFACE)
