@@ -4,7 +4,7 @@
     apt-get install python3-torch && ./run build && /usr/bin/python3 tests/throughput/compare_pytorch.py
 
 The two take turns (--rounds times, so that a slower minute of the machine hits both) at batch 128: gathering a shuffled
-batch from uint8 images, normalising, forward, backward and the SGD step with momentum. The ratio is between the medians.
+batch from uint8 images, normalising, forward, backward and the SGD step with momentum. The ratio is between medians.
 OpenBLAS gets one thread under PyTorch, which brings two of its own; variables that force an OpenBLAS kernel are unset.
 """
 import argparse
