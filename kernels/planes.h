@@ -47,6 +47,9 @@ struct PlaneReader {
 
   __device__ index_t count() const { return end - begin; }
   __device__ index_t channel_of(int) const { return channel; }
+  __device__ index_t first_element(int) const {  // of the slice, counted in x
+    return (begin / shape.area * shape.channels + channel) * shape.area + begin % shape.area;
+  }
 
   // result[0] = sum of load(index, image, 0) over the slice; index counts in x. Every thread gets it.
   template <class Load>
@@ -133,6 +136,7 @@ struct ColumnReader {
   __device__ static int down() { return int(threadIdx.x) / kAcross; }
   __device__ index_t count() const { return end - begin; }
   __device__ index_t channel_of(int p) const { return first_column + p; }
+  __device__ index_t first_element(int p) const { return begin * shape.channels + first_column + p; }
 
   template <class Load>
   __device__ void sum(float (&result)[kChannels], Load load) const {

@@ -1,5 +1,6 @@
 // Plain loops in double: reductions of channels and rows.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
