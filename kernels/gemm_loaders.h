@@ -47,16 +47,18 @@ class StagedWideLoader {
   static constexpr Strides kStrides = kDepthMajor<Tile, kWidth>;
 
   __device__ StagedWideLoader(const MatrixView& view, index_t first, index_t batch)
-      : k_(int(threadIdx.x) / kLanes), lane_(int(threadIdx.x) % kLanes * kVector), leading_(view.leading) {
-    from_ = view.data + batch * view.batch_stride + clamp_index(first + lane_, view.width - kVector) + k_ * leading_;
+      : k_(int(threadIdx.x) / kLanes), lane_(int(threadIdx.x) % kLanes * kVector), pass_(kRowsAtOnce * view.leading) {
+    from_ =
+        view.data + batch * view.batch_stride + clamp_index(first + lane_, view.width - kVector) + k_ * view.leading;
   }
 
+  __device__ void start(index_t k) { from_ += k / kRowsAtOnce * pass_; }
+
   template <class Depth>
-  __device__ void fetch(index_t k, Depth depth) {
+  __device__ void fetch(index_t, Depth depth) {
 #pragma unroll
-    for (int pass = 0; pass < kPasses; ++pass) {
-      const int step = pass * kRowsAtOnce;
-      if (inside(k_ + step, depth)) load_floats<kVector>(from_ + (k + step) * leading_, stage_ + pass * kVector);
+    for (int pass = 0; pass < kPasses; ++pass, from_ += pass_) {
+      if (inside(k_ + pass * kRowsAtOnce, depth)) load_floats<kVector>(from_, stage_ + pass * kVector);
     }
   }
 
@@ -76,7 +78,7 @@ class StagedWideLoader {
 
  private:
   int k_, lane_;
-  index_t leading_;
+  index_t pass_;  // from one pass to the next, in floats
   const float* from_;
   float stage_[kPasses * kVector] = {};
 };
@@ -104,13 +106,18 @@ class StagedDeepLoader {
     }
   }
 
-  template <class Depth>
-  __device__ void fetch(index_t k, Depth depth) {
+  __device__ void start(index_t k) {
 #pragma unroll
-    for (int pass = 0; pass < kRowPasses; ++pass) {
+    for (int pass = 0; pass < kRowPasses; ++pass) from_[pass] += k;
+  }
+
+  template <class Depth>
+  __device__ void fetch(index_t, Depth depth) {
+#pragma unroll
+    for (int pass = 0; pass < kRowPasses; from_[pass] += Tile::kK, ++pass) {
 #pragma unroll
       for (int step = 0; step < kDepthPasses; ++step) {
-        if (inside(k_ + step * 8, depth)) load_floats<kVector>(from_[pass] + k + step * 8, stage_[pass][step]);
+        if (inside(k_ + step * 8, depth)) load_floats<kVector>(from_[pass] + step * 8, stage_[pass][step]);
       }
     }
   }

@@ -10,6 +10,7 @@
 //     struct Parameters { ... };                                       // plain data, an argument of the kernel
 //     static constexpr Strides kStrides = kDepthMajor<Tile, kWidth>;  // where element (i, k) of the shared tile lies
 //     __device__ MyLoader(const Parameters&, index_t first, index_t batch);     // per-thread offsets, once per block
+//     __device__ void start(index_t k);                                         // optional: the first k to come
 //     template <class Depth> __device__ void fetch(index_t k, Depth depth);     // memory -> registers: k .. k + depth
 //     template <class Depth> __device__ void commit(float* tile, Depth depth);  // registers -> shared
 //   };
@@ -20,7 +21,7 @@
 // folds away for the constant. What a tile holds at k >= depth is never read. What it holds beyond the matrix along m
 // or n reaches only outputs that the store drops: loaders clamp addresses there instead of testing each element. k
 // ascends from call to call by Tile::kK. For example B [k, n] with B[k][n] = table[k] * scale[n], 256 threads, Tile 128
-// x 128 x 8:
+// x 128 x 16:
 //
 //   struct OuterProduct {
 //     struct Parameters { const float *table, *scale; index_t n; };
@@ -30,14 +31,14 @@
 //       scale_ = p.scale[column < p.n ? column : p.n - 1];                 // clamped, not tested again
 //     }
 //     template <class Depth> __device__ void fetch(index_t k, Depth depth) {
-//       for (int i = 0; i < 4; ++i) {
+//       for (int i = 0; i < 8; ++i) {
 //         if (const int at = threadIdx.x / 128 + 2 * i; inside(at, depth)) value_[i] = table_[k + at] * scale_;
 //       }
 //     }
 //     template <class Depth> __device__ void commit(float* tile, Depth) {
-//       for (int i = 0; i < 4; ++i) tile[(threadIdx.x / 128 + 2 * i) * kStrides.depth + threadIdx.x % 128] = value_[i];
+//       for (int i = 0; i < 8; ++i) tile[(threadIdx.x / 128 + 2 * i) * kStrides.depth + threadIdx.x % 128] = value_[i];
 //     }
-//     const float* table_; float scale_, value_[4] = {};
+//     const float* table_; float scale_, value_[8] = {};
 //   };
 //
 // A store takes kCount neighbouring columns of one row and drops what lies outside of C (a row may, too):
@@ -52,6 +53,7 @@
 // std::conditional_t, as in gemm_loaders.h) chooses. The GPU's tiles run on the CPU too: that is how they are tested.
 #pragma once
 #include <algorithm>
+#include <cstdint>
 #include <type_traits>
 
 #include "kernels/shapes.h"
@@ -63,22 +65,24 @@ namespace espalier::kernels {
 // GPU: 8 x 8 sums are fed by four 128-bit shared loads per 64 multiply-adds. Padding 4 keeps rows 16-byte aligned and
 // spreads the transposing stores over all banks.
 struct LargeTile {
-  static constexpr int kM = 128, kN = 128, kK = 8;  // a block makes C [kM, kN] in steps of depth kK
+  static constexpr int kM = 128, kN = 128, kK = 16;  // a block makes C [kM, kN] in steps of depth kK
   static constexpr int kThreadM = 8, kThreadN = 8;  // C's register tile: what a thread sums at a time
   static constexpr int kThreads = 256;              // who share the register tiles
   static constexpr int kPadding = 4;                // floats after each row of a shared tile
+  static constexpr int kBlocks = 1;                 // at least so many to a multiprocessor: bounds the registers
 };
 struct MediumTile {
-  static constexpr int kM = 64, kN = 64, kK = 16, kThreadM = 8, kThreadN = 4, kThreads = 128, kPadding = 4;
+  static constexpr int kM = 64, kN = 64, kK = 16, kThreadM = 8, kThreadN = 4, kThreads = 128, kPadding = 4, kBlocks = 1;
 };
 struct SmallTile {
-  static constexpr int kM = 32, kN = 32, kK = 16, kThreadM = 4, kThreadN = 4, kThreads = 64, kPadding = 4;
+  static constexpr int kM = 32, kN = 32, kK = 16, kThreadM = 4, kThreadN = 4, kThreads = 64, kPadding = 4, kBlocks = 1;
 };
 // CPU: A (16 KiB) and a panel of B stay in the first-level cache, the sums in the second; padding by a cache line
 // keeps B's rows out of each other's cache sets.
 struct HostTile {
   static constexpr int kM = 64, kN = 128, kK = 64;
-  static constexpr int kThreadM = simt::kProductRows, kThreadN = simt::kProductColumns, kThreads = 1, kPadding = 16;
+  static constexpr int kThreadM = simt::kProductRows, kThreadN = simt::kProductColumns, kThreads = 1, kPadding = 16,
+                       kBlocks = 1;
 };
 
 template <class Tile>
@@ -228,27 +232,54 @@ __device__ inline void multiply(LoaderA& a, LoaderB& b, const BlockRange& range,
     if constexpr (kBuffers<Tile> == 2) buffer = kStep - buffer;
   };
   index_t k = range.k_begin;
-  if (k + Tile::kK <= range.k_end) {
+  if constexpr (requires { a.start(k); }) a.start(k);
+  if constexpr (requires { b.start(k); }) b.start(k);
+  const int steps = int((range.k_end - k) / Tile::kK), rest = int((range.k_end - k) % Tile::kK);
+  if (steps > 0) {
     a.fetch(k, whole);
     b.fetch(k, whole);
     commit(whole);
-#pragma unroll 1
-    for (k += Tile::kK;; k += Tile::kK) {
-      const bool more = k + Tile::kK <= range.k_end;
-      if (more) {
-        a.fetch(k, whole);
-        b.fetch(k, whole);
-      }
-      product(whole);
-      if (!more) break;
-      commit(whole);
-    }
   }
-  if (const int rest = int(range.k_end - k); rest > 0) {  // the other buffer is free: its readers passed a barrier
+#pragma unroll 1
+  for (int step = 1; step <= steps; ++step) {
+    k += Tile::kK;
+    if (step < steps) {
+      a.fetch(k, whole);
+      b.fetch(k, whole);
+    }
+    product(whole);
+    if (step < steps) commit(whole);
+  }
+  if (rest > 0) {  // the other buffer is free: its readers passed a barrier
     a.fetch(k, rest);
     b.fetch(k, rest);
     commit(rest);
     product(rest);
+  }
+}
+
+// True where every row of a matrix begins at a multiple of 16 bytes.
+inline bool rows_aligned(const float* data, index_t leading) {
+  return reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && leading % 4 == 0;
+}
+
+// The last step of most stores: `values` to memory, of which only `left` floats remain in the row.
+template <int kCount>
+__device__ inline void store_run(float* to, index_t left, bool aligned, const float (&values)[kCount]) {
+  if constexpr (kCount == 4) {
+    if (aligned && left >= kCount) {
+      *reinterpret_cast<float4*>(to) = make_float4(values[0], values[1], values[2], values[3]);
+      return;
+    }
+  }
+  if (left >= kCount) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) to[i] = values[i];
+  } else {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      if (i < left) to[i] = values[i];
+    }
   }
 }
 

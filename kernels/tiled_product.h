@@ -40,19 +40,15 @@ __device__ inline BlockRange block_range(const ProductGrid& grid) {
 struct PartialStore {
   float* partial;
   index_t m, n;
+  bool aligned;  // rows begin at multiples of 16 bytes
   template <int kCount>
   __device__ void operator()(index_t plane, index_t row, index_t column, const float (&values)[kCount]) const {
-    if (row >= m) return;
-    float* to = partial + (plane * m + row) * n + column;
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      if (column + i < n) to[i] = values[i];
-    }
+    if (row < m) store_run(partial + (plane * m + row) * n + column, n - column, aligned, values);
   }
 };
 
 template <class Tile, class LoaderA, class LoaderB, class Store>
-__global__ void __launch_bounds__(Tile::kThreads)
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     tiled_product_kernel(ProductGrid grid, typename LoaderA::Parameters parameters_a,
                          typename LoaderB::Parameters parameters_b, Store store) {
   float* shared = simt::dynamic_shared<float>();
@@ -67,7 +63,7 @@ __global__ void __launch_bounds__(Tile::kThreads)
 
 // C = the sum of the splits, in ascending order, through the product's own store.
 template <int kCount, class Store>
-__global__ void sum_splits_kernel(ProductGrid grid, const float* __restrict__ partial, Store store) {
+__global__ void sum_splits_kernel(ProductGrid grid, const float* partial, Store store) {
   const index_t chunks = ceil_div<index_t>(grid.shape.n, kCount), plane = grid.shape.m * grid.shape.n;
   for_each_element(grid.shape.batch * grid.shape.m * chunks, [&](index_t i) {
     const index_t column = i % chunks * kCount, row = i / chunks % grid.shape.m, batch = i / chunks / grid.shape.m;
@@ -82,6 +78,14 @@ __global__ void sum_splits_kernel(ProductGrid grid, const float* __restrict__ pa
     }
     store(batch, row, column, sum);
   });
+}
+
+template <class Store>
+void sum_splits(const ProductGrid& grid, const float* partial, const Store& store, cudaStream_t stream,
+                std::source_location where = std::source_location::current()) {
+  constexpr int kCount = simt::kEmulated ? HostTile::kThreadN : 4;
+  const simt::Launch launch = elements_grid(grid.shape.batch * grid.shape.m * grid.shape.n, stream, where);
+  simt::launch(sum_splits_kernel<kCount, Store>, launch, grid, partial, store);
 }
 
 // Blocks a product should have before it stops splitting k, and the least depth worth a block of its own. Both are
@@ -127,10 +131,8 @@ void tiled_product(const ProductShape& shape, const typename LoaderA::Parameters
     return;
   }
   simt::launch(tiled_product_kernel<Tile, LoaderA, LoaderB, PartialStore>, launch, grid, a, b,
-               PartialStore{workspace.data, shape.m, shape.n});
-  constexpr int kCount = simt::kEmulated ? HostTile::kThreadN : 4;
-  const index_t chunks = shape.batch * shape.m * ceil_div<index_t>(shape.n, kCount);
-  simt::launch(sum_splits_kernel<kCount, Store>, elements_grid(chunks, stream, where), grid, workspace.data, store);
+               PartialStore{workspace.data, shape.m, shape.n, rows_aligned(workspace.data, shape.n)});
+  sum_splits(grid, workspace.data, store, stream, where);
 }
 
 }  // namespace espalier::kernels
