@@ -1,75 +1,96 @@
-// How a thread block runs on one OS thread. Every thread of the block runs on a fiber; a fiber runs threads one after
-// another, so a thread that never waits costs no switch, and the others get a fiber each at their first barrier.
-// A thread that waits hands over to the next one in order; when nobody can run, the block has diverged.
+// How a thread block runs on one OS thread. A fiber runs the block's threads one after another; a thread that never
+// waits costs no switch. One that waits keeps its fiber, and the next thread in order continues on another.
+// While all threads only ever wait at the same barriers they form a ring: each hands over to the next, and when the
+// ring comes round, all have arrived - nothing is counted, and a barrier costs little more than the switch.
 #pragma once
+#include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <source_location>
 
 #include "kernels/simt/emulated_types.h"
 #include "kernels/simt/fiber.h"
 
-namespace espalier::simt {
-struct Launch;
-}
-
 namespace espalier::simt::detail {
 
 constexpr unsigned kMaxThreads = 1024, kWarpThreads = 32;
-constexpr std::size_t kMaxSharedBytes = 227 * 1024;
 
-enum class Wait : std::uint8_t { none, block_barrier, warp };
+enum class Wait : std::uint8_t { none, other_barrier, warp };
 
-// One thread of the running block. `position` is its place in the order of execution, `thread` its linear threadIdx.
-struct Lane {
-  uint3 index;
-  unsigned thread = 0, position = 0;
-  Fiber* fiber = nullptr;
-  std::source_location site;  // of the barrier or collective it waits at
-  unsigned mask = 0;          // of that collective
-  Wait wait = Wait::none;
-  bool finished = false;
+struct Warp;
+
+// One thread of the running block. `position` is its place in the order of execution, `thread` its linear index.
+struct alignas(64) Lane {
+  IndexVariable index;
+  Lane* next = nullptr;           // in the ring
+  void* stack_pointer = nullptr;  // while it waits
+  Fiber* fiber = nullptr;         // once it has waited, or been begun by one that waits
+  std::uint16_t thread = 0, position = 0;
+  Wait wait = Wait::none;     // where it waits, if not at the barrier of the others
+  unsigned mask = 0;          // of the collective it waits for
+  std::source_location site;  // of that collective or barrier
 };
+static_assert(sizeof(Lane) == 64, "a lane is one cache line");
 
-// Threads of a warp that meet in one collective; disjoint masks may meet independently.
-struct WarpGroup {
-  unsigned mask = 0, arrived = 0;
-};
-struct Warp {
-  WarpGroup groups[kWarpThreads];  // by lowest lane of the mask
-  void* payload[kWarpThreads];
-  unsigned live = 0;
-};
+// Runs kernel threads on fiber `self`, block after block, as long as it is that launch's turn.
+using Entry = void (*)(const void* closure, Fiber& self);
 
-// What inlined code touches of the running block, kept together in one thread-local.
+// What inlined code touches of the running block, together in one thread-local.
 struct Here {
-  unsigned started = 0, count = 0;  // threads begun, threads of the block
+  unsigned started = 0, count = 0;  // threads begun, threads of the block; 0 between launches
   bool suspended = false;           // some thread of this block has waited
-  Lane* lanes = nullptr;            // in order of execution
+  bool unwinding = false;           // an error ends the block: whoever resumes throws
+  const void* barrier = nullptr;    // where the ring waits; null while there is no ring
   Lane* current = nullptr;
+  Lane* lanes = nullptr;  // in order of execution
+  Warp* warps = nullptr;
   void* dynamic_shared = nullptr;
+  Entry entry = nullptr;  // of the running launch
+  const void* closure = nullptr;
 };
 extern constinit thread_local Here here;
 
-// Runs kernel threads until none is left to begin.
-using Entry = void (*)(const void* closure);
+[[noreturn]] void unwind();
+Lane& arrive_slowly(std::source_location site);                 // returns the lane to hand over to
+int vote_at_barrier(int predicate, std::source_location site);  // how many threads said yes
 
-bool finish_lane();  // the current thread returned; true: begin the next one on this fiber
-void arrive_at_barrier(std::source_location site);
-int vote_at_barrier(int predicate, int combine, std::source_location site);    // combine: 0 count, 1 and, 2 or
-bool arrive_in_warp(unsigned mask, void* payload, std::source_location site);  // true: last, must call release_warp()
-void** warp_payloads();                                                        // of the current thread's warp
-unsigned live_lanes();  // lanes of the current thread's warp that exist and have not returned
-void release_warp(unsigned mask);
-
-inline void begin_lane() {
-  Lane& lane = here.lanes[here.started++];
-  here.current = &lane;
-  threadIdx = lane.index;
+// std::source_location is one pointer to constant data; equal pointers are the same place in the source.
+inline const void* place(const std::source_location& site) {
+  static_assert(sizeof(site) == sizeof(void*));
+  return std::bit_cast<const void*>(site);
 }
 
-// Runs blocks [begin, end) of a launch, in execution order, on the calling OS thread.
-void run_blocks(const Launch& launch, Entry entry, const void* closure, std::uint64_t begin, std::uint64_t end);
+// `from`, which runs, gives way to `to`, which waits or has not begun; `to` may be `from`.
+inline void hand_over(Lane& from, Lane& to) {
+  here.current = &to;
+  threadIdx = to.index;
+  switch_fiber(*from.fiber, &from.stack_pointer, *to.fiber, &to.stack_pointer);
+  if (here.unwinding) [[unlikely]]
+    unwind();
+}
+
+inline void arrive_at_barrier(std::source_location site) {
+  Lane& lane = *here.current;
+  hand_over(lane, place(site) == here.barrier ? *lane.next : arrive_slowly(site));
+}
+
+Lane* retire(Fiber& self);  // the current thread has returned; null: begin another one, else switch to that lane
+
+// The loop of every Entry: `kernel()` runs one thread.
+template <class Kernel>
+inline void run_lanes(Entry entry, const void* closure, Fiber& self, Kernel kernel) {
+  for (;;) {
+    Lane& lane = here.lanes[here.started++];
+    here.current = &lane;
+    threadIdx = lane.index;
+    kernel();
+    if (!here.suspended && here.started < here.count) [[likely]]
+      continue;
+    Lane* next = retire(self);
+    if (next == nullptr) continue;
+    switch_fiber(self, &self.stack_pointer, *next->fiber, &next->stack_pointer);
+    if (here.entry != entry || here.closure != closure) return;  // taken from the pool by another launch
+  }
+}
 
 }  // namespace espalier::simt::detail

@@ -18,11 +18,11 @@ inline void __syncthreads(std::source_location site = std::source_location::curr
   espalier::simt::detail::arrive_at_barrier(site);
 }
 inline int __syncthreads_count(int predicate, std::source_location site = std::source_location::current()) {
-  return espalier::simt::detail::vote_at_barrier(predicate, 0, site);
+  return espalier::simt::detail::vote_at_barrier(predicate, site);
 }
 inline int __syncthreads_and(int predicate, std::source_location site = std::source_location::current()) {
-  return espalier::simt::detail::vote_at_barrier(predicate, 1, site);
+  return espalier::simt::detail::vote_at_barrier(predicate == 0, site) == 0;
 }
 inline int __syncthreads_or(int predicate, std::source_location site = std::source_location::current()) {
-  return espalier::simt::detail::vote_at_barrier(predicate, 2, site);
+  return espalier::simt::detail::vote_at_barrier(predicate, site) != 0;
 }

@@ -14,28 +14,24 @@ struct Call {
   Kernel kernel;
   std::tuple<Parameters...> arguments;
 
-  static void run_lanes(const void* closure) {
+  static void run(const void* closure, Fiber& self) {
     const Call& call = *static_cast<const Call*>(closure);
-    while (here.started < here.count) {
-      begin_lane();
-      std::apply(call.kernel, call.arguments);
-      if (here.suspended && !finish_lane()) return;
-    }
+    run_lanes(&Call::run, closure, self, [&] { std::apply(call.kernel, call.arguments); });
   }
 };
 
 void validate(const Launch& launch);
-void run_grid(const Launch& launch, Entry entry, const void* closure);
+void run_grid(const Launch& launch, const void* kernel, Entry entry, const void* closure);
 
 template <class AnyCall>
-void submit(const Launch& launch, AnyCall call) {
+void submit(const Launch& launch, const AnyCall& call) {
   validate(launch);
-  if (is_recorded(launch.stream)) {
-    enqueue(
-        launch.stream, [launch, call] { run_grid(launch, &AnyCall::run_lanes, &call); }, cudaGraphNodeTypeKernel);
-  } else {
-    run_grid(launch, &AnyCall::run_lanes, &call);
-  }
+  const auto run = [](const Launch& where, const AnyCall& what) {
+    run_grid(where, reinterpret_cast<const void*>(what.kernel), &AnyCall::run, &what);
+  };
+  if (!is_recorded(launch.stream)) return run(launch, call);
+  enqueue(
+      launch.stream, [=] { run(launch, call); }, cudaGraphNodeTypeKernel);
 }
 
 }  // namespace detail

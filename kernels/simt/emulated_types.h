@@ -61,6 +61,8 @@ constexpr uchar4 make_uchar4(unsigned char x, unsigned char y, unsigned char z, 
 constexpr longlong2 make_longlong2(long long x, long long y) { return {x, y}; }
 
 // constinit: an access is one instruction, without the wrapper call that dynamic initialisation would need.
-extern constinit thread_local uint3 threadIdx, blockIdx;
+// Padded to 16 bytes: a switch between threads sets it with one store.
+struct alignas(16) IndexVariable : uint3 {};
+extern constinit thread_local IndexVariable threadIdx, blockIdx;
 extern constinit thread_local dim3 blockDim, gridDim;
 constexpr int warpSize = 32;

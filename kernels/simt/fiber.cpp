@@ -1,4 +1,4 @@
-// The context switch and the stacks. Stack tops are coloured: were all at the same offset of a page, the hot lines of
+// The stacks. Their tops are coloured: were all at the same offset of a page, the hot lines of
 // 64 suspended threads would fall in the same few cache sets.
 #include "kernels/simt/fiber.h"
 
@@ -8,32 +8,6 @@
 
 #include <cstdint>
 #include <new>
-
-#if defined(__x86_64__)
-asm(R"(
-.text
-.p2align 6
-.globl espalier_switch_stack
-.type espalier_switch_stack, @function
-espalier_switch_stack:
-  pushq %rbp
-  pushq %rbx
-  pushq %r12
-  pushq %r13
-  pushq %r14
-  pushq %r15
-  movq %rsp, (%rdi)
-  movq %rsi, %rsp
-  popq %r15
-  popq %r14
-  popq %r13
-  popq %r12
-  popq %rbx
-  popq %rbp
-  ret
-.size espalier_switch_stack, .-espalier_switch_stack
-)");
-#endif
 
 namespace espalier::simt {
 namespace {
@@ -70,13 +44,13 @@ void prepare_fiber(Fiber& fiber, void* bottom, std::size_t bytes, void (*body)()
   auto* top = reinterpret_cast<std::uintptr_t*>((end - (fiber.index % kColours) * kColourBytes) & ~std::uintptr_t{63});
   *--top = 0;  // the return address of body(): ends backtraces, and leaves the stack aligned as after a call
   *--top = reinterpret_cast<std::uintptr_t>(body);
-  for (int saved = 0; saved < 6; ++saved) *--top = 0;
   fiber.stack_pointer = top;
 #else
   getcontext(&fiber.context);
   fiber.context.uc_stack.ss_sp = bottom;
   fiber.context.uc_stack.ss_size = bytes - (fiber.index % kColours) * kColourBytes;
   makecontext(&fiber.context, body, 0);
+  fiber.stack_pointer = &fiber.context;
 #endif
 }
 

@@ -39,6 +39,9 @@ std::uint64_t mix(std::uint64_t x) {
 
 }  // namespace
 
+bool order_is_forward() { return order_kind == Order::forward; }
+bool order_differs_by_block() { return order_kind == Order::shuffled; }
+
 void order_threads(std::span<std::uint16_t> order, std::uint64_t block) {
   std::iota(order.begin(), order.end(), std::uint16_t{0});
   if (order_kind == Order::reverse) {

@@ -6,6 +6,8 @@
 
 namespace espalier::simt::detail {
 
+bool order_is_forward();
+bool order_differs_by_block();
 void order_threads(std::span<std::uint16_t> order, std::uint64_t block);  // order[k] = the thread that runs k-th
 std::uint64_t order_block(std::uint64_t k, std::uint64_t count);          // the block that runs k-th of `count`
 

@@ -90,7 +90,7 @@ TEST_CASE("warp collectives: disjoint partial masks meet independently") {
 }
 
 TEST_CASE("warp collectives: a lane outside the mask, or one that returned, is reported") {
-  CHECK_THROWS_WITH_AS(simt::launch(outside_kernel, {dim3(1), dim3(32)}), doctest::Contains("not in its mask"),
+  CHECK_THROWS_WITH_AS(simt::launch(outside_kernel, {dim3(1), dim3(32)}), doctest::Contains("not in the mask"),
                        simt::LaunchError);
   CHECK_THROWS_WITH_AS(simt::launch(returned_kernel, {dim3(1), dim3(32)}), doctest::Contains("already returned"),
                        simt::LaunchError);
