@@ -31,7 +31,10 @@ class GuardedBuffer {
   explicit GuardedBuffer(const std::vector<T>& values) : GuardedBuffer(std::span<const T>(values)) {}
   GuardedBuffer(GuardedBuffer&& other) noexcept
       : base_(std::exchange(other.base_, nullptr)), count_(std::exchange(other.count_, 0)) {}
-  GuardedBuffer& operator=(GuardedBuffer&&) = delete;
+  GuardedBuffer& operator=(GuardedBuffer&& other) noexcept {
+    std::swap(base_, other.base_), std::swap(count_, other.count_);
+    return *this;
+  }
   ~GuardedBuffer() { cudaFree(base_); }
 
   T* data() { return reinterpret_cast<T*>(base_ + kGuardBytes); }

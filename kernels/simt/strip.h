@@ -1,0 +1,105 @@
+// A strip: neighbouring outputs that one thread sums in registers while the nonzeros of a sparse row pass by. Each
+// nonzero is one broadcast value times one run of the dense operand. On a GPU a thread's elements lie kStride apart, so
+// that the lanes of a warp read without bank conflicts; on a CPU one thread takes the whole run in native vectors.
+#pragma once
+#include "kernels/simt/simt.h"
+#include "kernels/simt/vectors.h"
+
+#if defined(__CUDACC__) || !defined(ESPALIER_CUDA)
+
+namespace espalier::simt {
+
+// kWidth floats; element j lies at memory[j * kStride]. With kStride == 1, loads and stores of 2 or 4 floats are one
+// access and need that alignment.
+template <int kWidth, int kStride = 1>
+struct Strip {
+  float lane[kWidth] = {};
+
+  __device__ static Strip load(const float* from) {
+    Strip strip;
+    if constexpr (kStride == 1 && kWidth == 4) {
+      const float4 four = *reinterpret_cast<const float4*>(from);
+      strip.lane[0] = four.x, strip.lane[1] = four.y, strip.lane[2] = four.z, strip.lane[3] = four.w;
+    } else if constexpr (kStride == 1 && kWidth == 2) {
+      const float2 two = *reinterpret_cast<const float2*>(from);
+      strip.lane[0] = two.x, strip.lane[1] = two.y;
+    } else {
+#pragma unroll
+      for (int j = 0; j < kWidth; ++j) strip.lane[j] = from[j * kStride];
+    }
+    return strip;
+  }
+  __device__ void add_product(float factor, const Strip& other) {
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) lane[j] += factor * other.lane[j];
+  }
+  __device__ void add_product(float factor, const float* from) { add_product(factor, load(from)); }
+  __device__ void add(float value) {
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) lane[j] += value;
+  }
+  __device__ void store(float* to) const {
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) to[j * kStride] = lane[j];
+  }
+  // x <= 0 ? 0 : x, so that NaN stays NaN.
+  __device__ void relu() {
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) lane[j] = lane[j] <= 0.0f ? 0.0f : lane[j];
+  }
+  template <class Map>
+  __device__ void map(Map function) {
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) lane[j] = function(lane[j]);
+  }
+};
+
+#if !defined(ESPALIER_CUDA)
+
+template <int kWidth>
+requires(kWidth % kLanes == 0) struct Strip<kWidth, 1> {
+  static constexpr int kParts = kWidth / kLanes;
+  Vector part[kParts] = {};
+
+  static Strip load(const float* from) {
+    Strip strip;
+#pragma GCC unroll 16
+    for (int p = 0; p < kParts; ++p) strip.part[p] = load_vector(from + p * kLanes);
+    return strip;
+  }
+  void add_product(float factor, const Strip& other) {
+    const Vector broadcast = factor - Vector{};
+#pragma GCC unroll 16
+    for (int p = 0; p < kParts; ++p) part[p] += broadcast * other.part[p];
+  }
+  void add_product(float factor, const float* from) {
+    const Vector broadcast = factor - Vector{};
+#pragma GCC unroll 16
+    for (int p = 0; p < kParts; ++p) part[p] += broadcast * load_vector(from + p * kLanes);
+  }
+  void add(float value) {
+#pragma GCC unroll 16
+    for (int p = 0; p < kParts; ++p) part[p] += value;
+  }
+  void store(float* to) const {
+#pragma GCC unroll 16
+    for (int p = 0; p < kParts; ++p) store_vector(to + p * kLanes, part[p]);
+  }
+  void relu() {
+#pragma GCC unroll 16
+    for (int p = 0; p < kParts; ++p) part[p] = part[p] <= 0.0f ? Vector{} : part[p];
+  }
+  template <class Map>
+  void map(Map function) {
+    float values[kWidth];
+    store(values);
+    for (float& value : values) value = function(value);
+    *this = load(values);
+  }
+};
+
+#endif
+
+}  // namespace espalier::simt
+
+#endif

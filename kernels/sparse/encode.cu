@@ -1,0 +1,222 @@
+// CSR and block CSR from a dense weight: a team (a warp on a GPU, one thread on a CPU) walks a row or a row of blocks,
+// votes which of its next kLanes candidates live, and writes the survivors at their rank. Twice over the weight: once
+// to count, once to fill, with one scan of the counts in between; about 8 bytes an element.
+#include "kernels/sparse/encode.h"
+
+#include "kernels/grid.h"
+#include "kernels/require.h"
+#include "kernels/simt/simt.h"
+
+namespace espalier::kernels {
+namespace {
+
+constexpr int kLanes = simt::kContiguousElements ? 1 : 32;  // threads that walk one row together
+constexpr int kTeams = simt::kContiguousElements ? 1 : 8;   // rows of a block of threads
+constexpr int kScanThreads = simt::kContiguousElements ? 1 : 256;
+
+// visit(rank, i) for every i < count with keep(i), ranks ascending with i; returns how many there are.
+// All threads of the team must call it.
+template <class Keep, class Visit>
+__device__ inline int visit_kept(int count, Keep keep, Visit visit) {
+  int before = 0;
+  for (int first = 0; first < count; first += kLanes) {
+    const int i = first + int(threadIdx.x);
+    const bool kept = i < count && keep(i);
+    if constexpr (kLanes == 1) {
+      if (kept) visit(before++, i);
+    } else {
+      const unsigned votes = __ballot_sync(~0u, kept);
+      if (kept) visit(before + __popc(votes & ((1u << threadIdx.x) - 1)), i);
+      before += __popc(votes);
+    }
+  }
+  return before;
+}
+
+// counts[row + 1] = number of columns that `keep` keeps; counts[0] = 0.
+template <class Keep>
+__global__ void count_kernel(int rows, int columns, Keep keep, std::int32_t* __restrict__ counts) {
+  const int row = int(blockIdx.x) * kTeams + int(threadIdx.y);
+  if (row >= rows) return;
+  const int kept = visit_kept(
+      columns, [&](int column) { return keep(row, column); }, [](int, int) {});
+  if (threadIdx.x != 0) return;
+  counts[row + 1] = kept;
+  if (row == 0) counts[0] = 0;
+}
+
+// write(position, row, column) for every kept element.
+template <class Keep, class Write>
+__global__ void fill_kernel(int rows, int columns, Keep keep, const std::int32_t* __restrict__ row_offsets,
+                            Write write) {
+  const int row = int(blockIdx.x) * kTeams + int(threadIdx.y);
+  if (row >= rows) return;
+  const int begin = row_offsets[row];
+  visit_kept(
+      columns, [&](int column) { return keep(row, column); },
+      [&](int rank, int column) { write(begin + rank, row, column); });
+}
+
+// values [count] becomes its running sum: one block, each thread a contiguous piece. Rows are few beside weights.
+__global__ void scan_kernel(int count, std::int32_t* values) {
+  __shared__ std::int32_t totals[kScanThreads];
+  const int piece = (count + kScanThreads - 1) / kScanThreads, thread = int(threadIdx.x);
+  const int begin = piece * thread, end = begin + piece < count ? begin + piece : count;
+  std::int32_t total = 0;
+  for (int i = begin; i < end; ++i) total += values[i];
+  totals[thread] = total;
+  for (int distance = 1; distance < kScanThreads; distance *= 2) {
+    __syncthreads();
+    const std::int32_t earlier = thread >= distance ? totals[thread - distance] : 0;
+    __syncthreads();
+    totals[thread] += earlier;
+  }
+  std::int32_t running = totals[thread] - total;
+  for (int i = begin; i < end; ++i) values[i] = running += values[i];
+}
+
+simt::Launch rows_grid(index_t rows, cudaStream_t stream,
+                       std::source_location where = std::source_location::current()) {
+  return {dim3(unsigned(ceil_div<index_t>(rows, kTeams))), dim3(kLanes, kTeams), 0, stream, where};
+}
+
+void require_encodable(const char* format, const WeightShape& shape) {
+  require(shape.rows > 0 && shape.columns > 0, format, ": the weight is ", shape.rows, " x ", shape.columns,
+          "; both must be at least 1");
+  require(shape.size() <= INT32_MAX, format, ": the weight has ", shape.size(),
+          " elements, row offsets of 32 bits count to ", INT32_MAX, "; split the layer");
+}
+
+template <class Keep>
+void count_and_scan(int rows, int columns, const Keep& keep, std::int32_t* row_offsets, cudaStream_t stream) {
+  simt::launch(count_kernel<Keep>, rows_grid(rows, stream), rows, columns, keep, row_offsets);
+  simt::launch(scan_kernel, {dim3(1), dim3(kScanThreads), 0, stream}, rows + 1, row_offsets);
+}
+
+struct NonzeroElement {
+  const float* weight;
+  index_t columns;
+  __device__ bool operator()(int row, int column) const { return weight[row * columns + column] != 0.0f; }
+};
+
+struct WriteElement {
+  const float* weight;
+  index_t columns;
+  std::int32_t* column_indices;
+  float* values;
+  __device__ void operator()(int position, int row, int column) const {
+    column_indices[position] = column;
+    values[position] = weight[row * columns + column];
+  }
+};
+
+// The weight seen as blocks; what lies outside of it is zero.
+struct BlockedWeight {
+  WeightShape shape;
+  BlockShape block;
+  const float* weight;
+
+  int grid_rows() const { return int(ceil_div(shape.rows, block.rows)); }
+  int grid_columns() const { return int(ceil_div(shape.columns, block.columns)); }
+  // visit(i, j, value) for the elements of one block
+  template <class Visit>
+  __device__ void each(int block_row, int block_column, Visit visit) const {
+    for (index_t i = 0; i < block.rows; ++i) {
+      for (index_t j = 0; j < block.columns; ++j) {
+        const index_t row = block_row * block.rows + i, column = block_column * block.columns + j;
+        visit(i, j, row < shape.rows && column < shape.columns ? weight[row * shape.columns + column] : 0.0f);
+      }
+    }
+  }
+};
+
+struct NonzeroBlock {
+  BlockedWeight blocks;
+  __device__ bool operator()(int block_row, int block_column) const {
+    bool any = false;
+    blocks.each(block_row, block_column, [&](index_t, index_t, float value) { any = any || value != 0.0f; });
+    return any;
+  }
+};
+
+struct WriteBlock {
+  BlockedWeight blocks;
+  std::int32_t* column_indices;
+  float* values;
+  __device__ void operator()(int position, int block_row, int block_column) const {
+    column_indices[position] = block_column;
+    const index_t width = blocks.block.columns;
+    float* to = values + position * blocks.block.rows * width;
+    blocks.each(block_row, block_column, [&](index_t i, index_t j, float value) { to[i * width + j] = value; });
+  }
+};
+
+__global__ void csr_decode_kernel(CsrView view, float* __restrict__ weight) {
+  const int row = int(blockIdx.x) * kTeams + int(threadIdx.y);
+  if (row >= view.rows) return;
+  for (int i = view.row_offsets[row] + int(threadIdx.x); i < view.row_offsets[row + 1]; i += kLanes) {
+    weight[row * view.columns + view.column_indices[i]] = view.values[i];
+  }
+}
+
+__global__ void block_csr_decode_kernel(BlockCsrView view, float* __restrict__ weight) {
+  const int block_row = int(blockIdx.x) * kTeams + int(threadIdx.y);
+  if (block_row >= view.block_grid_rows()) return;
+  const index_t block_size = view.block_rows * view.block_columns;
+  for (int b = view.row_offsets[block_row]; b < view.row_offsets[block_row + 1]; ++b) {
+    for (index_t i = threadIdx.x; i < block_size; i += kLanes) {
+      const index_t row = block_row * view.block_rows + i / view.block_columns;
+      const index_t column = view.column_indices[b] * view.block_columns + i % view.block_columns;
+      if (row < view.rows && column < view.columns)
+        weight[row * view.columns + column] = view.values[b * block_size + i];
+    }
+  }
+}
+
+void clear(index_t count, float* weight, cudaStream_t stream) {
+  const cudaError_t status = cudaMemsetAsync(weight, 0, sizeof(float) * std::size_t(count), stream);
+  if (status != cudaSuccess) throw simt::LaunchError(std::string("decode: memset: ") + cudaGetErrorString(status));
+}
+
+}  // namespace
+
+void csr_count(const WeightShape& shape, const float* weight, std::int32_t* row_offsets, cudaStream_t stream) {
+  require_encodable("csr_count", shape);
+  count_and_scan(int(shape.rows), int(shape.columns), NonzeroElement{weight, shape.columns}, row_offsets, stream);
+}
+
+void csr_fill(const WeightShape& shape, const float* weight, const std::int32_t* row_offsets,
+              std::int32_t* column_indices, float* values, cudaStream_t stream) {
+  require_encodable("csr_fill", shape);
+  simt::launch(fill_kernel<NonzeroElement, WriteElement>, rows_grid(shape.rows, stream), int(shape.rows),
+               int(shape.columns), NonzeroElement{weight, shape.columns}, row_offsets,
+               WriteElement{weight, shape.columns, column_indices, values});
+}
+
+void csr_decode(const CsrView& view, float* weight, cudaStream_t stream) {
+  clear(view.rows * view.columns, weight, stream);
+  simt::launch(csr_decode_kernel, rows_grid(view.rows, stream), view, weight);
+}
+
+void block_csr_count(const WeightShape& shape, const BlockShape& block, const float* weight, std::int32_t* row_offsets,
+                     cudaStream_t stream) {
+  require_encodable("block_csr_count", shape);
+  require(block.rows > 0 && block.columns > 0, "block_csr_count: blocks are ", block.rows, " x ", block.columns,
+          "; both must be at least 1");
+  const BlockedWeight blocks{shape, block, weight};
+  count_and_scan(blocks.grid_rows(), blocks.grid_columns(), NonzeroBlock{blocks}, row_offsets, stream);
+}
+
+void block_csr_fill(const WeightShape& shape, const BlockShape& block, const float* weight,
+                    const std::int32_t* row_offsets, std::int32_t* column_indices, float* values, cudaStream_t stream) {
+  const BlockedWeight blocks{shape, block, weight};
+  simt::launch(fill_kernel<NonzeroBlock, WriteBlock>, rows_grid(blocks.grid_rows(), stream), blocks.grid_rows(),
+               blocks.grid_columns(), NonzeroBlock{blocks}, row_offsets, WriteBlock{blocks, column_indices, values});
+}
+
+void block_csr_decode(const BlockCsrView& view, float* weight, cudaStream_t stream) {
+  clear(view.rows * view.columns, weight, stream);
+  simt::launch(block_csr_decode_kernel, rows_grid(view.block_grid_rows(), stream), view, weight);
+}
+
+}  // namespace espalier::kernels

@@ -1,0 +1,73 @@
+// Sparse views over guarded device memory, encoded by the kernels under test.
+#pragma once
+#include "kernels/sparse/encode.h"
+#include "tests/support/sparse_problems.h"
+
+namespace espalier::test {
+
+struct CsrBuffers {
+  CsrBuffers(std::int64_t rows, std::int64_t columns, const std::vector<float>& weight)
+      : shape{rows, columns}, row_offsets(std::size_t(rows) + 1), column_indices(0), values(0) {
+    const GuardedBuffer<float> dense(weight);
+    kernels::csr_count(shape, dense.data(), row_offsets.data(), nullptr);
+    const auto nonzeros = std::size_t(row_offsets.download().back());
+    column_indices = GuardedBuffer<std::int32_t>(nonzeros);
+    values = GuardedBuffer<float>(nonzeros);
+    kernels::csr_fill(shape, dense.data(), row_offsets.data(), column_indices.data(), values.data(), nullptr);
+  }
+  kernels::CsrView view() const {
+    return {shape.rows,         shape.columns,         std::int64_t(values.size()),
+            row_offsets.data(), column_indices.data(), values.data()};
+  }
+  bool guards_intact() const {
+    return row_offsets.guards_intact() && column_indices.guards_intact() && values.guards_intact();
+  }
+  kernels::WeightShape shape;
+  GuardedBuffer<std::int32_t> row_offsets, column_indices;
+  GuardedBuffer<float> values;
+};
+
+struct BlockCsrBuffers {
+  BlockCsrBuffers(std::int64_t rows, std::int64_t columns, kernels::BlockShape block, const std::vector<float>& weight)
+      : shape{rows, columns},
+        block(block),
+        row_offsets(std::size_t((rows + block.rows - 1) / block.rows) + 1),
+        column_indices(0),
+        values(0) {
+    const GuardedBuffer<float> dense(weight);
+    kernels::block_csr_count(shape, block, dense.data(), row_offsets.data(), nullptr);
+    const auto blocks = std::size_t(row_offsets.download().back());
+    column_indices = GuardedBuffer<std::int32_t>(blocks);
+    values = GuardedBuffer<float>(blocks * std::size_t(block.rows * block.columns));
+    kernels::block_csr_fill(shape, block, dense.data(), row_offsets.data(), column_indices.data(), values.data(),
+                            nullptr);
+  }
+  kernels::BlockCsrView view() const {
+    return {shape.rows,         shape.columns,         block.rows,   block.columns, std::int64_t(column_indices.size()),
+            row_offsets.data(), column_indices.data(), values.data()};
+  }
+  bool guards_intact() const {
+    return row_offsets.guards_intact() && column_indices.guards_intact() && values.guards_intact();
+  }
+  kernels::WeightShape shape;
+  kernels::BlockShape block;
+  GuardedBuffer<std::int32_t> row_offsets, column_indices;
+  GuardedBuffer<float> values;
+};
+
+struct TwoFourBuffers {
+  TwoFourBuffers(std::int64_t rows, std::int64_t columns, const std::vector<float>& weight)
+      : shape{rows, columns},
+        values(std::size_t(rows * kernels::TwoFourView{rows, columns}.values_per_row())),
+        metadata(std::size_t(rows * kernels::TwoFourView{rows, columns}.words_per_row())) {
+    const GuardedBuffer<float> dense(weight);
+    kernels::two_four_encode(shape, dense.data(), values.data(), metadata.data(), nullptr);
+  }
+  kernels::TwoFourView view() const { return {shape.rows, shape.columns, values.data(), metadata.data()}; }
+  bool guards_intact() const { return values.guards_intact() && metadata.guards_intact(); }
+  kernels::WeightShape shape;
+  GuardedBuffer<float> values;
+  GuardedBuffer<std::uint32_t> metadata;
+};
+
+}  // namespace espalier::test
