@@ -16,8 +16,8 @@ struct Workspace {
 // C [m, n] = alpha * op(A) [m, k] * op(B) [k, n] + beta * C, all row-major.
 struct GemmShape {
   index_t m = 0, n = 0, k = 0;
-  index_t flops() const { return 2 * m * n * k; }
-  index_t bytes() const { return 4 * (m * k + k * n + m * n); }
+  constexpr index_t flops() const { return 2 * m * n * k; }
+  constexpr index_t bytes() const { return 4 * (m * k + k * n + m * n); }
 };
 
 // x [batch, channels, height, width] * w [filters, channels / groups, kernel_height, kernel_width]
@@ -27,17 +27,21 @@ struct Conv2dShape {
   index_t filters = 1, kernel_height = 1, kernel_width = 1;
   index_t stride = 1, padding = 0, dilation = 1, groups = 1;
 
-  index_t out_height() const { return (height + 2 * padding - dilation * (kernel_height - 1) - 1) / stride + 1; }
-  index_t out_width() const { return (width + 2 * padding - dilation * (kernel_width - 1) - 1) / stride + 1; }
-  index_t channels_per_group() const { return channels / groups; }
-  index_t filters_per_group() const { return filters / groups; }
-  index_t patch() const { return channels_per_group() * kernel_height * kernel_width; }  // weights of one filter
-  index_t input_size() const { return batch * channels * height * width; }
-  index_t output_size() const { return batch * filters * out_height() * out_width(); }
-  index_t weight_size() const { return filters * patch(); }
-  index_t macs() const { return output_size() * patch(); }
-  index_t flops() const { return 2 * macs(); }
-  index_t bytes() const { return 4 * (input_size() + weight_size() + output_size()); }
+  constexpr index_t out_height() const {
+    return (height + 2 * padding - dilation * (kernel_height - 1) - 1) / stride + 1;
+  }
+  constexpr index_t out_width() const { return (width + 2 * padding - dilation * (kernel_width - 1) - 1) / stride + 1; }
+  constexpr index_t channels_per_group() const { return channels / groups; }
+  constexpr index_t filters_per_group() const { return filters / groups; }
+  constexpr index_t patch() const {
+    return channels_per_group() * kernel_height * kernel_width;
+  }  // weights of one filter
+  constexpr index_t input_size() const { return batch * channels * height * width; }
+  constexpr index_t output_size() const { return batch * filters * out_height() * out_width(); }
+  constexpr index_t weight_size() const { return filters * patch(); }
+  constexpr index_t macs() const { return output_size() * patch(); }
+  constexpr index_t flops() const { return 2 * macs(); }
+  constexpr index_t bytes() const { return 4 * (input_size() + weight_size() + output_size()); }
 };
 
 // x [batch, channels, area]: images seen by what treats each channel alone; a matrix [rows, columns] has area 1.
@@ -60,10 +64,10 @@ struct Pool2dShape {
   index_t planes = 1, height = 1, width = 1;
   index_t window_height = 2, window_width = 2, stride = 2, padding = 0;
 
-  index_t out_height() const { return (height + 2 * padding - window_height) / stride + 1; }
-  index_t out_width() const { return (width + 2 * padding - window_width) / stride + 1; }
-  index_t input_size() const { return planes * height * width; }
-  index_t output_size() const { return planes * out_height() * out_width(); }
+  constexpr index_t out_height() const { return (height + 2 * padding - window_height) / stride + 1; }
+  constexpr index_t out_width() const { return (width + 2 * padding - window_width) / stride + 1; }
+  constexpr index_t input_size() const { return planes * height * width; }
+  constexpr index_t output_size() const { return planes * out_height() * out_width(); }
 };
 
 }  // namespace espalier::kernels
