@@ -4,6 +4,7 @@
 // from x for gelu, which is not monotonic.
 #pragma once
 #include "kernels/activation.h"
+#include "kernels/elementary.h"
 #include "kernels/simt/simt.h"
 
 namespace espalier::kernels {
@@ -11,20 +12,14 @@ namespace espalier::kernels {
 constexpr float kSqrtHalf = 0.70710678118654752f;            // 1 / sqrt(2)
 constexpr float kGaussianDensityAt0 = 0.39894228040143268f;  // 1 / sqrt(2 pi)
 
-// The slope below zero of a leaky relu whose user gave none.
-constexpr float kDefaultLeakySlope = 0.01f;
-
-// True where backward needs the input x; false where it needs the output y.
-constexpr bool gradient_needs_input(Activation activation) { return activation == Activation::gelu; }
-
-// `slope` is used by leaky_relu only, which needs slope >= 0 to recover the sign of x from y.
 template <Activation kActivation>
 __device__ inline float activate(float x, float slope = kDefaultLeakySlope) {
   if constexpr (kActivation == Activation::relu) return x <= 0.0f ? 0.0f : x;
   if constexpr (kActivation == Activation::leaky_relu) return x <= 0.0f ? slope * x : x;
-  if constexpr (kActivation == Activation::gelu) return 0.5f * x * (1.0f + erff(x * kSqrtHalf));
-  if constexpr (kActivation == Activation::sigmoid) return 1.0f / (1.0f + expf(-x));  // exp(-x) = inf gives 0: right
-  if constexpr (kActivation == Activation::tanh) return tanhf(x);
+  if constexpr (kActivation == Activation::gelu) return 0.5f * x * (1.0f + error_function(x * kSqrtHalf));
+  if constexpr (kActivation == Activation::sigmoid)
+    return 1.0f / (1.0f + exponential(-x));  // exp(-x) = inf gives 0: right
+  if constexpr (kActivation == Activation::tanh) return hyperbolic_tangent(x);
   return x;
 }
 
@@ -34,8 +29,8 @@ __device__ inline float activation_gradient(float dy, float kept, float slope = 
   if constexpr (kActivation == Activation::relu) return kept <= 0.0f ? 0.0f : dy;
   if constexpr (kActivation == Activation::leaky_relu) return kept <= 0.0f ? slope * dy : dy;
   if constexpr (kActivation == Activation::gelu) {
-    const float cumulative = 0.5f * (1.0f + erff(kept * kSqrtHalf));
-    return dy * (cumulative + kept * kGaussianDensityAt0 * expf(-0.5f * kept * kept));
+    const float cumulative = 0.5f * (1.0f + error_function(kept * kSqrtHalf));
+    return dy * (cumulative + kept * kGaussianDensityAt0 * exponential(-0.5f * kept * kept));
   }
   if constexpr (kActivation == Activation::sigmoid) return dy * (kept * (1.0f - kept));
   if constexpr (kActivation == Activation::tanh) return dy * (1.0f - kept * kept);
