@@ -1,5 +1,6 @@
 // Barriers: the ring that threads form at their first barrier, the free state that warp collectives ask for, and the
 // report of a block in which nobody can run.
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -54,6 +55,7 @@ void BlockScheduler::close_ring() {
 void BlockScheduler::leave_ring() {
   in_ring_ = false;
   here.barrier = nullptr;
+  here.ready = &ready_;
   ready_ = live_;
   ready_.erase_below(here.current->position);
   arrived_ = live_count_ - ready_.size();
@@ -64,6 +66,7 @@ void BlockScheduler::release_barrier() {
   arrived_ = 0;
   verdict_ = std::exchange(votes_, 0);
   in_ring_ = true;
+  here.ready = nullptr;
   ring_is_open_ = false;
   if (!ring_is_current_) {
     head_ = tail_ = &lanes_[live_.first()];
@@ -78,10 +81,14 @@ void BlockScheduler::release_barrier() {
 
 Lane& BlockScheduler::arrive_free(Lane& lane, std::source_location site) {
   if (arrived_ == 0) barrier_site_ = site;
-  if (!same_place(site, barrier_site_)) return wait_elsewhere(lane, Wait::other_barrier, site);
-  if (lane.fiber == nullptr) lane.fiber = beginning_;
   ready_.erase(lane.position);
+  if (!same_place(site, barrier_site_)) {
+    lane.astray = true;
+    lane.site = site;
+    return give_way(lane);
+  }
   if (++arrived_ < live_count_) return give_way(lane);
+  if (lane.fiber == nullptr) lane.fiber = beginning_;
   release_barrier();
   return *head_;
 }
@@ -93,21 +100,14 @@ Lane& BlockScheduler::vote(int predicate, std::source_location site) {
   return arrive_free(*here.current, site);
 }
 
-Lane& BlockScheduler::wait_elsewhere(Lane& lane, Wait wait, std::source_location site) {
-  if (lane.fiber == nullptr) lane.fiber = beginning_;
-  lane.wait = wait;
-  lane.site = site;
-  ready_.erase(lane.position);
-  return give_way(lane);
-}
-
 Lane& BlockScheduler::runnable_after(const Lane& lane) {
   const unsigned position = ready_.after(lane.position);
   if (position == PositionSet::kNone) throw std::runtime_error(divergence());
   return lanes_[position];
 }
 
-Lane& BlockScheduler::give_way(const Lane& lane) {
+Lane& BlockScheduler::give_way(Lane& lane) {
+  if (lane.fiber == nullptr) lane.fiber = beginning_;
   Lane& next = runnable_after(lane);
   return next.fiber != nullptr ? next : ready_to_begin(next);
 }
@@ -132,30 +132,31 @@ Lane& BlockScheduler::after_return_in_ring(Lane& lane) {
 
 // "5 of 32 live threads arrived at __syncthreads at softmax.cu:40 (first: thread (0, 0, 0)); 27 ..."
 std::string BlockScheduler::divergence() const {
-  struct Group {
+  struct Waiting {
     const Lane* first;
-    Wait wait;
+    const WarpGroup* group;
     std::source_location site;
     unsigned count;
   };
-  std::vector<Group> groups;
+  std::vector<Waiting> places;
   for (unsigned position = 0; position < here.count; ++position) {
     const Lane& lane = lanes_[position];
     if (!live_.contains(position)) continue;
-    const std::source_location site = lane.wait == Wait::none ? barrier_site_ : lane.site;
-    bool counted = false;
-    for (Group& group : groups) {
-      const bool alike = group.wait == lane.wait && group.first->mask == lane.mask && same_place(group.site, site);
-      if (alike) counted = ++group.count > 0;
-    }
-    if (!counted) groups.push_back({&lane, lane.wait, site, 1});
+    const WarpGroup* group = group_of(lane);
+    const std::source_location site = group != nullptr ? group->site : lane.astray ? lane.site : barrier_site_;
+    const auto alike = [&](const Waiting& place) { return place.group == group && same_place(place.site, site); };
+    const auto known = std::find_if(places.begin(), places.end(), alike);
+    if (known == places.end())
+      places.push_back({&lane, group, site, 1});
+    else
+      ++known->count;
   }
   std::string report = "threads diverged: ";
-  for (const Group& group : groups) {
-    report += std::to_string(group.count) + " of " + std::to_string(live_count_) + " live threads ";
-    report += group.wait == Wait::warp ? "wait in a warp collective, mask " + hex(group.first->mask) + ","
-                                       : std::string("arrived at __syncthreads");
-    report += " at " + text(group.site) + " (first: thread " + text(group.first->index) + "); ";
+  for (const Waiting& place : places) {
+    report += std::to_string(place.count) + " of " + std::to_string(live_count_) + " live threads ";
+    report += place.group == nullptr ? std::string("arrived at __syncthreads")
+                                     : "wait in a warp collective, mask " + hex(place.group->mask) + ",";
+    report += " at " + text(place.site) + " (first: thread " + text(place.first->index) + "); ";
   }
   return report + std::to_string(here.count - live_count_) + " have returned";
 }

@@ -28,6 +28,7 @@ constinit thread_local BlockScheduler* scheduler = nullptr;
 
 BlockScheduler::BlockScheduler() : fibers_(&BlockScheduler::fiber_body) {
   adopt_thread_stack(thread_stack_);
+  forward_ = order_is_forward();
   outside_.fiber = &thread_stack_;
 }
 
@@ -102,6 +103,7 @@ bool BlockScheduler::next_block() {
   here.started = 0;
   here.suspended = false;
   here.barrier = nullptr;
+  here.ready = nullptr;
   shared_.begin_block();
   return true;
 }
@@ -196,7 +198,7 @@ void BlockScheduler::fail(std::exception_ptr error) {
   here.unwinding = true;
   for (unsigned position = 0; position < here.count; ++position) {
     if (position >= here.started) live_.erase(position);
-    lanes_[position].wait = Wait::none;
+    lanes_[position].astray = false;
   }
   here.started = here.count;
   live_count_ = live_.size();
@@ -208,7 +210,8 @@ void BlockScheduler::fail(std::exception_ptr error) {
 void unwind() { throw Unwound(); }
 Lane* retire(Fiber& self) { return scheduler->retire(self); }
 Lane& arrive_slowly(std::source_location site) { return scheduler->arrive_slowly(site); }
-Lane* join(unsigned mask, std::source_location site) { return scheduler->join(mask, site); }
+Lane* join_first(unsigned mask, std::source_location site) { return scheduler->join_first(mask, site); }
+Lane& give_way(Lane& lane) { return scheduler->give_way(lane); }
 void release(unsigned mask) { scheduler->release(mask); }
 
 int vote_at_barrier(int predicate, std::source_location site) {

@@ -15,9 +15,8 @@ namespace espalier::simt::detail {
 
 constexpr unsigned kMaxThreads = 1024, kWarpThreads = 32;
 
-enum class Wait : std::uint8_t { none, other_barrier, warp };
-
 struct Warp;
+class PositionSet;
 
 // One thread of the running block. `position` is its place in the order of execution, `thread` its linear index.
 struct alignas(64) Lane {
@@ -26,9 +25,8 @@ struct alignas(64) Lane {
   void* stack_pointer = nullptr;  // while it waits
   Fiber* fiber = nullptr;         // once it has waited, or been begun by one that waits
   std::uint16_t thread = 0, position = 0;
-  Wait wait = Wait::none;     // where it waits, if not at the barrier of the others
-  unsigned mask = 0;          // of the collective it waits for
-  std::source_location site;  // of that collective or barrier
+  bool astray = false;        // waits at a barrier other than that of the others
+  std::source_location site;  // of that barrier
 };
 static_assert(sizeof(Lane) == 64, "a lane is one cache line");
 
@@ -41,6 +39,7 @@ struct Here {
   bool suspended = false;           // some thread of this block has waited
   bool unwinding = false;           // an error ends the block: whoever resumes throws
   const void* barrier = nullptr;    // where the ring waits; null while there is no ring
+  PositionSet* ready = nullptr;     // who can run; null while there is a ring
   Lane* current = nullptr;
   Lane* lanes = nullptr;  // in order of execution
   Warp* warps = nullptr;
@@ -80,12 +79,14 @@ Lane* retire(Fiber& self);  // the current thread has returned; null: begin anot
 template <class Kernel>
 inline void run_lanes(Entry entry, const void* closure, Fiber& self, Kernel kernel) {
   for (;;) {
-    Lane& lane = here.lanes[here.started++];
-    here.current = &lane;
-    threadIdx = lane.index;
-    kernel();
-    if (!here.suspended && here.started < here.count) [[likely]]
-      continue;
+    unsigned position = here.started;  // in a register: through memory it would cost 5 cycles a thread
+    do {
+      Lane& lane = here.lanes[position];
+      here.started = ++position;
+      here.current = &lane;
+      threadIdx = lane.index;
+      kernel();
+    } while (!here.suspended && position < here.count);
     Lane* next = retire(self);
     if (next == nullptr) continue;
     switch_fiber(self, &self.stack_pointer, *next->fiber, &next->stack_pointer);

@@ -40,7 +40,8 @@ class BlockScheduler {
   Lane& arrive_slowly(std::source_location site);
   Lane& vote(int predicate, std::source_location site);
   int verdict() const { return verdict_; }
-  Lane* join(unsigned mask, std::source_location site);
+  Lane* join_first(unsigned mask, std::source_location site);
+  Lane& give_way(Lane& lane);  // who runs while that lane waits
   void release(unsigned mask);
 
  private:
@@ -57,13 +58,10 @@ class BlockScheduler {
   Lane& after_return_in_ring(Lane& lane);
   void release_barrier();
   Lane& arrive_free(Lane& lane, std::source_location site);
-  Lane& wait_elsewhere(Lane& lane, Wait wait, std::source_location site);
   Lane& runnable_after(const Lane& lane);
-  Lane& give_way(const Lane& lane);
   Lane& ready_to_begin(Lane& lane);
   std::string divergence() const;
-  void check_meeting(const Warp& warp, unsigned bit, unsigned mask, std::source_location site) const;
-  void join_group(WarpGroup& group, unsigned bit, unsigned mask, std::source_location site);
+  static const WarpGroup* group_of(const Lane& lane);  // it waits in, if any
 
   FiberPool fibers_;
   Fiber thread_stack_;
@@ -78,6 +76,7 @@ class BlockScheduler {
   std::array<std::uint16_t, kMaxThreads> position_of_thread_;
   std::array<Warp, kMaxThreads / kWarpThreads> warps_;
   std::exception_ptr error_;
+  bool forward_ = true;
 
   // Of a block in which some thread has waited:
   PositionSet live_;  // not returned, begun or not

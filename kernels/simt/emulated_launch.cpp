@@ -15,7 +15,7 @@ namespace {
 
 }  // namespace
 
-void validate(const Launch& launch) {
+void validate(const Launch& launch, [[maybe_unused]] const void* kernel) {
   const dim3 grid = launch.grid, block = launch.block;
   const std::uint64_t threads = std::uint64_t{block.x} * block.y * block.z;
   if (threads == 0) refuse(launch, "the block is empty; give every dimension at least 1");
@@ -30,6 +30,13 @@ void validate(const Launch& launch) {
   }
   if (launch.dynamic_shared_bytes > kMaxSharedBytes) {
     refuse(launch, "a block has at most " + std::to_string(kMaxSharedBytes) + " bytes of shared memory");
+  }
+  if constexpr (kChecks) {
+    const std::size_t static_bytes = shared_variables_of(kernel).own_bytes();
+    if (static_bytes + launch.dynamic_shared_bytes > kMaxSharedBytes) {
+      refuse(launch, std::to_string(static_bytes) + " bytes of static shared memory more; a block has at most " +
+                         std::to_string(kMaxSharedBytes));
+    }
   }
   if (here.count != 0) refuse(launch, "launched from inside a kernel; only the host launches");
 }

@@ -9,38 +9,33 @@
 namespace espalier::simt {
 namespace detail {
 
-template <class Kernel, class... Parameters>
+// A kernel with its arguments, as a grid needs it: it outlives the launch when a graph records it.
+template <class... Parameters>
 struct Call {
-  Kernel kernel;
+  void (*kernel)(Parameters...);
   std::tuple<Parameters...> arguments;
 
+  const void* address() const { return reinterpret_cast<const void*>(kernel); }
   static void run(const void* closure, Fiber& self) {
     const Call& call = *static_cast<const Call*>(closure);
     run_lanes(&Call::run, closure, self, [&] { std::apply(call.kernel, call.arguments); });
   }
 };
 
-void validate(const Launch& launch);
+void validate(const Launch& launch, const void* kernel);
 void run_grid(const Launch& launch, const void* kernel, Entry entry, const void* closure);
-
-template <class AnyCall>
-void submit(const Launch& launch, const AnyCall& call) {
-  validate(launch);
-  const auto run = [](const Launch& where, const AnyCall& what) {
-    run_grid(where, reinterpret_cast<const void*>(what.kernel), &AnyCall::run, &what);
-  };
-  if (!is_recorded(launch.stream)) return run(launch, call);
-  enqueue(
-      launch.stream, [=] { run(launch, call); }, cudaGraphNodeTypeKernel);
-}
 
 }  // namespace detail
 
 // kernel<<<grid, block, bytes, stream>>>(arguments...); arguments convert to the kernel's parameter types.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), const Launch& launch, Arguments&&... arguments) {
-  detail::submit(launch, detail::Call<void (*)(Parameters...), Parameters...>{
-                             kernel, {static_cast<Parameters>(std::forward<Arguments>(arguments))...}});
+  using Call = detail::Call<Parameters...>;
+  const Call call{kernel, {static_cast<Parameters>(std::forward<Arguments>(arguments))...}};
+  detail::validate(launch, call.address());
+  if (!is_recorded(launch.stream)) return detail::run_grid(launch, call.address(), &Call::run, &call);
+  const auto replay = [=] { detail::run_grid(launch, call.address(), &Call::run, &call); };
+  enqueue(launch.stream, replay, cudaGraphNodeTypeKernel);
 }
 
 // The block's dynamic shared memory, 16-byte aligned.

@@ -10,13 +10,10 @@ namespace {
 
 constexpr std::size_t kPageBytes = 4096;
 constexpr std::size_t kArenaBytes = (kMaxSharedBytes + kPageBytes - 1) / kPageBytes * kPageBytes;
-#if defined(ESPALIER_CHECKS)
-constexpr bool kChecks = true;
-constexpr std::size_t kAlignment = 16;  // what CUDA promises; as close to the guard page as that allows
-#else
-constexpr bool kChecks = false;
-constexpr std::size_t kAlignment = 64;  // whole cache lines, so that vector loads do not straddle two
-#endif
+// 16 is what CUDA promises, and as close to the guard page as that allows; whole cache lines are faster.
+constexpr std::size_t kAlignment = kChecks ? 16 : 64;
+
+void poison(std::span<char> bytes) { std::memset(bytes.data(), kPoison, bytes.size()); }
 
 }  // namespace
 
@@ -29,16 +26,21 @@ SharedMemory::SharedMemory() {
 
 SharedMemory::~SharedMemory() { munmap(memory_, kArenaBytes + kPageBytes); }
 
-void* SharedMemory::prepare(const void*, std::size_t dynamic_bytes) {
+void* SharedMemory::prepare(const void* kernel, std::size_t dynamic_bytes) {
   const std::size_t rounded = (dynamic_bytes + kAlignment - 1) / kAlignment * kAlignment;
   dynamic_ = {memory_ + kArenaBytes - rounded, rounded};
+  if constexpr (kChecks) {
+    const auto known = known_.find(kernel);
+    static_ = &(known != known_.end() ? known : known_.emplace(kernel, shared_variables_of(kernel)).first)->second;
+  }
   return dynamic_.data();
 }
 
 void SharedMemory::begin_block() {
   if constexpr (kChecks) {
-    std::memset(dynamic_.data(), kPoison, dynamic_.size());
-    for (const std::span<char> variable : statics_) std::memset(variable.data(), kPoison, variable.size());
+    poison(dynamic_);
+    for (const std::span<char> variable : static_->own) poison(variable);
+    for (const std::span<char> variable : static_->of_functions) poison(variable);
   }
 }
 

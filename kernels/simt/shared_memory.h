@@ -3,13 +3,20 @@
 // values.
 #pragma once
 #include <cstddef>
+#include <map>
 #include <span>
-#include <vector>
+
+#include "kernels/simt/shared_symbols.h"
 
 namespace espalier::simt::detail {
 
 constexpr std::size_t kMaxSharedBytes = 227 * 1024;  // of a block, on compute capability 9.0 and later
 constexpr unsigned char kPoison = 0xFF;
+#if defined(ESPALIER_CHECKS)
+constexpr bool kChecks = true;
+#else
+constexpr bool kChecks = false;
+#endif
 
 class SharedMemory {
  public:
@@ -24,7 +31,8 @@ class SharedMemory {
  private:
   char* memory_ = nullptr;
   std::span<char> dynamic_;
-  std::vector<std::span<char>> statics_;  // the kernel's __shared__ variables in this OS thread
+  const SharedVariables* static_ = nullptr;       // of the kernel, in this OS thread
+  std::map<const void*, SharedVariables> known_;  // by kernel
 };
 
 }  // namespace espalier::simt::detail

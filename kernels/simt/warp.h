@@ -27,6 +27,8 @@ inline unsigned lane_id() { return here.current->thread % kWarpThreads; }
 // The current lane joins the lanes of `mask`. True for the last to come, which must then release() them; the others
 // return false after that.
 Lane* join(unsigned mask, std::source_location site);  // null for the last, else the lane to hand over to
+Lane* join_first(unsigned mask, std::source_location site);
+Lane& give_way(Lane& lane);
 void release(unsigned mask);
 
 inline bool meet(unsigned mask, std::source_location site) {
@@ -34,7 +36,6 @@ inline bool meet(unsigned mask, std::source_location site) {
   Lane* next = join(mask, site);
   if (next == nullptr) return true;
   hand_over(lane, *next);
-  lane.wait = Wait::none;
   return false;
 }
 
