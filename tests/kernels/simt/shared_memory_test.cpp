@@ -1,4 +1,4 @@
-// Shared memory: static and dynamic, in kernels, templates and device functions; poisoned for each block in check builds.
+// Shared memory: static and dynamic, in kernels, templates and device functions; poisoned per block in check builds.
 #include <doctest/doctest.h>
 
 #include <cmath>
