@@ -47,6 +47,10 @@ __device__ inline T combine_accumulators(T (&accumulator)[kAccumulators], Combin
   return accumulator[0];
 }
 
+struct RankInTeam {
+  std::uint32_t before, total;  // members with a set flag: of lower lane, and in all
+};
+
 template <int kThreads>
 struct Team {
   static_assert(kThreads >= 1 && (kThreads & (kThreads - 1)) == 0, "a butterfly needs a power of two");
@@ -73,6 +77,29 @@ struct Team {
       for (int i = 1; i < kWarps; ++i) value = combine(value, of_warp[i]);
     }
     return value;
+  }
+
+  // Where this thread stands among those whose flag is set. A whole warp or block; all its threads must call it.
+  __device__ static RankInTeam rank(bool flag) {
+    if constexpr (kThreads == 1) {
+      return {0, flag ? 1u : 0u};
+    } else {
+      static_assert(kThreads >= kWarp, "a ballot counts a whole warp");
+      const unsigned ballot = __ballot_sync(kFullWarp, flag), lower = (1u << (threadIdx.x % kWarp)) - 1u;
+      std::uint32_t before = std::uint32_t(__popc(ballot & lower)), total = std::uint32_t(__popc(ballot));
+      if constexpr (kThreads > kWarp) {
+        __shared__ std::uint32_t of_warp[kThreads / kWarp];
+        __syncthreads();  // the ranking before this one has been read
+        if (threadIdx.x % kWarp == 0) of_warp[threadIdx.x / kWarp] = total;
+        __syncthreads();
+        total = 0;
+        for (unsigned warp = 0; warp < kThreads / kWarp; ++warp) {
+          if (warp < threadIdx.x / kWarp) before += of_warp[warp];
+          total += of_warp[warp];
+        }
+      }
+      return {before, total};
+    }
   }
 
   // Combines load(i) for begin <= i < end over the whole team.

@@ -5,7 +5,7 @@
 #include "core/autograd/topological_order.h"
 #include "core/autograd/variable.h"
 #include "core/device/stream.h"
-#include "kernels/accumulate.h"
+#include "kernels/elementwise.h"
 #include "kernels/require.h"
 
 namespace espalier {
@@ -21,8 +21,7 @@ void accumulate(Tensor& gradient, Tensor contribution) {
     return;
   }
   Tensor sum = Tensor::like(gradient);
-  kernels::accumulate(sum.size(), gradient.data<float>(), contribution.data<float>(), sum.data<float>(),
-                      current_stream());
+  kernels::add(sum.size(), gradient.data<float>(), contribution.data<float>(), sum.data<float>(), current_stream());
   gradient = std::move(sum);
 }
 

@@ -5,7 +5,7 @@
 #include "core/device/error.h"
 #include "core/device/memory.h"
 #include "core/device/stream.h"
-#include "kernels/accumulate.h"
+#include "kernels/elementwise.h"
 
 namespace espalier {
 
@@ -59,7 +59,7 @@ Tensor Tensor::zeros(Shape shape, DType type) {
 
 Tensor Tensor::full(Shape shape, float value) {
   Tensor tensor = empty(std::move(shape));
-  kernels::fill_value(tensor.size(), value, tensor.data<float>(), current_stream());  // can be captured
+  kernels::fill(tensor.size(), value, tensor.data<float>(), current_stream());  // can be captured
   return tensor;
 }
 

@@ -1,15 +1,17 @@
 #include "core/train/parameter.h"
 
 #include "core/device/stream.h"
-#include "kernels/accumulate.h"
+#include "kernels/elementwise.h"
+#include "kernels/mask.h"
 #include "kernels/require.h"
 
 namespace espalier {
 
 std::int64_t Mask::kept() const {
-  std::int64_t kept = 0;
-  for (const std::uint8_t keep_one : keep.to_host_as<std::uint8_t>()) kept += keep_one;
-  return kept;
+  const Tensor count = Tensor::empty({1}, DType::i64);
+  const kernels::MaskedTensor masked{.keep = keep.data<std::uint8_t>(), .count = keep.size()};
+  kernels::count_kept({&masked, 1}, count.data<std::int64_t>(), current_stream());
+  return count.to_host_as<std::int64_t>().front();
 }
 
 Parameter::Parameter(std::string name_, Tensor initial)
@@ -21,7 +23,8 @@ void Parameter::set_mask(Mask mask) {
           value.shape().to_string(), "; it needs the same shape and type u8");
   mask_ = std::move(mask);
   const Tensor& weight = value.value();
-  kernels::zero_masked(weight.size(), mask_->keep.data<std::uint8_t>(), weight.data<float>(), current_stream());
+  const auto address = weight.data<float>();
+  kernels::apply_keep(weight.size(), mask_->keep.data<std::uint8_t>(), address, address, current_stream());
 }
 
 }  // namespace espalier

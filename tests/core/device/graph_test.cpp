@@ -6,13 +6,13 @@
 #include "core/device/error.h"
 #include "core/device/timer.h"
 #include "core/tensor/tensor.h"
-#include "kernels/accumulate.h"
+#include "kernels/elementwise.h"
 
 namespace espalier {
 namespace {
 
 void add_into(const Tensor& sum, const Tensor& term) {
-  kernels::accumulate(sum.size(), sum.data<float>(), term.data<float>(), sum.data<float>(), current_stream());
+  kernels::add(sum.size(), sum.data<float>(), term.data<float>(), sum.data<float>(), current_stream());
 }
 
 TEST_CASE("graph: the captured work runs once when captured and once per launch") {
@@ -28,8 +28,8 @@ TEST_CASE("graph: intermediate tensors live in its own pool and stay valid") {
   const Tensor x = Tensor::full({1000}, 1.0f), y = Tensor::zeros({1000});
   Graph graph([&] {
     const Tensor twice = Tensor::like(x);
-    kernels::accumulate(x.size(), x.data<float>(), x.data<float>(), twice.data<float>(), current_stream());
-    kernels::accumulate(x.size(), twice.data<float>(), x.data<float>(), y.data<float>(), current_stream());
+    kernels::add(x.size(), x.data<float>(), x.data<float>(), twice.data<float>(), current_stream());
+    kernels::add(x.size(), twice.data<float>(), x.data<float>(), y.data<float>(), current_stream());
   });
   const auto allocations = graph.pool().statistics().device_allocations;
   const Tensor unrelated = Tensor::full({1000}, -7.0f);  // must not be given the graph's memory

@@ -1,0 +1,205 @@
+// Softmax, log-softmax and softmax cross-entropy: one team per row; algorithm and cost in softmax.h.
+#include "kernels/softmax.h"
+
+#include <limits>
+
+#include "kernels/elementary.h"
+#include "kernels/require.h"
+#include "kernels/warp.h"
+
+namespace espalier::kernels {
+namespace {
+
+// One row as its team sees it; a team beyond the last row has no columns, so that it still meets the others.
+template <int kThreads>
+struct Row {
+  index_t index, columns, begin;
+  bool exists;
+
+  __device__ explicit Row(const MatrixShape& shape)
+      : index(team_row<kThreads>()),
+        columns(index < shape.rows ? shape.columns : 0),
+        begin(index * shape.columns),
+        exists(index < shape.rows) {}
+};
+
+template <int kThreads>
+__device__ float row_maximum(const float* x, index_t columns) {
+  constexpr float kLeast = -std::numeric_limits<float>::infinity();
+  return Team<kThreads>::fold(
+      0, columns, kLeast, [&](index_t i) { return x[i]; }, Max());
+}
+
+template <int kThreads>
+__device__ float sum_of_exponentials(const float* x, index_t columns, float most) {
+  return Team<kThreads>::sum(0, columns, [&](index_t i) { return exponential(x[i] - most); });
+}
+
+template <int kThreads>
+__global__ void softmax_forward_kernel(MatrixShape shape, const float* __restrict__ logits,
+                                       float* __restrict__ output) {
+  const Row<kThreads> row(shape);
+  const float* x = logits + row.begin;
+  float* y = output + row.begin;
+  const float most = row_maximum<kThreads>(x, row.columns);
+  const float sum = sum_of_exponentials<kThreads>(x, row.columns, most);
+  const float scale = 1.0f / sum;
+  Team<kThreads>::for_each(0, row.columns, [&](index_t i) { y[i] = exponential(x[i] - most) * scale; });
+}
+
+template <int kThreads>
+__global__ void softmax_backward_kernel(MatrixShape shape, const float* __restrict__ output,
+                                        const float* __restrict__ output_gradient, float* __restrict__ gradient) {
+  const Row<kThreads> row(shape);
+  const float *y = output + row.begin, *dy = output_gradient + row.begin;
+  float* dx = gradient + row.begin;
+  const float product = Team<kThreads>::sum(0, row.columns, [&](index_t i) { return dy[i] * y[i]; });
+  Team<kThreads>::for_each(0, row.columns, [&](index_t i) { dx[i] = y[i] * (dy[i] - product); });
+}
+
+template <int kThreads>
+__global__ void log_softmax_forward_kernel(MatrixShape shape, const float* __restrict__ logits,
+                                           float* __restrict__ output) {
+  const Row<kThreads> row(shape);
+  const float* x = logits + row.begin;
+  float* y = output + row.begin;
+  const float most = row_maximum<kThreads>(x, row.columns);
+  const float log_sum = logf(sum_of_exponentials<kThreads>(x, row.columns, most));
+  Team<kThreads>::for_each(0, row.columns, [&](index_t i) { y[i] = x[i] - most - log_sum; });
+}
+
+template <int kThreads>
+__global__ void log_softmax_backward_kernel(MatrixShape shape, const float* __restrict__ output,
+                                            const float* __restrict__ output_gradient, float* __restrict__ gradient) {
+  const Row<kThreads> row(shape);
+  const float *y = output + row.begin, *dy = output_gradient + row.begin;
+  float* dx = gradient + row.begin;
+  const float sum = Team<kThreads>::sum(0, row.columns, [&](index_t i) { return dy[i]; });
+  Team<kThreads>::for_each(0, row.columns, [&](index_t i) { dx[i] = dy[i] - exponential(y[i]) * sum; });
+}
+
+struct RowLoss {
+  float loss;
+  std::int32_t correct;
+};
+
+template <int kThreads, class Label>
+__global__ void softmax_cross_entropy_kernel(MatrixShape shape, float smoothing, const float* __restrict__ logits,
+                                             const Label* __restrict__ labels, float* __restrict__ dlogits,
+                                             RowLoss* __restrict__ losses) {
+  using Rows = Team<kThreads>;
+  const Row<kThreads> row(shape);
+  const float* x = logits + row.begin;
+  const index_t given = row.exists ? index_t(labels[row.index]) : 0;
+  const bool valid = given >= 0 && given < shape.columns;
+  const index_t label = valid && row.exists ? given : 0;
+  const float most = row_maximum<kThreads>(x, row.columns), sum = sum_of_exponentials<kThreads>(x, row.columns, most);
+  const int columns = int(row.columns);
+  const int first = Rows::fold(
+      0, columns, columns, [&](index_t i) { return x[i] == most ? int(i) : columns; }, Min());
+  const float shifted = smoothing == 0.0f ? 0.0f : Rows::sum(0, columns, [&](index_t i) { return x[i] - most; });
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  const float on_label = 1.0f - smoothing, on_each = smoothing / float(shape.columns);
+  if (row.exists && Rows::leads()) {
+    const float loss = logf(sum) - on_label * (x[label] - most) - on_each * shifted;
+    losses[row.index] = {valid ? loss : kNan, valid && first == label ? 1 : 0};
+  }
+  if (dlogits == nullptr || !row.exists) return;
+  float* dx = dlogits + row.begin;
+  const float probability = 1.0f / sum, scale = valid ? 1.0f / float(shape.rows) : kNan;
+  Rows::for_each(0, columns, [&](index_t i) { dx[i] = (exponential(x[i] - most) * probability - on_each) * scale; });
+  if (label % kThreads == Rows::lane()) {  // outside the loop, which stays free of branches
+    dx[label] = (exponential(x[label] - most) * probability - on_each - on_label) * scale;
+  }
+}
+
+template <int kThreads>
+__global__ void sum_losses_kernel(index_t rows, const RowLoss* __restrict__ losses, float* __restrict__ loss,
+                                  ClassificationTotals* __restrict__ totals) {
+  using Block = Team<kThreads>;
+  double sum = 0;
+  std::int32_t correct = 0;
+  Block::for_each(0, rows, [&](index_t row) {
+    sum += double(losses[row].loss);
+    correct += losses[row].correct;
+  });
+  sum = Block::reduce(sum, Sum());
+  correct = Block::reduce(correct, Sum());
+  if (!Block::leads()) return;
+  loss[0] = float(sum / double(rows));
+  if (totals == nullptr) return;
+  totals->loss += sum;
+  totals->samples += rows;
+  totals->correct += correct;
+}
+
+template <class Label>
+void launch_cross_entropy(const MatrixShape& shape, float smoothing, const float* logits, const Label* labels,
+                          const SoftmaxCrossEntropyOutputs& outputs, void* workspace, cudaStream_t stream,
+                          RowTeam team) {
+  require(shape.rows >= 1 && shape.columns >= 1, "softmax_cross_entropy: logits [", shape.rows, ", ", shape.columns,
+          "]; a mean loss needs at least one row and one class");
+  require(shape.rows <= std::numeric_limits<std::int32_t>::max() &&
+              shape.columns <= std::numeric_limits<std::int32_t>::max(),
+          "softmax_cross_entropy: logits [", shape.rows, ", ", shape.columns, "] exceed 2^31 - 1; split the batch");
+  require(smoothing >= 0.0f && smoothing <= 1.0f, "softmax_cross_entropy: label smoothing ", smoothing,
+          " is not in [0, 1]");
+  auto* losses = static_cast<RowLoss*>(workspace);
+  with_row_team(shape.columns, team, [&]<int kThreads>() {
+    simt::launch(softmax_cross_entropy_kernel<kThreads, Label>, team_per_row<kThreads>(shape.rows, stream), shape,
+                 smoothing, logits, labels, outputs.dlogits, losses);
+  });
+  constexpr int kThreads = simt::kEmulated ? 1 : 256;
+  simt::launch(sum_losses_kernel<kThreads>, simt::Launch{dim3(1), dim3(kThreads), 0, stream}, shape.rows, losses,
+               outputs.loss, outputs.totals);
+}
+
+}  // namespace
+
+void softmax_forward(const MatrixShape& shape, const float* x, float* y, cudaStream_t stream, RowTeam team) {
+  if (shape.size() == 0) return;
+  with_row_team(shape.columns, team, [&]<int kThreads>() {
+    simt::launch(softmax_forward_kernel<kThreads>, team_per_row<kThreads>(shape.rows, stream), shape, x, y);
+  });
+}
+
+void softmax_backward(const MatrixShape& shape, const float* y, const float* dy, float* dx, cudaStream_t stream,
+                      RowTeam team) {
+  if (shape.size() == 0) return;
+  with_row_team(shape.columns, team, [&]<int kThreads>() {
+    simt::launch(softmax_backward_kernel<kThreads>, team_per_row<kThreads>(shape.rows, stream), shape, y, dy, dx);
+  });
+}
+
+void log_softmax_forward(const MatrixShape& shape, const float* x, float* y, cudaStream_t stream, RowTeam team) {
+  if (shape.size() == 0) return;
+  with_row_team(shape.columns, team, [&]<int kThreads>() {
+    simt::launch(log_softmax_forward_kernel<kThreads>, team_per_row<kThreads>(shape.rows, stream), shape, x, y);
+  });
+}
+
+void log_softmax_backward(const MatrixShape& shape, const float* y, const float* dy, float* dx, cudaStream_t stream,
+                          RowTeam team) {
+  if (shape.size() == 0) return;
+  with_row_team(shape.columns, team, [&]<int kThreads>() {
+    simt::launch(log_softmax_backward_kernel<kThreads>, team_per_row<kThreads>(shape.rows, stream), shape, y, dy, dx);
+  });
+}
+
+std::size_t softmax_cross_entropy_workspace_bytes(const MatrixShape& shape) {
+  return std::size_t(shape.rows) * sizeof(RowLoss);
+}
+
+void softmax_cross_entropy(const MatrixShape& shape, float label_smoothing, const float* logits,
+                           const std::uint8_t* labels, const SoftmaxCrossEntropyOutputs& outputs, void* workspace,
+                           cudaStream_t stream, RowTeam team) {
+  launch_cross_entropy(shape, label_smoothing, logits, labels, outputs, workspace, stream, team);
+}
+
+void softmax_cross_entropy(const MatrixShape& shape, float label_smoothing, const float* logits,
+                           const std::int32_t* labels, const SoftmaxCrossEntropyOutputs& outputs, void* workspace,
+                           cudaStream_t stream, RowTeam team) {
+  launch_cross_entropy(shape, label_smoothing, logits, labels, outputs, workspace, stream, team);
+}
+
+}  // namespace espalier::kernels
