@@ -2,6 +2,8 @@
 // A transposed) or whose k axis is ("deep": A as it is, B transposed). On a GPU kVector = 4 reads 128 bits a time and
 // needs 16-byte aligned rows; 1 reads anything, neighbouring lanes still neighbouring floats.
 #pragma once
+#include <cstring>
+
 #include "kernels/gemm_tile.h"
 
 namespace espalier::kernels {
@@ -161,9 +163,9 @@ class DirectWideLoader {
     const float* from = from_ + k_ * leading_;
     for (int k = 0; k < depth; ++k, from += leading_, tile += kStrides.depth) {
       if (count_ == kWidth) {
-        simt::copy(from, kWidth, tile);
+        std::memcpy(tile, from, kWidth * sizeof(float));
       } else {
-        simt::copy(from, count_, tile);
+        std::memcpy(tile, from, std::size_t(count_) * sizeof(float));
       }
     }
   }
@@ -195,7 +197,9 @@ class DirectDeepLoader {
   void commit(float* tile, Depth depth) {
     const float* from = from_ + k_;
     if constexpr (kSide == Side::a) {
-      for (int i = 0; i < count_; ++i) simt::copy(from + i * leading_, depth, tile + i * kStrides.width);
+      for (int i = 0; i < count_; ++i) {
+        std::memcpy(tile + i * kStrides.width, from + i * leading_, std::size_t(depth) * sizeof(float));
+      }
     } else {
       simt::transpose(from, leading_, count_, depth, tile, kStrides.depth);
     }

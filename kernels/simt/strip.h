@@ -98,6 +98,21 @@ requires(kWidth % kLanes == 0) struct Strip<kWidth, 1> {
   }
 };
 
+// to [count] = from [count] in whole vectors where that may read up to `readable` and write up to `writable` floats:
+// for rows that are copied in ascending order, so that the next row mends what this one spoils.
+inline void copy_row(const float* from, std::int64_t readable, float* to, std::int64_t writable, int count) {
+  const std::int64_t room = readable < writable ? readable : writable;
+  int i = 0;
+  for (; i < count && i + kLanes <= room; i += kLanes) store_vector(to + i, load_vector(from + i));
+  for (; i < count; ++i) to[i] = from[i];
+}
+
+#else
+
+inline void copy_row(const float* from, std::int64_t, float* to, std::int64_t, int count) {
+  for (int i = 0; i < count; ++i) to[i] = from[i];
+}
+
 #endif
 
 }  // namespace espalier::simt

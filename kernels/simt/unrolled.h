@@ -6,9 +6,9 @@
 
 namespace espalier::simt {
 
-// body(0), body(1) ... body(kCount - 1), with the index a constant.
+// body(0), body(1) ... body(kCount - 1), with the index a constant. constexpr: for kernels and launchers alike.
 template <int kCount, class Body>
-__device__ inline void unrolled(Body body) {
+constexpr void unrolled(Body body) {
   [&]<int... kIndex>(std::integer_sequence<int, kIndex...>) { (body(std::integral_constant<int, kIndex>()), ...); }
   (std::make_integer_sequence<int, kCount>());
 }

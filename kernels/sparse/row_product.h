@@ -1,10 +1,12 @@
-// The inner loop that the sparse products share: one row of a sparse weight times runs of the dense operand.
+// What the sparse products share: one row of a sparse weight times runs of the dense operand, and the epilogue.
 // Each nonzero costs one broadcast value and index and one read of the run: 4 bytes per multiply-add, the limit of
 // row-wise sparse products; a run of four floats per lane keeps the broadcasts at a third of that traffic.
 #pragma once
+#include "kernels/activation_math.h"
 #include "kernels/simt/simt.h"
 #include "kernels/simt/unrolled.h"
 #include "kernels/simt/vectors.h"
+#include "kernels/sparse/bias_activation.h"
 
 namespace espalier::kernels {
 
@@ -60,6 +62,17 @@ __device__ inline void multiply_row(const std::int32_t* __restrict__ indices, co
       }
       row.next += count;
     }
+  }
+}
+
+// activation(sum + bias[row]) on a strip of outputs that share one row.
+template <class Strip>
+__device__ inline void finish(const BiasActivation& epilogue, index_t row, Strip& sum) {
+  if (epilogue.bias != nullptr) sum.add(epilogue.bias[row]);
+  if (epilogue.activation == Activation::relu) {
+    sum.relu();
+  } else if (epilogue.activation != Activation::none) {
+    sum.map([&](float x) { return apply_activation(epilogue.activation, x, epilogue.slope); });
   }
 }
 

@@ -3,7 +3,7 @@
 // whole sector, for 8 rows); a CPU thread transposes squares in vector registers.
 #pragma once
 #include "kernels/simt/strip.h"
-#include "kernels/sparse/bias_activation.h"
+#include "kernels/sparse/row_product.h"
 
 namespace espalier::kernels {
 

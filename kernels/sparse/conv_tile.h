@@ -1,0 +1,206 @@
+// The two ends of csr_conv2d: an image part on its way into shared memory, and strips of outputs on their way out.
+#pragma once
+#include <algorithm>
+
+#include "kernels/simt/strip.h"
+#include "kernels/sparse/csr_conv2d.h"
+
+namespace espalier::kernels {
+
+struct ConvGrid {
+  Conv2dShape shape;
+  CsrConv2dLayout layout;
+  index_t tiles_y = 1, tiles_x = 1, filters_per_block = 1, filter_blocks = 1;
+  index_t blocks() const { return shape.batch * tiles_y * tiles_x * shape.groups * filter_blocks; }
+};
+
+// One block's share: an image, a tile of its outputs, and filters of one group.
+struct ConvTile {
+  index_t image, group, row, column;  // first output
+  int rows, columns;                  // outputs that exist
+  int first_filter, last_filter;
+
+  __device__ explicit ConvTile(const ConvGrid& grid) {
+    unsigned block = blockIdx.x;  // 32-bit division: the 64-bit one is a call, around which registers spill
+    const auto take = [&](index_t count) {
+      const unsigned digit = block % unsigned(count);
+      block /= unsigned(count);
+      return index_t(digit);
+    };
+    const index_t filter = take(grid.filter_blocks) * grid.filters_per_block;
+    column = take(grid.tiles_x) * grid.layout.tile_columns;
+    row = take(grid.tiles_y) * grid.layout.tile_rows;
+    group = take(grid.shape.groups);
+    image = block;
+    const index_t last = filter + grid.filters_per_block, filters = grid.shape.filters_per_group();
+    first_filter = int(group * filters + filter);
+    last_filter = int(group * filters + (last < filters ? last : filters));
+    const index_t rows_left = grid.shape.out_height() - row, columns_left = grid.shape.out_width() - column;
+    rows = int(rows_left < grid.layout.tile_rows ? rows_left : grid.layout.tile_rows);
+    columns = int(columns_left < grid.layout.tile_columns ? columns_left : grid.layout.tile_columns);
+  }
+};
+
+// Planes of the slab, [phases_y, phases_x] of each channel, and the rows of the image that they hold.
+struct SlabPlanes {
+  __device__ SlabPlanes(const ConvGrid& grid, const ConvTile& tile, int channel, const float* x)
+      : pitch(int(grid.layout.pitch)),
+        rows(int(grid.layout.plane) / pitch),
+        first_row(tile.row * grid.shape.stride - grid.shape.padding),
+        first_column(tile.column * grid.shape.stride - grid.shape.padding),
+        image_plane(grid.shape.height * grid.shape.width),
+        image(x + (tile.image * grid.shape.channels + tile.group * grid.shape.channels_per_group() + channel) *
+                      image_plane) {}
+  // A plane is a contiguous piece of its channel.
+  __device__ bool contiguous(const Conv2dShape& shape) const {
+    return shape.stride == 1 && shape.padding == 0 && pitch == shape.width;
+  }
+
+  int pitch, rows;
+  index_t first_row, first_column;  // of the image at the planes' first element, phase 0; negative in the padding
+  index_t image_plane;
+  const float* image;  // the first channel
+};
+
+// By warps: each takes a row at a time, its lanes side by side.
+__device__ inline void load_planes(WarpTeam, const Conv2dShape& shape, const CsrConv2dLayout& layout,
+                                   const SlabPlanes& planes, int count, const float*, float* slab) {
+  const int stride = int(shape.stride), phases_y = int(layout.phases_y), phases_x = int(layout.phases_x);
+  const float* image = planes.image;
+  int row = int(threadIdx.y), phase_x = 0, phase_y = 0;
+  for (int r = row; r < count * phases_y * phases_x * planes.rows;
+       r += WarpTeam::kPerBlock, row += WarpTeam::kPerBlock) {
+    for (; row >= planes.rows; row -= planes.rows) {
+      if (++phase_x == phases_x) phase_x = 0, ++phase_y;
+      if (phase_y == phases_y) phase_y = 0, image += planes.image_plane;
+    }
+    const index_t y = planes.first_row + row * stride + phase_y;
+    const bool inside = y >= 0 && y < shape.height;
+    for (int q = int(threadIdx.x); q < planes.pitch; q += WarpTeam::kLanes) {
+      const index_t column = planes.first_column + q * stride + phase_x;
+      const bool exists = inside && column >= 0 && column < shape.width;
+      slab[r * planes.pitch + q] = exists ? image[y * shape.width + column] : 0.0f;
+    }
+  }
+}
+
+// One plane by one thread: zeros, columns [begin, end) of the image, zeros. Whole vectors may spoil what follows a row:
+// the next row is written after it.
+struct PlaneColumns {
+  PlaneColumns(const Conv2dShape& shape, index_t first_column, int pitch) : first(first_column) {
+    const index_t before = first < 0 ? -first : 0, until = first < shape.width ? shape.width - first : 0;
+    begin = int(std::min<index_t>((before + shape.stride - 1) / shape.stride, pitch));
+    end = std::max(begin, int(std::min<index_t>((until + shape.stride - 1) / shape.stride, pitch)));
+  }
+  void copy(const float* image_row, index_t stride, const float* end_of_input, int pitch, float* to) const {
+    for (int q = 0; q < begin; ++q) to[q] = 0.0f;
+    const float* from = image_row + first;
+    if (stride == 1) {
+      simt::copy_row(from + begin, end_of_input - from - begin, to + begin, pitch - begin + simt::kLanes, end - begin);
+    } else {
+      for (int q = begin; q < end; ++q) to[q] = from[q * stride];
+    }
+    for (int q = end; q < pitch; ++q) to[q] = 0.0f;
+  }
+  index_t first;
+  int begin, end;
+};
+
+template <class Team>
+__device__ inline void load_planes(Team, const Conv2dShape& shape, const CsrConv2dLayout& layout,
+                                   const SlabPlanes& planes, int count, const float* end_of_input, float* slab) {
+  const float* image = planes.image;
+  for (int channel = 0; channel < count; ++channel, image += planes.image_plane) {
+    for (int phase = 0; phase < int(layout.phases_y * layout.phases_x); ++phase) {
+      const PlaneColumns columns(shape, planes.first_column + phase % layout.phases_x, planes.pitch);
+      index_t y = planes.first_row + phase / layout.phases_x;
+      for (int row = 0; row < planes.rows; ++row, y += shape.stride, slab += planes.pitch) {
+        if (y >= 0 && y < shape.height) {
+          columns.copy(image + y * shape.width, shape.stride, end_of_input, planes.pitch, slab);
+        } else {
+          for (int q = 0; q < planes.pitch; ++q) slab[q] = 0.0f;
+        }
+      }
+    }
+  }
+}
+
+// slab [count, phases, rows, pitch] = the padded image part of `count` channels from `channel` on; what lies beyond the
+// planes, which dropped outputs read, is cleared.
+template <class Team>
+__device__ inline void load_slab(const ConvGrid& grid, const ConvTile& tile, int channel, int count,
+                                 const float* __restrict__ x, float* slab) {
+  const SlabPlanes planes(grid, tile, channel, x);
+  const float* end_of_input = x + grid.shape.input_size();
+  const int plane = int(grid.layout.plane), used = count * int(grid.layout.channel());
+  const int thread = int(threadIdx.y) * Team::kLanes + int(threadIdx.x), threads = Team::kLanes * Team::kPerBlock;
+  if (planes.contiguous(grid.shape)) {
+    const index_t rows_left = grid.shape.height - planes.first_row;
+    const int existing = int(rows_left < planes.rows ? rows_left : planes.rows) * planes.pitch;
+    for (int c = 0; c < count; ++c) {
+      const float* from = planes.image + c * planes.image_plane + planes.first_row * grid.shape.width;
+      if constexpr (Team::kLanes == 1) {
+        simt::copy_row(from, end_of_input - from, slab + c * plane, plane + simt::kLanes, existing);
+      } else {
+        for (int i = thread; i < existing; i += threads) slab[c * plane + i] = from[i];
+      }
+      for (int i = existing + thread; i < plane; i += threads) slab[c * plane + i] = 0.0f;
+    }
+  } else {
+    load_planes(Team(), grid.shape, grid.layout, planes, count, end_of_input, slab);
+  }
+  for (int i = used + thread; i < int(grid.layout.slab_floats); i += threads) slab[i] = 0.0f;
+}
+
+// Strips on their way to y [batch, filters, out_height, out_width]. A warp writes each strip at once, its lanes side by
+// side; a CPU thread first collects the tile of a filter, then copies row by row.
+template <class Team>
+class OutputTile {
+ public:
+  __device__ OutputTile(const ConvGrid& grid, const ConvTile& tile, float* staging, float* y)
+      : staging_(staging),
+        pitch_(unsigned(grid.layout.pitch)),
+        reciprocal_(unsigned((0xFFFFFFFFull + pitch_) / pitch_)),
+        rows_(tile.rows),
+        columns_(tile.columns),
+        width_(grid.shape.out_width()),
+        plane_(grid.shape.out_height() * width_),
+        y_(y + tile.image * grid.shape.filters * plane_ + tile.row * width_ + tile.column) {}
+
+  template <int kWidth>
+  __device__ void put(int filter, int position, const simt::Strip<kWidth, 32>& sums) const {
+    float* to = y_ + filter * plane_;
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) {
+      const unsigned p = unsigned(position) + threadIdx.x + 32u * j;
+      const unsigned row = pitch_ == 1 ? p : __umulhi(p, reciprocal_), column = p - row * pitch_;
+      if (int(row) < rows_ && int(column) < columns_) to[row * width_ + column] = sums.lane[j];
+    }
+  }
+  template <int kWidth>
+  __device__ void put(int, int position, const simt::Strip<kWidth>& sums) const {
+    sums.store(staging_ + position);
+  }
+
+  __device__ void complete(int filter) const {
+    if constexpr (Team::kLanes == 1) {
+      float* to = y_ + filter * plane_;
+      const float* from = staging_;
+      // Rows that lie side by side in y may spoil the start of the next one.
+      const index_t own = columns_ == width_ ? index_t(rows_) * width_ : 0;
+      for (int row = 0; row < rows_; ++row, from += pitch_, to += width_) {
+        const index_t room = own - row * width_;
+        simt::copy_row(from, simt::kLanes + columns_, to, room > columns_ ? room : columns_, columns_);
+      }
+    }
+  }
+
+ private:
+  float* staging_;
+  unsigned pitch_, reciprocal_;  // p / pitch == high word of p * reciprocal while p * pitch < 2^32
+  int rows_, columns_;
+  index_t width_, plane_;
+  float* y_;
+};
+
+}  // namespace espalier::kernels
