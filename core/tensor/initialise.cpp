@@ -25,11 +25,17 @@ double gain(Nonlinearity nonlinearity) {
   return 1.0;
 }
 
+// Layers of different shapes draw different numbers from one seed.
+std::mt19937_64 engine_for(const Shape& shape, std::uint64_t seed) {
+  for (const std::int64_t extent : shape.extents()) seed = (seed ^ std::uint64_t(extent)) * 0x9E3779B97F4A7C15u;
+  return std::mt19937_64(seed);
+}
+
 // In [0, 1): the standard distributions differ between libraries, the engine does not.
 double uniform(std::mt19937_64& engine) { return double(engine() >> 11) * 0x1p-53; }
 
 Tensor uniform_tensor(const Shape& shape, std::uint64_t seed, double bound) {
-  std::mt19937_64 engine(seed);
+  std::mt19937_64 engine = engine_for(shape, seed);
   std::vector<float> values(std::size_t(shape.size()));
   for (float& value : values) value = float(bound * (2.0 * uniform(engine) - 1.0));
   return Tensor::from(shape, std::span<const float>(values));
@@ -49,7 +55,7 @@ Tensor kaiming_uniform(Shape weight, std::uint64_t seed, Nonlinearity nonlineari
 }
 
 Tensor kaiming_normal(Shape weight, std::uint64_t seed, Nonlinearity nonlinearity) {
-  std::mt19937_64 engine(seed);
+  std::mt19937_64 engine = engine_for(weight, seed);
   const double deviation = gain(nonlinearity) / std::sqrt(double(fan_in(weight)));
   std::vector<float> values(std::size_t(weight.size()));
   for (float& value : values) {  // Box-Muller

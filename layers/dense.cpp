@@ -1,0 +1,108 @@
+#include "layers/dense.h"
+
+#include "core/device/stream.h"
+#include "core/tensor/initialise.h"
+#include "kernels/gemm.h"
+#include "kernels/reduce.h"
+#include "kernels/require.h"
+#include "kernels/vendor/blas.h"
+
+namespace espalier {
+namespace {
+
+using kernels::GemmEpilogue;
+using kernels::GemmShape;
+using kernels::Transpose;
+
+struct Operand {
+  const Tensor& matrix;
+  Transpose transpose;
+};
+
+void product(bool vendor, const GemmShape& shape, Operand a, Operand b, const Tensor& c,
+             const GemmEpilogue& epilogue = {}) {
+  const auto floats = vendor ? kernels::vendor::gemm_workspace_floats(shape) : kernels::gemm_workspace_floats(shape);
+  Tensor scratch;
+  kernels::Workspace workspace;
+  if (floats > 0) {
+    scratch = Tensor::empty({floats});
+    workspace = {scratch.data<float>(), floats};
+  }
+  const auto gemm = [&](auto&& launcher) {
+    launcher(shape, a.transpose, b.transpose, a.matrix.data<float>(), b.matrix.data<float>(), c.data<float>(), epilogue,
+             current_stream(), workspace);
+  };
+  if (vendor) {
+    gemm([](auto&&... arguments) { kernels::vendor::gemm(arguments...); });
+  } else {
+    gemm([](auto&&... arguments) { kernels::gemm(arguments...); });
+  }
+}
+
+void require_fitting(const DenseFunction& function, const Tensors& inputs) {
+  const Shape &x = inputs[0].shape(), &weight = inputs[1].shape();
+  require(x.rank() == 2, function.label, ": input ", x.to_string(),
+          " must be [batch, features]; put a Flatten() before it");
+  require(x[1] == weight[1], function.label, ": input has ", x[1], " features, weight expects ", weight[1],
+          "; did the image size or a pool change?");
+}
+
+}  // namespace
+
+Tensor DenseFunction::forward(const Tensors& inputs, Context& context) const {
+  require_fitting(*this, inputs);
+  const Tensor &x = inputs[0], &weight = inputs[1];
+  Tensor y = Tensor::empty({x.shape()[0], weight.shape()[0]});  // [batch, out]
+  GemmEpilogue epilogue{.activation = activation, .leaky_slope = slope};
+  if (inputs.size() > 2) epilogue.bias = inputs[2].data<float>();
+  product(vendor(), {.m = x.shape()[0], .n = weight.shape()[0], .k = weight.shape()[1]}, {x, Transpose::no},
+          {weight, Transpose::yes}, y, epilogue);
+  if (context.recording) context.saved = {x, weight, y};
+  return y;
+}
+
+Tensors DenseFunction::backward(const Tensor& dy, const Context& context) const {
+  const Tensor &x = context.saved[0], &weight = context.saved[1];
+  const Tensor dz = product_gradient(dy, context.saved[2]);  // [batch, out]
+  const std::int64_t batch = x.shape()[0], in = weight.shape()[1], out = weight.shape()[0];
+  Tensors gradients(context.needs_gradient.size());
+  if (context.needs(0)) {
+    gradients[0] = Tensor::like(x);  // dz W
+    product(vendor(), {.m = batch, .n = in, .k = out}, {dz, Transpose::no}, {weight, Transpose::no}, gradients[0]);
+  }
+  if (context.needs(1)) {
+    gradients[1] = Tensor::like(weight);  // dz^T x
+    product(vendor(), {.m = out, .n = in, .k = batch}, {dz, Transpose::yes}, {x, Transpose::no}, gradients[1]);
+  }
+  if (gradients.size() > 2 && context.needs(2)) {
+    gradients[2] = Tensor::empty({out});
+    const kernels::MatrixShape shape{.rows = batch, .columns = out};
+    const auto bytes = std::int64_t(kernels::reduce_columns_workspace_bytes(shape));
+    const Tensor scratch = Tensor::empty({bytes + 1}, DType::u8);
+    kernels::reduce_columns(shape, kernels::Reduction::sum, dz.data<float>(), gradients[2].data<float>(), scratch.raw(),
+                            current_stream());
+  }
+  return gradients;
+}
+
+Dense::Dense(std::int64_t in_features, std::int64_t out_features, const DenseOptions& options)
+    : ProductLayer(kaiming_uniform({out_features, in_features}, options.seed),
+                   options.bias ? std::optional(Tensor::zeros({out_features})) : std::nullopt),
+      in_features_(in_features),
+      out_features_(out_features),
+      has_bias_(options.bias) {}
+
+Variable Dense::with_activation(const Variable& x, kernels::Activation activation, float slope) {
+  auto function = std::make_shared<DenseFunction>();
+  function->label = label();
+  function->activation = activation;
+  function->slope = slope;
+  return espalier::apply(std::move(function), inputs(x));  // std::apply would be found too
+}
+
+Description Dense::describe() const {
+  return {
+      "dense", {{"in_features", in_features_}, {"out_features", out_features_}, {"bias", std::int64_t(has_bias_)}}, {}};
+}
+
+}  // namespace espalier

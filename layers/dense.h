@@ -1,0 +1,33 @@
+// Fully connected layer: y = activation(x W^T + b), x [batch, in], W [out, in], b [out], y [batch, out].
+#pragma once
+#include <cstdint>
+
+#include "layers/product.h"
+
+namespace espalier {
+
+struct DenseFunction final : ProductFunction {
+  std::string_view name() const override { return "dense"; }
+  // inputs: x [batch, in], weight [out, in] and optionally bias [out]; throws InvalidArgument where they do not fit.
+  Tensor forward(const Tensors& inputs, Context& context) const override;
+  Tensors backward(const Tensor& output_gradient, const Context& context) const override;
+};
+
+struct DenseOptions {
+  bool bias = true;
+  std::uint64_t seed = 0;  // of the first weights: Kaiming for relu; the bias starts at zero
+};
+
+class Dense : public ProductLayer {
+ public:
+  Dense(std::int64_t in_features, std::int64_t out_features, const DenseOptions& options = {});
+  Variable with_activation(const Variable& x, kernels::Activation activation, float slope) override;
+  std::string_view kind() const override { return "dense"; }
+  Description describe() const override;
+
+ private:
+  std::int64_t in_features_, out_features_;
+  bool has_bias_;
+};
+
+}  // namespace espalier

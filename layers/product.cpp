@@ -1,0 +1,30 @@
+#include "layers/product.h"
+
+#include "core/device/stream.h"
+
+namespace espalier {
+
+Tensor ProductFunction::product_gradient(const Tensor& dy, const Tensor& y) const {
+  if (activation == kernels::Activation::none) return dy;
+  Tensor dz = Tensor::like(dy);
+  kernels::activation_backward(dy.size(), activation, slope, y.data<float>(), dy.data<float>(), dz.data<float>(),
+                               current_stream());
+  return dz;
+}
+
+ProductLayer::ProductLayer(Tensor weight, std::optional<Tensor> bias) : weight_("weight", std::move(weight)) {
+  if (bias) bias_.emplace("bias", std::move(*bias));
+}
+
+std::vector<Parameter*> ProductLayer::own_parameters() {
+  if (!bias_) return {&weight_};
+  return {&weight_, &*bias_};
+}
+
+std::vector<Variable> ProductLayer::inputs(const Variable& x) const {
+  std::vector<Variable> inputs{x, weight_.value};
+  if (bias_) inputs.push_back(bias_->value);
+  return inputs;
+}
+
+}  // namespace espalier

@@ -1,0 +1,46 @@
+// What dense and convolution layers share: a weight, an optional bias, and an epilogue that can take in the
+// activation that follows, so that y is written once. Sequential uses that; compile() and pruning read the attributes.
+#pragma once
+#include <optional>
+#include <string>
+
+#include "core/device/math.h"
+#include "kernels/activation.h"
+#include "layers/module.h"
+
+namespace espalier {
+
+struct ProductFunction : Function {
+  std::string label;                                           // the layer's place in the model: "dense_2"
+  kernels::Activation activation = kernels::Activation::none;  // applied to the product
+  float slope = kernels::kDefaultLeakySlope;                   // of leaky_relu below zero
+  std::optional<Math> math;                                    // whose kernels; none: current_math()
+
+  bool vendor() const { return math.value_or(current_math()) == Math::vendor; }
+
+ protected:
+  // dy through the activation: the gradient of the product itself. `y` is what forward returned.
+  Tensor product_gradient(const Tensor& dy, const Tensor& y) const;
+};
+
+class ProductLayer : public Module {
+ public:
+  Variable operator()(const Variable& x) override { return with_activation(x, kernels::Activation::none, 0.0f); }
+  // activation(product(x)) in one pass; any activation whose gradient follows from its output.
+  virtual Variable with_activation(const Variable& x, kernels::Activation activation, float slope) = 0;
+
+  Parameter& weight() { return weight_; }
+  Parameter* bias() { return bias_ ? &*bias_ : nullptr; }
+
+ protected:
+  ProductLayer(Tensor weight, std::optional<Tensor> bias);
+  std::vector<Parameter*> own_parameters() override;
+  std::vector<Variable> inputs(const Variable& x) const;  // x, weight and, if there is one, bias
+  std::string label() const { return name().empty() ? std::string(kind()) : name(); }
+
+ private:
+  Parameter weight_;
+  std::optional<Parameter> bias_;
+};
+
+}  // namespace espalier
