@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/source_dir.h"
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -23,7 +25,7 @@ struct Source {
 };
 
 std::vector<Source> read_sources() {
-  const fs::path root = ESPALIER_SOURCE_DIR;
+  const fs::path root = espalier::test::source_dir();
   const std::set<std::string> text{".h", ".cpp", ".cu", ".py", ".sh", ".cmake", ".in", ".md", ".txt", ".json", ""};
   std::vector<Source> sources;
   const auto read = [&](const fs::path& file) {
@@ -191,7 +193,7 @@ TEST_CASE("house: nothing but the known entries at the top") {
                                     "kernels", "core",      "layers",         "pruning",
                                     "apps",    "tests",     "runs",           "data"};
   std::string strangers;
-  for (const auto& entry : fs::directory_iterator(ESPALIER_SOURCE_DIR)) {
+  for (const auto& entry : fs::directory_iterator(espalier::test::source_dir())) {
     const std::string name = entry.path().filename().string();
     if (!known.contains(name) && !name.starts_with(".") && !name.starts_with("build")) strangers += name + "\n";
   }

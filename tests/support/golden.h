@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/source_dir.h"
+
 namespace espalier::test {
 
 struct GoldenTensor {
@@ -36,7 +38,7 @@ struct GoldenCase {
 
 // The cases of tests/golden/FILE.safetensors whose name begins with `prefix`, in alphabetical order.
 inline std::vector<GoldenCase> golden_cases(const std::string& file, const std::string& prefix = "") {
-  const std::string path = ESPALIER_SOURCE_DIR "/tests/golden/" + file + ".safetensors";
+  const std::string path = test::source_dir() + "/tests/golden/" + file + ".safetensors";
   std::ifstream stream(path, std::ios::binary);
   const std::string bytes{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
   std::uint64_t length = 0;
