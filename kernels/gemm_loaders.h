@@ -2,8 +2,6 @@
 // A transposed) or whose k axis is ("deep": A as it is, B transposed). On a GPU kVector = 4 reads 128 bits a time and
 // needs 16-byte aligned rows; 1 reads anything, neighbouring lanes still neighbouring floats.
 #pragma once
-#include <cstring>
-
 #include "kernels/gemm_tile.h"
 
 namespace espalier::kernels {
@@ -163,9 +161,9 @@ class DirectWideLoader {
     const float* from = from_ + k_ * leading_;
     for (int k = 0; k < depth; ++k, from += leading_, tile += kStrides.depth) {
       if (count_ == kWidth) {
-        std::memcpy(tile, from, kWidth * sizeof(float));
+        simt::copy(from, kWidth, tile);
       } else {
-        std::memcpy(tile, from, std::size_t(count_) * sizeof(float));
+        simt::copy(from, count_, tile);
       }
     }
   }
@@ -197,9 +195,7 @@ class DirectDeepLoader {
   void commit(float* tile, Depth depth) {
     const float* from = from_ + k_;
     if constexpr (kSide == Side::a) {
-      for (int i = 0; i < count_; ++i) {
-        std::memcpy(tile + i * kStrides.width, from + i * leading_, std::size_t(depth) * sizeof(float));
-      }
+      for (int i = 0; i < count_; ++i) simt::copy(from + i * leading_, depth, tile + i * kStrides.width);
     } else {
       simt::transpose(from, leading_, count_, depth, tile, kStrides.depth);
     }

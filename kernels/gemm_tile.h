@@ -66,10 +66,10 @@ namespace espalier::kernels {
 // spreads the transposing stores over all banks.
 struct LargeTile {
   static constexpr int kM = 128, kN = 128, kK = 16;  // a block makes C [kM, kN] in steps of depth kK
-  static constexpr int kThreadM = 8, kThreadN = 8;  // C's register tile: what a thread sums at a time
-  static constexpr int kThreads = 256;              // who share the register tiles
-  static constexpr int kPadding = 4;                // floats after each row of a shared tile
-  static constexpr int kBlocks = 1;                 // at least so many to a multiprocessor: bounds the registers
+  static constexpr int kThreadM = 8, kThreadN = 8;   // C's register tile: what a thread sums at a time
+  static constexpr int kThreads = 256;               // who share the register tiles
+  static constexpr int kPadding = 4;                 // floats after each row of a shared tile
+  static constexpr int kBlocks = 1;                  // at least so many to a multiprocessor: bounds the registers
 };
 struct MediumTile {
   static constexpr int kM = 64, kN = 64, kK = 16, kThreadM = 8, kThreadN = 4, kThreads = 128, kPadding = 4, kBlocks = 1;
@@ -77,12 +77,17 @@ struct MediumTile {
 struct SmallTile {
   static constexpr int kM = 32, kN = 32, kK = 16, kThreadM = 4, kThreadN = 4, kThreads = 64, kPadding = 4, kBlocks = 1;
 };
-// CPU: A (16 KiB) and a panel of B stay in the first-level cache, the sums in the second; padding by a cache line
-// keeps B's rows out of each other's cache sets.
+// CPU: A's and B's tiles live in the second-level cache, a panel of B and eight rows of A in the first; padding by a
+// cache line keeps B's rows out of each other's cache sets. Copying costs 1 / kM + 1 / kN floats per multiply-add.
 struct HostTile {
   static constexpr int kM = 64, kN = 128, kK = 64;
-  static constexpr int kThreadM = simt::kProductRows, kThreadN = simt::kProductColumns, kThreads = 1, kPadding = 16,
-                       kBlocks = 1;
+  static constexpr int kThreadM = simt::kProductRows, kThreadN = simt::kProductColumns, kThreads = 1;
+  static constexpr int kPadding = 16, kBlocks = 1;
+};
+struct HostLargeTile {
+  static constexpr int kM = 128, kN = 128, kK = 64;
+  static constexpr int kThreadM = simt::kProductRows, kThreadN = simt::kProductColumns, kThreads = 1;
+  static constexpr int kPadding = 16, kBlocks = 1;
 };
 
 template <class Tile>
@@ -180,14 +185,14 @@ __device__ inline void multiply_tile(const float* a, const float* b, Depth depth
 // The same for a one-thread tile, as far as C reaches into it (rows x columns). Rows are shared out evenly, 20 as
 // 7 + 7 + 6, because few rows at a time leave the multiply-add units waiting for B.
 template <class Tile, Strides kStridesA>
-inline void multiply_tile_by_vectors(const float* a, const float* b, int depth, int rows, int columns,
+inline void multiply_tile_by_vectors(const float* a, const float* b, int depth, bool fresh, int rows, int columns,
                                      Sums<Tile>& sums) {
   using Product = simt::VectorProduct<kStridesA.width, kStridesA.depth, Tile::kN + Tile::kPadding, Tile::kThreadN>;
   const int groups = (rows + Tile::kThreadM - 1) / Tile::kThreadM;
   for (int j = 0; j < columns; j += Tile::kThreadN) {
     for (int group = 0, i = 0; group < groups; ++group) {
       const int count = (rows - i) / (groups - group);
-      Product::add(count, columns - j, a + i * kStridesA.width, b + j, depth, sums.value[j / Tile::kThreadN][i]);
+      Product::add(count, columns - j, a + i * kStridesA.width, b + j, depth, fresh, sums.value[j / Tile::kThreadN][i]);
       i += count;
     }
   }
@@ -204,8 +209,12 @@ inline constexpr int kSharedFloatsA = kTileFloats<LoaderA::kStrides, Tile::kM, T
 template <class Tile, class LoaderA, class LoaderB>
 inline constexpr int kSharedFloatsB = kTileFloats<LoaderB::kStrides, Tile::kN, Tile::kK>;
 template <class Tile, class LoaderA, class LoaderB>
-inline constexpr int kSharedFloats = kBuffers<Tile>*(kSharedFloatsA<Tile, LoaderA, LoaderB> +
-                                                     kSharedFloatsB<Tile, LoaderA, LoaderB>);
+inline constexpr int kOperandFloats = (kSharedFloatsA<Tile, LoaderA, LoaderB> +
+                                       kSharedFloatsB<Tile, LoaderA, LoaderB>)*kBuffers<Tile>;
+// A lone thread's sums are too many for registers and for the stack of a fiber: they follow the operands.
+template <class Tile, class LoaderA, class LoaderB>
+inline constexpr int kSharedFloats = kOperandFloats<Tile, LoaderA, LoaderB> +
+                                     (Tile::kThreads == 1 ? int(sizeof(Sums<Tile>) / sizeof(float)) : 0);
 
 // sums = A [rows of the tile, k_begin .. k_end] * B; `shared` holds kSharedFloats<...>.
 template <class Tile, class LoaderA, class LoaderB>
@@ -215,6 +224,8 @@ __device__ inline void multiply(LoaderA& a, LoaderB& b, const BlockRange& range,
   constexpr int kStep = kFloatsA + kSharedFloatsB<Tile, LoaderA, LoaderB>;
   constexpr Whole<Tile::kK> whole{};
   int buffer = 0;
+  bool fresh = range.k_begin < range.k_end;  // one thread's sums: unset until the first step sets them
+  if (Tile::kThreads > 1 || !fresh) sums = {};
   const auto commit = [&](auto depth) {
     a.commit(shared + buffer, depth);
     b.commit(shared + buffer + kFloatsA, depth);
@@ -225,7 +236,8 @@ __device__ inline void multiply(LoaderA& a, LoaderB& b, const BlockRange& range,
     if constexpr (Tile::kThreads == 1) {
       const int rows = int(std::min<index_t>(Tile::kM, shape.m - range.row));
       const int columns = int(std::min<index_t>(Tile::kN, shape.n - range.column));
-      multiply_tile_by_vectors<Tile, LoaderA::kStrides>(tile, tile + kFloatsA, depth, rows, columns, sums);
+      multiply_tile_by_vectors<Tile, LoaderA::kStrides>(tile, tile + kFloatsA, depth, fresh, rows, columns, sums);
+      fresh = false;
     } else {
       multiply_tile<Tile>(tile, tile + kFloatsA, depth, sums);
     }

@@ -55,10 +55,17 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   BlockRange range = block_range<Tile>(grid);
   LoaderA a(parameters_a, range.row, range.batch);
   LoaderB b(parameters_b, range.column, range.batch);
-  Sums<Tile> sums = {};
-  multiply<Tile>(a, b, range, grid.shape, shared, sums);
-  if (grid.splits > 1) range.batch += index_t(blockIdx.z % unsigned(grid.splits)) * grid.shape.batch;
-  store_sums<Tile>(sums, range, grid.shape, store);
+  const auto run = [&](Sums<Tile>& sums) {
+    multiply<Tile>(a, b, range, grid.shape, shared, sums);
+    if (grid.splits > 1) range.batch += index_t(blockIdx.z % unsigned(grid.splits)) * grid.shape.batch;
+    store_sums<Tile>(sums, range, grid.shape, store);
+  };
+  if constexpr (Tile::kThreads == 1) {
+    run(*reinterpret_cast<Sums<Tile>*>(shared + kOperandFloats<Tile, LoaderA, LoaderB>));
+  } else {
+    Sums<Tile> sums;
+    run(sums);
+  }
 }
 
 // C = the sum of the splits, in ascending order, through the product's own store.

@@ -11,8 +11,9 @@ namespace espalier {
 // What one call of forward leaves for its backward.
 struct Context {
   bool recording = true;  // false: no backward will come, save nothing
-  Tensors saved;
-  std::vector<bool> needs_gradient;  // one per input; backward may leave the others undefined
+  Tensors saved = {};
+  std::vector<Shape> saved_shapes = {};   // for a backward that needs extents but no values
+  std::vector<bool> needs_gradient = {};  // one per input; backward may leave the others undefined
   bool needs(std::size_t input) const { return input >= needs_gradient.size() || needs_gradient[input]; }
 };
 

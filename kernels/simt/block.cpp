@@ -89,7 +89,7 @@ bool BlockScheduler::next_block() {
     if (block_ >= grid_->blocks) return false;
     chunk_end_ = std::min(grid_->blocks, block_ + grid_->chunk);
   }
-  const std::uint64_t linear = order_block(block_++, grid_->blocks);
+  const std::uint64_t turn = block_++, linear = forward_ ? turn : order_block(turn, grid_->blocks);
   if (gridDim.y * gridDim.z == 1) {
     blockIdx = {unsigned(linear), 0, 0};
   } else {
@@ -98,7 +98,7 @@ bool BlockScheduler::next_block() {
   }
   const dim3 shape = prepared_for_;
   const bool prepared = shape.x == blockDim.x && shape.y == blockDim.y && shape.z == blockDim.z;
-  if (!prepared || order_differs_by_block()) prepare_lanes();
+  if (!prepared || (!forward_ && order_differs_by_block())) prepare_lanes();
   here.count = blockDim.x * blockDim.y * blockDim.z;
   here.started = 0;
   here.suspended = false;

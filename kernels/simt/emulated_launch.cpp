@@ -1,8 +1,10 @@
 // What a GPU refuses is refused here too, before any block runs.
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "kernels/simt/block_scheduler.h"
+#include "kernels/simt/emulated_stream.h"
 #include "kernels/simt/simt.h"
 #include "kernels/simt/threads.h"
 
@@ -39,6 +41,12 @@ void validate(const Launch& launch, [[maybe_unused]] const void* kernel) {
     }
   }
   if (here.count != 0) refuse(launch, "launched from inside a kernel; only the host launches");
+}
+
+// To the launch's stream, which runs or records it.
+void submit(const Launch& launch, std::function<void()> run) {
+  const cudaError_t status = submit(launch.stream, cudaGraphNodeTypeKernel, std::move(run));
+  if (status != cudaSuccess) refuse(launch, cudaGetErrorString(status));
 }
 
 void run_grid(const Launch& launch, const void* kernel, Entry entry, const void* closure) {

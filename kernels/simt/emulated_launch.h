@@ -1,6 +1,7 @@
 // launch() of the cpu build: checks the configuration as a GPU would, then runs the blocks on the machine's threads, or
 // records the call when the stream is being captured.
 #pragma once
+#include <functional>
 #include <tuple>
 
 #include "kernels/simt/block.h"
@@ -23,6 +24,8 @@ struct Call {
 };
 
 void validate(const Launch& launch, const void* kernel);
+bool capture_in_progress();  // of any stream
+void submit(const Launch& launch, std::function<void()> run);
 void run_grid(const Launch& launch, const void* kernel, Entry entry, const void* closure);
 
 }  // namespace detail
@@ -33,9 +36,8 @@ void launch(void (*kernel)(Parameters...), const Launch& launch, Arguments&&... 
   using Call = detail::Call<Parameters...>;
   const Call call{kernel, {static_cast<Parameters>(std::forward<Arguments>(arguments))...}};
   detail::validate(launch, call.address());
-  if (!is_recorded(launch.stream)) return detail::run_grid(launch, call.address(), &Call::run, &call);
-  const auto replay = [=] { detail::run_grid(launch, call.address(), &Call::run, &call); };
-  enqueue(launch.stream, replay, cudaGraphNodeTypeKernel);
+  if (!detail::capture_in_progress()) return detail::run_grid(launch, call.address(), &Call::run, &call);
+  detail::submit(launch, [=] { detail::run_grid(launch, call.address(), &Call::run, &call); });
 }
 
 // The block's dynamic shared memory, 16-byte aligned.

@@ -153,6 +153,5 @@ namespace espalier::simt {
 // Work of a stream: runs now, or becomes a node of the graph that the stream is capturing. Vendor code of the cpu build
 // goes through here, so that a captured step contains it. Throws std::runtime_error where a GPU's call would fail.
 void enqueue(cudaStream_t stream, std::function<void()> work, cudaGraphNodeType type = cudaGraphNodeTypeHost);
-bool is_recorded(cudaStream_t stream);  // enqueue() would record
 
 }  // namespace espalier::simt

@@ -60,6 +60,8 @@ cudaError_t refuse_legacy() {
   return cudaSuccess;
 }
 
+bool capture_in_progress() { return capture_count != 0; }
+
 cudaError_t submit(cudaStream_t stream, cudaGraphNodeType type, std::function<void()> work) {
   if (stream == nullptr) {
     if (const cudaError_t refused = refuse_legacy()) return refused;
@@ -79,8 +81,6 @@ cudaError_t submit(cudaStream_t stream, cudaGraphNodeType type, std::function<vo
 }  // namespace espalier::simt::detail
 
 namespace espalier::simt {
-
-bool is_recorded(cudaStream_t stream) { return detail::is_capturing(stream); }
 
 void enqueue(cudaStream_t stream, std::function<void()> work, cudaGraphNodeType type) {
   const cudaError_t status = detail::submit(stream, type, std::move(work));

@@ -6,19 +6,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdint>
 #include <new>
 
 namespace espalier::simt {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__)
-constexpr std::size_t kStackBytes = 256 * 1024;  // instrumented frames are several times larger
-#else
-constexpr std::size_t kStackBytes = 64 * 1024;
-#endif
-constexpr std::size_t kGuardBytes = 4096;
+constexpr std::size_t kPageBytes = 4096;
+// As wide as a stack, so that one large frame cannot step over it, and a page more: with an even number of pages from
+// stack to stack, their hot pages would share a few sets of the TLB.
+constexpr std::size_t kGuardBytes = kFiberStackBytes + kPageBytes;
 constexpr std::size_t kFibersPerChunk = 32;
+constexpr int kGuards = 16384;  // of the process: each splits a mapping, and Linux allows 65,530 of them
 constexpr std::size_t kColours = 32, kColourBytes = 320;  // five cache lines: the hot part of a suspended stack
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -39,7 +39,7 @@ void prepare_fiber(Fiber& fiber, void* bottom, std::size_t bytes, void (*body)()
   first_body = body;
   body = run_body;
 #endif
-#if defined(__x86_64__)
+#if !defined(ESPALIER_UCONTEXT)
   const std::uintptr_t end = reinterpret_cast<std::uintptr_t>(bottom) + bytes;
   auto* top = reinterpret_cast<std::uintptr_t*>((end - (fiber.index % kColours) * kColourBytes) & ~std::uintptr_t{63});
   *--top = 0;  // the return address of body(): ends backtraces, and leaves the stack aligned as after a call
@@ -75,13 +75,13 @@ FiberPool::~FiberPool() {
   while (chunks_ != nullptr) {
     Chunk* chunk = chunks_;
     chunks_ = chunk->next;
-    munmap(chunk->memory, kFibersPerChunk * (kGuardBytes + kStackBytes));
+    munmap(chunk->memory, kFibersPerChunk * (kGuardBytes + kFiberStackBytes));
     delete chunk;
   }
 }
 
 Fiber& FiberPool::grow() {
-  const std::size_t slot = made_ % kFibersPerChunk, pitch = kGuardBytes + kStackBytes;
+  const std::size_t slot = made_ % kFibersPerChunk, pitch = kGuardBytes + kFiberStackBytes;
   if (slot == 0) {
     void* memory = mmap(nullptr, kFibersPerChunk * pitch, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
@@ -89,10 +89,11 @@ Fiber& FiberPool::grow() {
     chunks_ = new Chunk{chunks_, memory, {}};
   }
   char* guard = static_cast<char*>(chunks_->memory) + slot * pitch;
-  mprotect(guard, kGuardBytes, PROT_NONE);
+  static std::atomic<int> guards{0};
+  if (guards.fetch_add(1, std::memory_order_relaxed) < kGuards) mprotect(guard, kGuardBytes, PROT_NONE);
   Fiber& fiber = chunks_->fibers[slot];
   fiber.index = made_++;
-  prepare_fiber(fiber, guard + kGuardBytes, kStackBytes, body_);
+  prepare_fiber(fiber, guard + kGuardBytes, kFiberStackBytes, body_);
   return fiber;
 }
 

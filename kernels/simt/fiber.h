@@ -3,7 +3,8 @@
 #pragma once
 #include <cstddef>
 
-#if !defined(__x86_64__)
+#if !defined(__x86_64__) || defined(ESPALIER_PORTABLE_FIBERS)
+#define ESPALIER_UCONTEXT
 #include <ucontext.h>
 #endif
 #if defined(__SANITIZE_ADDRESS__)
@@ -12,9 +13,15 @@
 
 namespace espalier::simt {
 
+#if defined(__SANITIZE_ADDRESS__)
+constexpr std::size_t kFiberStackBytes = 512 * 1024;  // instrumented frames are several times larger
+#else
+constexpr std::size_t kFiberStackBytes = 128 * 1024;
+#endif
+
 struct Fiber {
   void* stack_pointer = nullptr;  // valid while idle
-#if !defined(__x86_64__)
+#if defined(ESPALIER_UCONTEXT)
   ucontext_t context = {};  // of the first start
 #endif
 #if defined(__SANITIZE_ADDRESS__)
@@ -28,7 +35,7 @@ struct Fiber {
 // Makes `fiber` ready to run body(), which never returns, on a stack of `bytes` at `bottom`.
 void prepare_fiber(Fiber& fiber, void* bottom, std::size_t bytes, void (*body)());
 
-#if defined(__x86_64__)
+#if !defined(ESPALIER_UCONTEXT)
 
 // Saves the running stack's pointer to *save and continues on the stack whose pointer is in *load, where its own call
 // of this left off. Inlined, so that the compiler saves only registers in use; a jump, not a return, because the

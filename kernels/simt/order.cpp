@@ -27,8 +27,16 @@ std::uint64_t read_seed() {
   return text == nullptr ? 1 : std::strtoull(text, nullptr, 10);
 }
 
-const Order order_kind = read_order();
-const std::uint64_t order_seed = read_seed();
+// Read at the first launch, so that a wrong value is an error of that launch.
+Order order_kind() {
+  static const Order order = read_order();
+  return order;
+}
+
+std::uint64_t order_seed() {
+  static const std::uint64_t seed = read_seed();
+  return seed;
+}
 
 std::uint64_t mix(std::uint64_t x) {
   x += 0x9E3779B97F4A7C15u;
@@ -39,15 +47,15 @@ std::uint64_t mix(std::uint64_t x) {
 
 }  // namespace
 
-bool order_is_forward() { return order_kind == Order::forward; }
-bool order_differs_by_block() { return order_kind == Order::shuffled; }
+bool order_is_forward() { return order_kind() == Order::forward; }
+bool order_differs_by_block() { return order_kind() == Order::shuffled; }
 
 void order_threads(std::span<std::uint16_t> order, std::uint64_t block) {
   std::iota(order.begin(), order.end(), std::uint16_t{0});
-  if (order_kind == Order::reverse) {
+  if (order_kind() == Order::reverse) {
     for (std::size_t k = 0; k < order.size(); ++k) order[k] = std::uint16_t(order.size() - 1 - k);
-  } else if (order_kind == Order::shuffled) {
-    std::uint64_t state = mix(order_seed ^ mix(block));
+  } else if (order_kind() == Order::shuffled) {
+    std::uint64_t state = mix(order_seed() ^ mix(block));
     for (std::size_t left = order.size(); left > 1; --left) {
       state = mix(state);
       std::swap(order[left - 1], order[state % left]);
@@ -56,11 +64,11 @@ void order_threads(std::span<std::uint16_t> order, std::uint64_t block) {
 }
 
 std::uint64_t order_block(std::uint64_t k, std::uint64_t count) {
-  if (order_kind == Order::forward) return k;
-  if (order_kind == Order::reverse) return count - 1 - k;
-  std::uint64_t stride = mix(order_seed) % count | 1;
+  if (order_kind() == Order::forward) return k;
+  if (order_kind() == Order::reverse) return count - 1 - k;
+  std::uint64_t stride = mix(order_seed()) % count | 1;
   while (std::gcd(stride, count) != 1) stride += 2;
-  return std::uint64_t((static_cast<unsigned __int128>(stride) * k + mix(order_seed + 1)) % count);
+  return std::uint64_t((static_cast<unsigned __int128>(stride) * k + mix(order_seed() + 1)) % count);
 }
 
 }  // namespace espalier::simt::detail

@@ -28,15 +28,24 @@ using LooseVector [[gnu::vector_size(kLanes * sizeof(float)), gnu::aligned(4), g
 inline Vector load_vector(const float* from) { return *reinterpret_cast<const LooseVector*>(from); }
 inline void store_vector(float* to, Vector value) { *reinterpret_cast<LooseVector*>(to) = value; }
 
-// sum [kRows, kVectors * kLanes] += a [kRows, depth] * b [depth, ...]. The sums enter and leave through memory, in
-// between they live in kRows * kVectors registers: kRows * kVectors multiply-adds for kRows + kVectors loads.
+// to [0, count) = from: whole vectors inline, for runs too short for memcpy's preparations.
+inline void copy(const float* from, int count, float* to) {
+  int i = 0;
+  for (; i + kLanes <= count; i += kLanes) store_vector(to + i, load_vector(from + i));
+  for (; i < count; ++i) to[i] = from[i];
+}
+
+// sum [kRows, kVectors * kLanes] (+)= a [kRows, depth] * b [depth, ...]. The sums enter (unless fresh) and leave
+// through memory, in between they live in kRows * kVectors registers: so many multiply-adds for kRows + kVectors loads.
 template <int kRows, int kVectors, int kRowStride, int kDepthStride, int kStrideB, int kSumStride>
-inline void vector_product(const float* a, const float* b, int depth, float* sum) {
-  Vector total[kRows][kVectors];
+inline void vector_product(const float* a, const float* b, int depth, bool fresh, float* sum) {
+  Vector total[kRows][kVectors] = {};
+  if (!fresh) {
 #pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i) {
+    for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) total[i][v] = load_vector(sum + i * kSumStride + v * kLanes);
+      for (int v = 0; v < kVectors; ++v) total[i][v] = load_vector(sum + i * kSumStride + v * kLanes);
+    }
   }
   for (int k = 0; k < depth; ++k, a += kDepthStride, b += kStrideB) {
     Vector row[kVectors];
@@ -105,7 +114,10 @@ inline void transpose(const float* from, std::int64_t from_stride, int rows, int
 #else
 
 template <int kRows, int kVectors, int kRowStride, int kDepthStride, int kStrideB, int kSumStride>
-inline void vector_product(const float* a, const float* b, int depth, float* sum) {
+inline void vector_product(const float* a, const float* b, int depth, bool fresh, float* sum) {
+  for (int i = 0; fresh && i < kRows; ++i) {
+    for (int j = 0; j < kVectors * kLanes; ++j) sum[i * kSumStride + j] = 0.0f;
+  }
   for (int k = 0; k < depth; ++k) {
     for (int i = 0; i < kRows; ++i) {
       for (int j = 0; j < kVectors * kLanes; ++j) {
@@ -113,6 +125,10 @@ inline void vector_product(const float* a, const float* b, int depth, float* sum
       }
     }
   }
+}
+
+inline void copy(const float* from, int count, float* to) {
+  for (int i = 0; i < count; ++i) to[i] = from[i];
 }
 
 inline void transpose(const float* from, std::int64_t from_stride, int rows, int columns, float* to, int to_stride) {
@@ -123,20 +139,20 @@ inline void transpose(const float* from, std::int64_t from_stride, int rows, int
 
 #endif
 
-// sum [rows, columns] += a [rows, depth] * b [depth, columns] for up to kProductRows x kProductColumns; the last vector
-// of a row is computed whole. Element (i, k) of a lies at i * kRowStride + k * kDepthStride, rows of b and of the sums
-// are kStrideB and kSumStride apart.
+// sum [rows, columns] (+)= a [rows, depth] * b [depth, columns] for up to kProductRows x kProductColumns; the last
+// vector of a row is computed whole. Element (i, k) of a lies at i * kRowStride + k * kDepthStride, rows of b and of
+// the sums are kStrideB and kSumStride apart.
 template <int kRowStride, int kDepthStride, int kStrideB, int kSumStride>
 struct VectorProduct {
   template <int kRows = kProductRows>
-  static void add(int rows, int columns, const float* a, const float* b, int depth, float* sum) {
+  static void add(int rows, int columns, const float* a, const float* b, int depth, bool fresh, float* sum) {
     if constexpr (kRows > 1) {
-      if (rows < kRows) return add<kRows - 1>(rows, columns, a, b, depth, sum);
+      if (rows < kRows) return add<kRows - 1>(rows, columns, a, b, depth, fresh, sum);
     }
     if (columns > kLanes) {
-      vector_product<kRows, 2, kRowStride, kDepthStride, kStrideB, kSumStride>(a, b, depth, sum);
+      vector_product<kRows, 2, kRowStride, kDepthStride, kStrideB, kSumStride>(a, b, depth, fresh, sum);
     } else {
-      vector_product<kRows, 1, kRowStride, kDepthStride, kStrideB, kSumStride>(a, b, depth, sum);
+      vector_product<kRows, 1, kRowStride, kDepthStride, kStrideB, kSumStride>(a, b, depth, fresh, sum);
     }
   }
 };

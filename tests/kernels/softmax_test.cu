@@ -158,8 +158,8 @@ TEST_CASE("softmax_cross_entropy: without gradient and totals gives the same los
   const GuardedBuffer<std::int32_t> labels(random_labels(shape));
   LossBuffers with(shape), without(shape);
   softmax_cross_entropy(shape, 0, logits.data(), labels.data(), with.outputs(), with.workspace.data(), nullptr);
-  softmax_cross_entropy(shape, 0, logits.data(), labels.data(), {.loss = without.loss.data()},
-                        without.workspace.data(), nullptr);
+  softmax_cross_entropy(shape, 0, logits.data(), labels.data(), {.loss = without.loss.data()}, without.workspace.data(),
+                        nullptr);
   CHECK(with.loss.download() == without.loss.download());
 }
 

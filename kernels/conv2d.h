@@ -1,0 +1,44 @@
+// 2-D convolution and its gradients, NCHW, with stride, padding, dilation and groups (depthwise included). Each is a
+// matrix product whose patch operand is gathered on the way into the cache, never written out: no buffer of
+// kernel_height * kernel_width times the input, which im2col would write and read again.
+//   forward          y  [filters, batch * pixels]  = w [filters, patch] * patches [patch, batch * pixels]
+//   input gradient   dx [channels, batch * inputs] = w' [channels, filters * taps] * dy, gathered
+//   weight gradient  dw [filters, patch]           = dy [filters, batch * pixels] * patches', k split over blocks
+// flops() and the ideal bytes() are those of Conv2dShape, the same for all three. All are deterministic: fixed order of
+// summation, no atomics.
+//
+// Conv2dMethod::tiles works block by block as gemm_tile.h does, on a GPU and (for tests) on the CPU; panels works on
+// the CPU only, one thread to a block (conv2d_patches.h). `fastest` is panels on the CPU, tiles on a GPU.
+#pragma once
+#include <cstddef>
+
+#include "kernels/activation.h"
+#include "kernels/shapes.h"
+#include "kernels/simt/simt.h"
+
+namespace espalier::kernels {
+
+enum class Conv2dMethod { fastest, tiles, panels };
+
+// Throws InvalidArgument, led by `caller`, unless every size is positive, groups divide channels and filters, and the
+// dilated kernel fits into the padded image.
+void require_valid(const Conv2dShape& shape, const char* caller);
+
+// y = activation(x * w + bias); bias [filters] may be null.
+void conv2d_forward(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,
+                    Activation activation, cudaStream_t stream, Conv2dMethod method = Conv2dMethod::fastest);
+
+void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const float* w, float* dx, cudaStream_t stream,
+                           Conv2dMethod method = Conv2dMethod::fastest);
+
+// dw and, unless null, db [filters] in the same pass. conv2d_backward_weight_workspace() floats let it split as it
+// likes; with fewer it splits less.
+void conv2d_backward_weight(const Conv2dShape& shape, const float* x, const float* dy, float* dw, float* db,
+                            Workspace workspace, cudaStream_t stream, Conv2dMethod method = Conv2dMethod::fastest);
+index_t conv2d_backward_weight_workspace(const Conv2dShape& shape, Conv2dMethod method = Conv2dMethod::fastest);
+
+// db [filters] = dy summed over batch and pixels, where the weight needs no gradient: reduce_planes().
+void conv2d_backward_bias(const Conv2dShape& shape, const float* dy, float* db, void* workspace, cudaStream_t stream);
+std::size_t conv2d_backward_bias_workspace_bytes(const Conv2dShape& shape);
+
+}  // namespace espalier::kernels

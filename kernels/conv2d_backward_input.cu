@@ -1,0 +1,237 @@
+// dx = w' * dy. By tiles: an implicit GEMM with rows = channels and columns = the input pixels of one phase of the
+// stride, so that no tap between two outputs is multiplied: flops() in all, whatever the stride. By panels (CPU): the
+// gradients of the patches of a block of pixels, w' * dy, scattered into dx while both are in the cache; a block owns
+// its images and channels, so nothing is added atomically.
+#include <cstring>
+#include <numeric>
+
+#include "kernels/conv2d.h"
+#include "kernels/conv2d_panels.h"
+#include "kernels/conv2d_tiles.h"
+
+namespace espalier::kernels {
+namespace {
+
+// ---- tiles
+
+// A [m, k] = w transposed: row = channel of the group, k = (filter, tap row, tap column) over the taps of a phase.
+struct TapWeights {
+  const float* w = nullptr;
+  index_t group = 0;                  // floats from group to group
+  int patch = 0, taps = 0;            // floats from filter to filter, from channel to channel
+  int channels = 0;                   // of a group: the product's m
+  int tap_rows = 1, tap_columns = 1;  // the most that any phase has
+  int phases = 1;                     // per axis
+  GradientTaps gradient = {};
+};
+
+template <class Tile>
+class TapWeightLoader {
+  using Stage = DeepStage<Tile, Tile::kM>;
+
+ public:
+  using Parameters = TapWeights;
+  static constexpr Strides kStrides = Stage::kStrides;
+
+  __device__ TapWeightLoader(const TapWeights& p, index_t first, index_t batch)
+      : p_(p), step_(Tile::kK, p.tap_rows, p.tap_columns), k_{{0, 1, 1}, {0, 1, 1}} {
+    const int phase = int(batch % (p.phases * p.phases));
+    rows_ = AxisPhase(p.gradient, phase / p.phases, p.gradient.kernel_height);
+    columns_ = AxisPhase(p.gradient, phase % p.phases, p.gradient.kernel_width);
+    base_ =
+        p.w + batch / (p.phases * p.phases) * p.group + rows_.first_tap * p.gradient.kernel_width + columns_.first_tap;
+#pragma unroll
+    for (int pass = 0; pass < Stage::kRowPasses; ++pass) {
+      const index_t channel = first + stage_.row + pass * Stage::kRowsAtOnce;
+      offset_[pass] = int(detail::clamp_index(channel, p.channels - 1)) * p.taps;
+    }
+  }
+
+  __device__ void start(index_t k) {
+#pragma unroll
+    for (int step = 0; step < Stage::kDepthPasses; ++step) {
+      k_[step] = Odometer(k + stage_.k + step * 8, p_.tap_rows, p_.tap_columns);
+    }
+  }
+
+  template <class Depth>
+  __device__ void fetch(index_t, Depth depth) {
+#pragma unroll
+    for (int step = 0; step < Stage::kDepthPasses; ++step) {
+      const Odometer& k = k_[step];  // filter, tap row, tap column
+      const bool exists = k.middle < rows_.taps && k.low < columns_.taps;
+      const float* from =
+          base_ + index_t(k.high) * p_.patch + p_.gradient.period * (k.middle * p_.gradient.kernel_width + k.low);
+      if (inside(stage_.k + step * 8, depth)) {
+#pragma unroll
+        for (int pass = 0; pass < Stage::kRowPasses; ++pass) {
+          stage_.value[pass][step] = exists ? from[offset_[pass]] : 0.0f;
+        }
+      }
+      k_[step].add(step_);
+    }
+  }
+
+  template <class Depth>
+  __device__ void commit(float* tile, Depth) {
+    stage_.commit(tile);
+  }
+
+ private:
+  const TapWeights& p_;
+  Stage stage_;
+  Odometer step_, k_[Stage::kDepthPasses];
+  AxisPhase rows_, columns_;
+  const float* base_;
+  int offset_[Stage::kRowPasses];
+};
+
+// dx at the inputs of a phase.
+struct InputGradientStore {
+  float* dx;
+  int channels, height, width;  // channels: of a group
+  index_t image;                // floats
+  int phases, pixel_rows, pixel_columns;
+  index_t pixels;
+
+  template <int kCount>
+  __device__ void operator()(index_t batch, index_t row, index_t column, const float (&values)[kCount]) const {
+    if (row >= channels) return;
+    const index_t group = batch / (phases * phases);
+    const int phase = int(batch - group * phases * phases);
+    float* plane = dx + (group * channels + row) * height * width;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      if (column + i >= pixels) return;
+      const index_t line = divide(column + i, pixel_columns), n = divide(line, pixel_rows);
+      const index_t y = (line - n * pixel_rows) * phases + phase / phases;
+      const index_t x = (column + i - line * pixel_columns) * phases + phase % phases;
+      if (y < height && x < width) plane[n * image + y * width + x] = values[i];
+    }
+  }
+};
+
+void backward_input_by_tiles(const Conv2dShape& s, const float* dy, const float* w, float* dx, cudaStream_t stream) {
+  const int stride = int(s.stride), period = stride / std::gcd(stride, int(s.dilation));
+  const GradientTaps taps{.kernel_height = int(s.kernel_height),
+                          .kernel_width = int(s.kernel_width),
+                          .stride = stride,
+                          .padding = int(s.padding),
+                          .dilation = int(s.dilation),
+                          .period = period};
+  const int tap_rows = ceil_div(taps.kernel_height, period), tap_columns = ceil_div(taps.kernel_width, period);
+  const int pixel_rows = int(ceil_div(s.height, s.stride)), pixel_columns = int(ceil_div(s.width, s.stride));
+  const index_t pixels = s.batch * pixel_rows * pixel_columns;
+  const TapWeights weights{.w = w,
+                           .group = s.filters_per_group() * s.patch(),
+                           .patch = int(s.patch()),
+                           .taps = taps.kernel_height * taps.kernel_width,
+                           .channels = int(s.channels_per_group()),
+                           .tap_rows = tap_rows,
+                           .tap_columns = tap_columns,
+                           .phases = stride,
+                           .gradient = taps};
+  const int step = -period * taps.dilation / stride;
+  const GatherParameters gather{.source = dy,
+                                .height = int(s.out_height()),
+                                .width = int(s.out_width()),
+                                .image = s.filters * s.out_height() * s.out_width(),
+                                .group = s.filters_per_group() * s.out_height() * s.out_width(),
+                                .tap_rows = tap_rows,
+                                .tap_columns = tap_columns,
+                                .row_step = step,
+                                .column_step = step,
+                                .pixel_rows = pixel_rows,
+                                .pixel_columns = pixel_columns,
+                                .pixels = pixels,
+                                .phases = stride,
+                                .gradient = taps};
+  const InputGradientStore store{.dx = dx,
+                                 .channels = int(s.channels_per_group()),
+                                 .height = int(s.height),
+                                 .width = int(s.width),
+                                 .image = s.channels * s.height * s.width,
+                                 .phases = stride,
+                                 .pixel_rows = pixel_rows,
+                                 .pixel_columns = pixel_columns,
+                                 .pixels = pixels};
+  const ProductShape product{.m = s.channels_per_group(),
+                             .n = pixels,
+                             .k = s.filters_per_group() * tap_rows * tap_columns,
+                             .batch = s.groups * stride * stride};
+  with_conv2d_tile(product, [&](auto tile) {
+    using Tile = decltype(tile);
+    tiled_product<Tile, TapWeightLoader<Tile>, GatherLoader<Tile>>(product, weights, gather, store, {}, stream);
+  });
+}
+
+// ---- panels
+
+constexpr int kGradientFloats = 24 * 1024, kPanelFloats = 8 * 1024, kMostPixels = 128, kLeastPixels = 32;
+
+template <int kLanes>
+__global__ void conv2d_backward_input_panel_kernel(PanelCut cut, const float* dy, const float* w, float* dx) {
+  const int group = int(blockIdx.y);
+  const int first_channel = int(blockIdx.x % unsigned(cut.channel_pieces())) * cut.channel_piece;
+  const index_t first_block = index_t(blockIdx.x / unsigned(cut.channel_pieces())) * cut.blocks.per_image_group();
+  const int channels = std::min(cut.channel_piece, cut.channels - first_channel), taps = cut.patch / cut.channels;
+  const int first_entry = first_channel * taps, end_entry = first_entry + channels * taps;
+  float* gradient = simt::dynamic_shared<float>();                  // [filter_piece, pitch]
+  float* panel = gradient + index_t(cut.filter_piece) * cut.pitch;  // [entry_piece, pitch]
+
+  const PixelBlock images = cut.blocks[first_block];
+  dx += cut.x_offset(images, group);
+  const std::size_t bytes = std::size_t(channels) * std::size_t(cut.geometry.x_plane()) * sizeof(float);
+  for (int i = 0; i < images.images; ++i) {
+    std::memset(dx + i * cut.geometry.x_image + first_channel * cut.geometry.x_plane(), 0, bytes);
+  }
+  simt::PanelProduct product{
+      .a_row = 1, .a_depth = cut.patch, .b = gradient, .b_pitch = cut.pitch, .c = panel, .c_pitch = cut.pitch};
+  for (index_t i = 0; i < cut.blocks.per_image_group(); ++i) {
+    const PixelBlock block = cut.blocks[first_block + i];
+    product.columns = block.pixels();
+    for (int filter = 0; filter < cut.filters; filter += cut.filter_piece) {
+      product.depth = std::min(cut.filter_piece, cut.filters - filter);
+      load_pixels(cut.geometry, block, product.depth, dy + cut.y_offset(block, group) + filter * cut.geometry.y_plane(),
+                  gradient, cut.pitch);
+      for (int entry = first_entry; entry < end_entry; entry += cut.entry_piece) {
+        product.rows = std::min(cut.entry_piece, end_entry - entry);
+        product.a = w + (index_t(group) * cut.filters + filter) * cut.patch + entry;
+        simt::panel_product(product);
+        scatter_patches(cut.geometry, block, entry, product.rows, panel, cut.pitch, dx);
+      }
+    }
+  }
+}
+
+template <bool kOnCpu>
+void backward_input_by_panels(const Conv2dShape& shape, const float* dy, const float* w, float* dx,
+                              cudaStream_t stream) {
+  if constexpr (kOnCpu) {
+    PanelCut cut(shape);
+    cut.blocks = pixel_blocks(shape, std::clamp(kGradientFloats / cut.filters, kLeastPixels, kMostPixels));
+    cut.pitch = simt::whole_lanes(cut.blocks.pixels());
+    cut.filter_piece = even_piece(cut.filters, kGradientFloats / cut.pitch);
+    const index_t wanted_pieces = ceil_div(kWantedPanelBlocks, cut.blocks.along_batch() * shape.groups);
+    cut.channel_piece = even_piece(cut.channels, cut.channels / wanted_pieces);
+    cut.entry_piece = even_piece(cut.channel_piece * (cut.patch / cut.channels), kPanelFloats / cut.pitch);
+    simt::launch(conv2d_backward_input_panel_kernel<simt::kLanes>,
+                 panel_launch(cut.blocks.along_batch() * cut.channel_pieces(), shape.groups,
+                              index_t(cut.entry_piece + cut.filter_piece) * cut.pitch, stream),
+                 cut, dy, w, dx);
+  }
+}
+
+}  // namespace
+
+void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const float* w, float* dx, cudaStream_t stream,
+                           Conv2dMethod method) {
+  require_valid(shape, "conv2d_backward_input");
+  if (uses_panels(method)) {
+    backward_input_by_panels<simt::kEmulated>(shape, dy, w, dx, stream);
+  } else {
+    backward_input_by_tiles(shape, dy, w, dx, stream);
+  }
+}
+
+}  // namespace espalier::kernels

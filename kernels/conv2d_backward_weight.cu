@@ -1,0 +1,333 @@
+// dw = dy * patches of x, transposed, and the bias gradient as one more column. The result is small and the sum long
+// (batch * pixels), so it is split over blocks: tiles split the depth, panels (CPU) the images; a second pass adds the
+// parts in ascending order. Costs flops(), and splits * (dw + db) floats written and read.
+#include <cstring>
+
+#include "kernels/conv2d.h"
+#include "kernels/conv2d_panels.h"
+#include "kernels/conv2d_tiles.h"
+
+namespace espalier::kernels {
+namespace {
+
+// The bias is the weight of one more patch entry that is 1 everywhere: its gradient is one more column of the product.
+struct WeightGradientStore {
+  float *dw, *db;
+  index_t filters, patch;  // filters: of a group
+  bool aligned;            // rows of dw begin at multiples of 16 bytes
+
+  template <int kCount>
+  __device__ void operator()(index_t group, index_t row, index_t column, const float (&values)[kCount]) const {
+    if (row >= filters) return;
+    const index_t filter = group * filters + row, left = patch - column;
+    if (left > 0) store_run(dw + filter * patch + column, left, aligned, values);
+    if (db == nullptr || left < 0) return;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      if (i == left) db[filter] = values[i];
+    }
+  }
+};
+
+index_t weight_columns(const Conv2dShape& shape, bool with_bias) { return shape.patch() + (with_bias ? 1 : 0); }
+
+// ---- tiles
+
+// Both operands have k = (image, output row, output column).
+struct Pixels {
+  const float* data = nullptr;
+  index_t image = 0, group = 0;  // floats from one image, one group to the next
+  int rows = 1, columns = 1;     // of the output
+  int width_of_tile = 1;         // filters or columns that exist in a group
+};
+
+// A [m, k] = dy: row = filter of the group.
+template <class Tile>
+class OutputGradientLoader {
+  using Stage = DeepStage<Tile, Tile::kM>;
+
+ public:
+  using Parameters = Pixels;
+  static constexpr Strides kStrides = Stage::kStrides;
+
+  __device__ OutputGradientLoader(const Pixels& p, index_t first, index_t batch)
+      : plane_(p.rows * p.columns), image_(p.image), step_(Tile::kK, 1, plane_), k_{{0, 1, 1}, {0, 1, 1}} {
+    base_ = p.data + batch * p.group;
+#pragma unroll
+    for (int pass = 0; pass < Stage::kRowPasses; ++pass) {
+      const index_t filter = first + stage_.row + pass * Stage::kRowsAtOnce;
+      offset_[pass] = int(detail::clamp_index(filter, p.width_of_tile - 1)) * plane_;
+    }
+  }
+
+  __device__ void start(index_t k) {
+#pragma unroll
+    for (int step = 0; step < Stage::kDepthPasses; ++step) k_[step] = Odometer(k + stage_.k + step * 8, 1, plane_);
+  }
+
+  template <class Depth>
+  __device__ void fetch(index_t, Depth depth) {
+#pragma unroll
+    for (int step = 0; step < Stage::kDepthPasses; ++step) {
+      const float* from = base_ + k_[step].high * image_ + k_[step].low;
+      if (inside(stage_.k + step * 8, depth)) {
+#pragma unroll
+        for (int pass = 0; pass < Stage::kRowPasses; ++pass) stage_.value[pass][step] = from[offset_[pass]];
+      }
+      k_[step].add(step_);
+    }
+  }
+
+  template <class Depth>
+  __device__ void commit(float* tile, Depth) {
+    stage_.commit(tile);
+  }
+
+ private:
+  Stage stage_;
+  int plane_;
+  index_t image_;
+  Odometer step_, k_[Stage::kDepthPasses];
+  const float* base_;
+  int offset_[Stage::kRowPasses];
+};
+
+struct PatchColumns {
+  Pixels x;
+  int height = 0, width = 0, stride = 1, padding = 0, dilation = 1;
+  int patch = 0, kernel_height = 1, kernel_width = 1;
+};
+
+// B [k, n] = patches transposed: column = entry of the patch, or 1 after the last.
+template <class Tile>
+class PatchColumnLoader {
+  using Stage = DeepStage<Tile, Tile::kN>;
+
+ public:
+  using Parameters = PatchColumns;
+  static constexpr Strides kStrides = Stage::kStrides;
+
+  __device__ PatchColumnLoader(const PatchColumns& p, index_t first, index_t batch)
+      : p_(p), step_(Tile::kK, p.x.rows, p.x.columns), k_{{0, 1, 1}, {0, 1, 1}} {
+    base_ = p.x.data + batch * p.x.group;
+#pragma unroll
+    for (int pass = 0; pass < Stage::kRowPasses; ++pass) {
+      const int entry = int(first) + stage_.row + pass * Stage::kRowsAtOnce;
+      const int line = entry / p.kernel_width, channel = line / p.kernel_height;
+      down_[pass] = (line - channel * p.kernel_height) * p.dilation - p.padding;
+      right_[pass] = (entry - line * p.kernel_width) * p.dilation - p.padding;
+      offset_[pass] = channel * p.height * p.width + down_[pass] * p.width + right_[pass];
+      if (entry >= p.patch) down_[pass] = kOnes;
+    }
+  }
+
+  __device__ void start(index_t k) {
+#pragma unroll
+    for (int step = 0; step < Stage::kDepthPasses; ++step) {
+      k_[step] = Odometer(k + stage_.k + step * 8, p_.x.rows, p_.x.columns);
+    }
+  }
+
+  template <class Depth>
+  __device__ void fetch(index_t, Depth depth) {
+#pragma unroll
+    for (int step = 0; step < Stage::kDepthPasses; ++step) {
+      const int row = k_[step].middle * p_.stride, column = k_[step].low * p_.stride;
+      const float* from = base_ + k_[step].high * p_.x.image + row * p_.width + column;
+      if (inside(stage_.k + step * 8, depth)) {
+#pragma unroll
+        for (int pass = 0; pass < Stage::kRowPasses; ++pass) {
+          const bool in_image =
+              unsigned(row + down_[pass]) < unsigned(p_.height) && unsigned(column + right_[pass]) < unsigned(p_.width);
+          stage_.value[pass][step] = in_image ? from[offset_[pass]] : down_[pass] == kOnes ? 1.0f : 0.0f;
+        }
+      }
+      k_[step].add(step_);
+    }
+  }
+
+  template <class Depth>
+  __device__ void commit(float* tile, Depth) {
+    stage_.commit(tile);
+  }
+
+ private:
+  static constexpr int kOnes = 1 << 30;  // a row that no image has
+  const PatchColumns& p_;
+  Stage stage_;
+  Odometer step_, k_[Stage::kDepthPasses];
+  const float* base_;
+  int offset_[Stage::kRowPasses], down_[Stage::kRowPasses], right_[Stage::kRowPasses];
+};
+
+ProductShape weight_product(const Conv2dShape& s, bool with_bias) {
+  return {.m = s.filters_per_group(),
+          .n = weight_columns(s, with_bias),
+          .k = s.batch * s.out_height() * s.out_width(),
+          .batch = s.groups};
+}
+
+void backward_weight_by_tiles(const Conv2dShape& s, const float* x, const float* dy, const WeightGradientStore& store,
+                              Workspace workspace, cudaStream_t stream) {
+  const int rows = int(s.out_height()), columns = int(s.out_width());
+  const index_t plane = index_t(rows) * columns;
+  const Pixels gradient{.data = dy,
+                        .image = s.filters * plane,
+                        .group = s.filters_per_group() * plane,
+                        .rows = rows,
+                        .columns = columns,
+                        .width_of_tile = int(s.filters_per_group())};
+  const PatchColumns patches{.x = {.data = x,
+                                   .image = s.channels * s.height * s.width,
+                                   .group = s.channels_per_group() * s.height * s.width,
+                                   .rows = rows,
+                                   .columns = columns},
+                             .height = int(s.height),
+                             .width = int(s.width),
+                             .stride = int(s.stride),
+                             .padding = int(s.padding),
+                             .dilation = int(s.dilation),
+                             .patch = int(s.patch()),
+                             .kernel_height = int(s.kernel_height),
+                             .kernel_width = int(s.kernel_width)};
+  const ProductShape product = weight_product(s, store.db != nullptr);
+  with_conv2d_tile(product, [&](auto tile) {
+    using Tile = decltype(tile);
+    tiled_product<Tile, OutputGradientLoader<Tile>, PatchColumnLoader<Tile>>(product, gradient, patches, store,
+                                                                             workspace, stream);
+  });
+}
+
+index_t tiles_workspace(const Conv2dShape& s) {
+  index_t floats = 0;
+  const ProductShape product = weight_product(s, true);
+  with_conv2d_tile(product, [&](auto tile) { floats = product_workspace_floats<decltype(tile)>(product); });
+  return floats;
+}
+
+// ---- panels
+
+constexpr int kPanelFloats = 24 * 1024, kGradientFloats = 12 * 1024, kMostFilters = 64, kMostEntries = 256;
+
+// How the images are shared: split s takes `image_groups` of the groups of images that PixelBlocks makes.
+struct ImageSplits {
+  index_t splits, image_groups;
+};
+
+// Where split s puts its sums: dw + s * size, a filter's row `row` floats from the one before; db likewise, or null.
+struct PartialWeights {
+  float *dw, *db;
+  index_t size, row, bias_step;
+};
+
+template <int kLanes>
+__global__ void conv2d_backward_weight_panel_kernel(PanelCut cut, ImageSplits split, const float* x, const float* dy,
+                                                    PartialWeights to) {
+  const int pieces = cut.filter_pieces() * cut.entry_pieces(), piece = int(blockIdx.x % unsigned(pieces));
+  const index_t part = blockIdx.x / unsigned(pieces);
+  const int group = int(blockIdx.y), first_filter = piece % cut.filter_pieces() * cut.filter_piece;
+  const int filters = std::min(cut.filter_piece, cut.filters - first_filter);
+  const int first_entry = piece / cut.filter_pieces() * cut.entry_piece;
+  const int entries = std::min(cut.entry_piece, cut.patch - first_entry);
+  const bool with_bias = to.db != nullptr && first_entry + entries == cut.patch;
+  const int sum_pitch = simt::whole_lanes(cut.filter_piece), rows = entries + (with_bias ? 1 : 0);
+
+  float* panel = simt::dynamic_shared<float>();                        // [entry_piece + 1, pitch]
+  float* gradient = panel + index_t(cut.entry_piece + 1) * cut.pitch;  // [pixels, sum_pitch]
+  float* sums = gradient + index_t(cut.blocks.pixels()) * sum_pitch;   // [entry_piece + 1, sum_pitch]
+  std::memset(gradient, 0, std::size_t(cut.blocks.pixels()) * std::size_t(sum_pitch) * sizeof(float));
+  std::memset(sums, 0, std::size_t(rows) * std::size_t(sum_pitch) * sizeof(float));
+  std::fill(panel + index_t(entries) * cut.pitch, panel + index_t(entries + 1) * cut.pitch, 1.0f);  // met by the bias
+  simt::PanelProduct product{.rows = rows,
+                             .columns = filters,
+                             .a = panel,
+                             .a_row = cut.pitch,
+                             .a_depth = 1,
+                             .b = gradient,
+                             .b_pitch = sum_pitch,
+                             .c = sums,
+                             .c_pitch = sum_pitch,
+                             .accumulate = true};
+  const index_t per_group = cut.blocks.per_image_group(), first = part * split.image_groups * per_group;
+  const index_t end = std::min(first + split.image_groups * per_group, cut.blocks.count());
+  for (index_t i = first; i < end; ++i) {
+    const PixelBlock block = cut.blocks[i];
+    product.depth = block.pixels();
+    gather_patches(cut.geometry, block, first_entry, entries, x + cut.x_offset(block, group), panel, cut.pitch);
+    load_pixels_transposed(cut.geometry, block, filters,
+                           dy + cut.y_offset(block, group) + first_filter * cut.geometry.y_plane(), gradient,
+                           sum_pitch);
+    simt::panel_product(product);
+  }
+  const index_t filter = index_t(group) * cut.filters + first_filter;
+  simt::transpose(sums, sum_pitch, entries, filters, to.dw + part * to.size + filter * to.row + first_entry,
+                  int(to.row));
+  if (with_bias) {
+    float* db = to.db + part * to.size + filter * to.bias_step;
+    for (int f = 0; f < filters; ++f) db[f * to.bias_step] = sums[index_t(entries) * sum_pitch + f];
+  }
+}
+
+PanelCut weight_cut(const Conv2dShape& shape) {
+  PanelCut cut(shape);
+  cut.filter_piece = even_piece(cut.filters, kMostFilters);
+  cut.entry_piece = even_piece(cut.patch, kMostEntries);
+  const int pixels = std::min(kPanelFloats / cut.entry_piece, kGradientFloats / simt::whole_lanes(cut.filter_piece));
+  cut.blocks = pixel_blocks(shape, pixels);
+  cut.pitch = simt::whole_lanes(cut.blocks.pixels());
+  return cut;
+}
+
+ImageSplits image_splits(const PanelCut& cut, index_t groups, index_t most) {
+  const index_t pieces = index_t(cut.filter_pieces()) * cut.entry_pieces() * groups;
+  const index_t wanted = std::min({ceil_div(kWantedPanelBlocks, pieces), most, cut.blocks.along_batch()});
+  const index_t image_groups = ceil_div(cut.blocks.along_batch(), std::max<index_t>(wanted, 1));
+  return {ceil_div(cut.blocks.along_batch(), image_groups), image_groups};
+}
+
+index_t panels_workspace(const Conv2dShape& shape) {
+  const index_t splits = image_splits(weight_cut(shape), shape.groups, INT64_MAX).splits;
+  return splits == 1 ? 0 : splits * shape.filters * weight_columns(shape, true);
+}
+
+template <bool kOnCpu>
+void backward_weight_by_panels(const Conv2dShape& shape, const float* x, const float* dy,
+                               const WeightGradientStore& store, Workspace workspace, cudaStream_t stream) {
+  if constexpr (kOnCpu) {
+    const PanelCut cut = weight_cut(shape);
+    const index_t columns = weight_columns(shape, store.db != nullptr), result = shape.filters * columns;
+    const ImageSplits split = image_splits(cut, shape.groups, workspace.floats / result);
+    const PartialWeights direct{store.dw, store.db, 0, store.patch, 1};
+    const PartialWeights partial{workspace.data, store.db == nullptr ? nullptr : workspace.data + store.patch, result,
+                                 columns, columns};
+    const index_t floats = index_t(cut.entry_piece + 1) * cut.pitch +
+                           index_t(cut.blocks.pixels() + cut.entry_piece + 1) * simt::whole_lanes(cut.filter_piece);
+    simt::launch(conv2d_backward_weight_panel_kernel<simt::kLanes>,
+                 panel_launch(split.splits * cut.filter_pieces() * cut.entry_pieces(), shape.groups, floats, stream),
+                 cut, split, x, dy, split.splits == 1 ? direct : partial);
+    if (split.splits == 1) return;
+    const ProductGrid grid{.shape = weight_product(shape, store.db != nullptr), .splits = split.splits};
+    sum_splits(grid, workspace.data, store, stream);
+  }
+}
+
+}  // namespace
+
+void conv2d_backward_weight(const Conv2dShape& shape, const float* x, const float* dy, float* dw, float* db,
+                            Workspace workspace, cudaStream_t stream, Conv2dMethod method) {
+  require_valid(shape, "conv2d_backward_weight");
+  if (workspace.data == nullptr) workspace.floats = 0;
+  const WeightGradientStore store{dw, db, shape.filters_per_group(), shape.patch(), rows_aligned(dw, shape.patch())};
+  if (uses_panels(method)) {
+    backward_weight_by_panels<simt::kEmulated>(shape, x, dy, store, workspace, stream);
+  } else {
+    backward_weight_by_tiles(shape, x, dy, store, workspace, stream);
+  }
+}
+
+index_t conv2d_backward_weight_workspace(const Conv2dShape& shape, Conv2dMethod method) {
+  require_valid(shape, "conv2d_backward_weight_workspace");
+  return uses_panels(method) ? panels_workspace(shape) : tiles_workspace(shape);
+}
+
+}  // namespace espalier::kernels

@@ -1,0 +1,152 @@
+#include "kernels/gemm.h"
+
+#include <doctest/doctest.h>
+
+#include "kernels/require.h"
+#include "tests/support/gemm_problem.h"
+
+using namespace espalier;
+using namespace espalier::kernels;
+using namespace espalier::test;
+
+namespace {
+
+constexpr Transpose kNo = Transpose::no, kYes = Transpose::yes;
+
+void check_all_transposes(GemmProblem problem) {
+  for (Transpose transpose_a : {kNo, kYes}) {
+    for (Transpose transpose_b : {kNo, kYes}) {
+      problem.transpose_a = transpose_a, problem.transpose_b = transpose_b;
+      INFO("m ", problem.shape.m, ", n ", problem.shape.n, ", k ", problem.shape.k, ", transposed ",
+           transpose_a == kYes, transpose_b == kYes, ", tile ", int(problem.tile), ", offset ", problem.offset);
+      CHECK(mismatch(problem) == "");
+    }
+  }
+}
+
+void check_sizes_around(GemmTile tile, index_t m, index_t n, index_t k) {
+  for (index_t dm : {-1, 0, 1}) {
+    for (index_t dn : {-1, 0, 1}) check_all_transposes({.shape = {m + dm, n + dn, k + (dm * dn)}, .tile = tile});
+  }
+}
+
+}  // namespace
+
+TEST_CASE("gemm: every small size and transpose agrees with double loops") {
+  for (index_t m : {1, 2, 7}) {
+    for (index_t n : {1, 4, 13}) {
+      for (index_t k : {1, 5, 16, 19}) check_all_transposes({.shape = {m, n, k}});
+    }
+  }
+}
+
+TEST_CASE("gemm: one row, one column and one term") {
+  check_all_transposes({.shape = {1, 257, 129}});
+  check_all_transposes({.shape = {257, 1, 129}});
+  check_all_transposes({.shape = {131, 67, 1}});
+  check_all_transposes({.shape = {1, 1, 1031}, .with_workspace = true});
+}
+
+TEST_CASE("gemm: sizes around the tile of this device") {
+  check_sizes_around(GemmTile::automatic, 64, 128, 64);
+  check_all_transposes({.shape = {61, 97, 128}});
+  check_all_transposes({.shape = {20, 41, 65}});
+}
+
+TEST_CASE("gemm: the GPU's small tile, also in the cpu build") { check_sizes_around(GemmTile::small, 32, 32, 33); }
+
+TEST_CASE("gemm: the GPU's medium tile, also in the cpu build") { check_sizes_around(GemmTile::medium, 64, 64, 32); }
+
+TEST_CASE("gemm: the GPU's large tile, also in the cpu build") {
+  check_all_transposes({.shape = {128, 128, 16}, .tile = GemmTile::large});
+  check_all_transposes({.shape = {132, 124, 36}, .tile = GemmTile::large});
+  check_all_transposes({.shape = {129, 127, 35}, .tile = GemmTile::large});
+}
+
+TEST_CASE("gemm: matrices that miss 16-byte alignment") {
+  for (GemmTile tile : {GemmTile::automatic, GemmTile::small, GemmTile::medium}) {
+    check_all_transposes({.shape = {36, 68, 20}, .tile = tile, .offset = 1});
+  }
+}
+
+TEST_CASE("gemm: many tiles, in bands of eight rows") {
+  check_all_transposes({.shape = {9 * 32 + 5, 3 * 32 + 1, 17}, .tile = GemmTile::small});
+  check_all_transposes({.shape = {64 * 9, 129, 7}});
+}
+
+TEST_CASE("gemm: k split over blocks equals the unsplit product") {
+  for (GemmTile tile : {GemmTile::automatic, GemmTile::small}) {
+    const GemmShape shape{10, 34, 1203};
+    REQUIRE(gemm_workspace_floats(shape, tile) > 0);
+    check_all_transposes({.shape = shape, .tile = tile, .with_workspace = true});
+    check_all_transposes({.shape = {32, 36, 600},
+                          .epilogue = {.alpha = 0.5f, .beta = 2.0f},
+                          .tile = tile,
+                          .with_bias = true,
+                          .with_workspace = true});
+  }
+}
+
+TEST_CASE("gemm: alpha and beta") {
+  for (float alpha : {1.0f, -0.75f, 0.0f}) {
+    for (float beta : {0.0f, 1.0f, -0.5f}) {
+      check_all_transposes({.shape = {33, 35, 21}, .epilogue = {.alpha = alpha, .beta = beta}});
+      check_all_transposes(
+          {.shape = {33, 36, 20}, .epilogue = {.alpha = alpha, .beta = beta}, .tile = GemmTile::small});
+    }
+  }
+}
+
+TEST_CASE("gemm: bias by row and by column, and every activation") {
+  for (BiasAxis axis : {BiasAxis::row, BiasAxis::column}) {
+    for (Activation activation : {Activation::none, Activation::relu, Activation::leaky_relu, Activation::gelu,
+                                  Activation::sigmoid, Activation::tanh}) {
+      for (GemmTile tile : {GemmTile::automatic, GemmTile::small}) {
+        const GemmEpilogue epilogue{.bias_axis = axis, .activation = activation, .leaky_slope = 0.2f};
+        INFO("bias axis ", int(axis), ", activation ", int(activation), ", tile ", int(tile));
+        CHECK(mismatch({.shape = {35, 37, 23}, .epilogue = epilogue, .tile = tile, .with_bias = true}) == "");
+      }
+    }
+  }
+}
+
+TEST_CASE("gemm: relu of a negative infinity is zero, and NaN passes") {
+  const std::vector<float> a{-INFINITY, NAN}, b{1.0f};
+  const GuardedBuffer<float> device_a(a), device_b(b);
+  GuardedBuffer<float> c(2);
+  gemm({.m = 2, .n = 1, .k = 1}, kNo, kNo, device_a.data(), device_b.data(), c.data(), {.activation = Activation::relu},
+       nullptr);
+  CHECK(c.download()[0] == 0.0f);
+  CHECK(std::isnan(c.download()[1]));
+}
+
+TEST_CASE("gemm: an empty k leaves beta C + bias, an empty C is left alone") {
+  CHECK(mismatch({.shape = {3, 5, 0}, .epilogue = {.beta = 2.0f}, .with_bias = true}) == "");
+  CHECK(mismatch({.shape = {3, 5, 0}, .with_bias = true}) == "");
+  CHECK_NOTHROW(gemm({.m = 0, .n = 4, .k = 4}, kNo, kNo, nullptr, nullptr, nullptr, {}, nullptr));
+}
+
+TEST_CASE("gemm: a product into its own operand is refused") {
+  GuardedBuffer<float> x(16);
+  CHECK_THROWS_AS(gemm({.m = 4, .n = 4, .k = 4}, kNo, kNo, x.data(), x.data(), x.data(), {}, nullptr), InvalidArgument);
+}
+
+TEST_CASE("gemm: the epilogue alone gives a finished product bias and activation") {
+  const GemmShape shape{.m = 5, .n = 67, .k = 3};
+  const std::vector<float> c = random_floats(5 * 67, 1), bias = random_floats(67, 2);
+  for (Activation activation : {Activation::none, Activation::relu, Activation::sigmoid}) {
+    GuardedBuffer<float> device_c(c);
+    const GuardedBuffer<float> device_bias(bias);
+    const GemmEpilogue epilogue{.bias = device_bias.data(), .activation = activation};
+    gemm_epilogue(shape, epilogue, device_c.data(), nullptr);
+    CHECK(device_c.guards_intact());
+    const GemmEpilogue keep{.beta = 1.0f, .activation = activation};
+    CHECK(gemm_difference(shape, device_c.download(), gemm_reference({5, 67, 0}, kNo, kNo, {}, {}, c, bias, keep)) ==
+          "");
+  }
+}
+
+TEST_CASE("gemm: a product of many tiles and steps") {
+  const index_t size = simt::kEmulated ? 389 : 150;
+  check_all_transposes({.shape = {size, size + 11, size + 4}, .with_workspace = true});
+}
