@@ -107,6 +107,12 @@ void Tensor::upload(std::span<const std::byte> source) const {
 
 std::vector<float> Tensor::to_host() const { return to_host_as<float>(); }
 
+std::vector<std::byte> Tensor::to_host_bytes() const {
+  std::vector<std::byte> values(static_cast<std::size_t>(bytes()));
+  download(type_, values);
+  return values;
+}
+
 float Tensor::item() const {
   require(size() == 1, "item: the tensor has shape ", shape_.to_string(), ", not a single element");
   return to_host().front();

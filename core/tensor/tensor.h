@@ -1,6 +1,7 @@
 // Contiguous row-major device memory with a shape and an element type. Copies share the memory; clone() does not.
 // A tensor knows nothing of gradients (core/autograd does).
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -91,7 +92,8 @@ class Tensor {
     download(dtype_of<T>(), std::as_writable_bytes(std::span(values)));
     return values;
   }
-  float item() const;  // the only element of an f32 tensor
+  std::vector<std::byte> to_host_bytes() const;  // of any type
+  float item() const;                            // the only element of an f32 tensor
 
  private:
   void* address(DType asked) const;
