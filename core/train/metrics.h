@@ -1,0 +1,44 @@
+// Loss and accuracy of a classifier, added up on the device and read once at the end: no step waits for the host.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "core/tensor/tensor.h"
+
+namespace espalier {
+
+// What a classifier did on some samples.
+struct Metrics {
+  double loss = 0;  // mean
+  std::int64_t classes = 0;
+  std::vector<std::int64_t> confusion;  // [label, predicted]
+
+  std::int64_t samples() const;
+  std::int64_t correct() const;
+  double accuracy() const;                     // 0 when there are no samples, as all ratios below
+  double precision(std::int64_t label) const;  // of what was taken for the class, the part that is of it
+  double recall(std::int64_t label) const;     // of the class, the part that was recognised
+  double f1(std::int64_t label) const;
+  double macro_precision() const;  // unweighted means over the classes
+  double macro_recall() const;
+  double macro_f1() const;
+
+ private:
+  std::int64_t count(std::int64_t label, std::int64_t predicted) const;
+};
+
+class MetricsAccumulator {
+ public:
+  explicit MetricsAccumulator(std::int64_t classes);
+  // logits f32 [N, classes], labels i32 [N], the mean loss of the batch f32 [1]. Only enqueues; may be captured.
+  void add(const Tensor& logits, const Tensor& labels, const Tensor& mean_loss);
+  Metrics read() const;  // waits for current_stream()
+  void reset();
+
+ private:
+  std::int64_t classes_;
+  Tensor confusion_;  // i64 [classes, classes]
+  Tensor loss_sum_;   // f64 [1]
+};
+
+}  // namespace espalier
