@@ -13,12 +13,6 @@
 
 namespace espalier {
 
-// State that a checkpoint must keep though no gradient flows to it: running statistics, random-number counters.
-struct Buffer {
-  std::string name;
-  Tensor value;
-};
-
 // A module in words, enough to build it again: {"conv2d", {{"filters", 32}, ...}, children}.
 struct Description {
   using Attribute = std::variant<std::int64_t, double, std::string>;

@@ -11,6 +11,12 @@
 
 namespace espalier {
 
+// State that a checkpoint must keep though no gradient flows to it: running statistics, random-number counters.
+struct Buffer {
+  std::string name;
+  Tensor value;
+};
+
 struct Mask {
   Tensor keep;                // u8, shape of the weight; 1 = lives
   std::int64_t kept() const;  // counts on the device and waits

@@ -1,0 +1,201 @@
+#include "core/train/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "kernels/require.h"
+
+namespace espalier {
+namespace {
+
+using nlohmann::json;
+constexpr const char* kMask = "mask/";
+constexpr const char* kOptimizer = "optimizer/";
+constexpr const char* kTraining = "espalier.training";
+constexpr const char* kNote = "note.";
+
+json loader_settings(const DataLoader& loader) {
+  const LoaderOptions& options = loader.options();
+  return {{"samples", loader.samples()},
+          {"batch", options.batch},
+          {"shuffle", options.shuffle},
+          {"seed", options.seed},
+          {"drop_last", options.drop_last}};
+}
+
+json training_of(const TrainingState& state) {
+  json training = {{"step", state.step}};
+  if (state.optimizer) {
+    training["optimizer"] = {{"kind", state.optimizer->kind()}, {"learning_rate", state.optimizer->learning_rate()}};
+  }
+  if (state.loader) {
+    const LoaderPosition position = state.loader->position();
+    training["loader"] = loader_settings(*state.loader);
+    training["position"] = {{"epoch", position.epoch}, {"batch", position.position}};
+  }
+  return training;
+}
+
+// Checks a whole file against a state, then puts it in.
+class Restorer {
+ public:
+  Restorer(const Safetensors& content, TrainingState& state) : content_(content), state_(state) {}
+
+  void check() {
+    for (const Parameter* parameter : state_.parameters) {
+      check_tensor(parameter->name, parameter->value.shape(), DType::f32);
+      if (content_.tensors.contains(kMask + parameter->name)) {
+        check_tensor(kMask + parameter->name, parameter->value.shape(), DType::u8);
+      }
+    }
+    for (const Buffer* buffer : state_.buffers)
+      check_tensor(buffer->name, buffer->value.shape(), buffer->value.dtype());
+    check_strangers();
+    read_training();
+    if (state_.optimizer) check_optimizer();
+    if (state_.loader) check_loader();
+  }
+
+  void apply() {
+    for (Parameter* parameter : state_.parameters) {
+      content_.tensors.at(parameter->name).upload_to(parameter->value.value());
+      const auto mask = content_.tensors.find(kMask + parameter->name);
+      if (mask == content_.tensors.end()) {
+        parameter->clear_mask();
+      } else {
+        parameter->set_mask({Tensor::from_bytes(mask->second.shape, DType::u8, mask->second.bytes)});
+      }
+    }
+    for (Buffer* buffer : state_.buffers) content_.tensors.at(buffer->name).upload_to(buffer->value);
+    if (state_.optimizer) {
+      for (Buffer* buffer : state_.optimizer->state()) {
+        content_.tensors.at(kOptimizer + buffer->name).upload_to(buffer->value);
+      }
+      state_.optimizer->set_learning_rate(learning_rate_);
+    }
+    if (state_.loader) state_.loader->seek(position_);
+    state_.step = step_;
+    state_.notes = notes_of(content_);
+  }
+
+ private:
+  void check_tensor(const std::string& name, const Shape& shape, DType type) const {
+    const auto found = content_.tensors.find(name);
+    if (found == content_.tensors.end()) {
+      throw CheckpointError(fmt::format("has no tensor {}; is it of another architecture or optimizer?", name));
+    }
+    if (found->second.shape == shape && found->second.type == type) return;
+    throw CheckpointError(fmt::format("{} is {} {} here, the model has {} {}", name, found->second.shape.to_string(),
+                                      to_string(found->second.type), shape.to_string(), to_string(type)));
+  }
+
+  void check_strangers() const {  // a weight that the model lacks means that it is another model
+    std::set<std::string> known;
+    for (const Parameter* parameter : state_.parameters) known.insert(parameter->name);
+    for (const Buffer* buffer : state_.buffers) known.insert(buffer->name);
+    for (const auto& [name, tensor] : content_.tensors) {
+      const bool stranger = name.starts_with(kMask) ? !known.contains(name.substr(std::string(kMask).size()))
+                                                    : !name.starts_with(kOptimizer) && !known.contains(name);
+      if (stranger) throw CheckpointError(fmt::format("has a tensor {} that this model does not", name));
+    }
+  }
+
+  void read_training() {
+    const auto text = content_.metadata.find(kTraining);
+    if (text == content_.metadata.end()) {
+      if (state_.optimizer || state_.loader) throw CheckpointError("holds a model, but no run that could be resumed");
+      return;
+    }
+    try {
+      const json training = json::parse(text->second);
+      training.at("step").get_to(step_);
+      if (state_.optimizer) {
+        training.at("optimizer").at("kind").get_to(optimizer_kind_);
+        training.at("optimizer").at("learning_rate").get_to(learning_rate_);
+      }
+      if (state_.loader) {
+        loader_ = training.at("loader");
+        training.at("position").at("epoch").get_to(position_.epoch);
+        training.at("position").at("batch").get_to(position_.position);
+      }
+    } catch (const json::exception& error) {
+      throw CheckpointError(fmt::format("its record of the run cannot be used: {}", error.what()));
+    }
+  }
+
+  void check_optimizer() const {
+    if (optimizer_kind_ != state_.optimizer->kind()) {
+      throw CheckpointError(
+          fmt::format("was trained with {}, the run to resume uses {}", optimizer_kind_, state_.optimizer->kind()));
+    }
+    for (const Buffer* buffer : state_.optimizer->state()) {
+      check_tensor(kOptimizer + buffer->name, buffer->value.shape(), buffer->value.dtype());
+    }
+  }
+
+  void check_loader() const {
+    const json mine = loader_settings(*state_.loader);
+    const bool inside =
+        position_.epoch >= 0 && position_.position >= 0 && position_.position < state_.loader->batches();
+    if (mine == loader_ && inside) return;
+    throw CheckpointError(fmt::format("stopped at epoch {}, batch {} of a loader with {}, the run to resume has {}",
+                                      position_.epoch, position_.position, loader_.dump(), mine.dump()));
+  }
+
+  const Safetensors& content_;
+  TrainingState& state_;
+  std::int64_t step_ = 0;
+  std::string optimizer_kind_;
+  float learning_rate_ = 0;
+  json loader_;
+  LoaderPosition position_;
+};
+
+}  // namespace
+
+void save_checkpoint(const std::filesystem::path& file, const TrainingState& state) {
+  Safetensors content;
+  const auto put = [&](const std::string& name, const Tensor& tensor) {
+    require(content.tensors.emplace(name, StoredTensor::of(tensor)).second, "checkpoint: two tensors are called ", name,
+            "; give the modules of the model different names");
+  };
+  for (const Parameter* parameter : state.parameters) {
+    put(parameter->name, parameter->value.value());
+    if (parameter->mask()) put(kMask + parameter->name, parameter->mask()->keep);
+  }
+  for (const Buffer* buffer : state.buffers) put(buffer->name, buffer->value);
+  if (state.optimizer) {
+    for (const Buffer* buffer : state.optimizer->state()) put(kOptimizer + buffer->name, buffer->value);
+  }
+  for (const auto& [key, text] : state.notes) content.metadata[kNote + key] = text;
+  content.metadata[kTraining] = training_of(state).dump();
+  write_safetensors(file, content);
+}
+
+void restore(const Safetensors& content, TrainingState& state) {
+  Restorer restorer(content, state);
+  restorer.check();
+  restorer.apply();
+}
+
+void load_checkpoint(const std::filesystem::path& file, TrainingState& state) {
+  const Safetensors content = read_safetensors(file);
+  try {
+    restore(content, state);
+  } catch (const CheckpointError& error) {
+    throw CheckpointError(fmt::format("{}: {}", file.string(), error.what()));
+  }
+}
+
+Notes notes_of(const Safetensors& content) {
+  const std::string prefix = kNote;
+  Notes notes;
+  for (const auto& [key, text] : content.metadata) {
+    if (key.starts_with(prefix)) notes.emplace(key.substr(prefix.size()), text);
+  }
+  return notes;
+}
+
+}  // namespace espalier

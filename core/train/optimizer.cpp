@@ -1,0 +1,41 @@
+#include "core/train/optimizer.h"
+
+#include <cmath>
+#include <set>
+
+#include "core/device/stream.h"
+#include "kernels/accumulate.h"
+#include "kernels/require.h"
+
+namespace espalier {
+
+Optimizer::Optimizer(std::vector<Parameter*> parameters, float learning_rate)
+    : parameters_(std::move(parameters)), learning_rate_(learning_rate), device_learning_rate_(Tensor::empty({1})) {
+  require(!parameters_.empty(), "an optimizer was given no parameters; does the model have any?");
+  std::set<std::string> names;
+  for (const Parameter* parameter : parameters_) {
+    require(names.insert(parameter->name).second, "optimizer: two parameters are called ", parameter->name,
+            "; each may be given once, and names tell their states apart in a checkpoint");
+  }
+  set_learning_rate(learning_rate);
+}
+
+void Optimizer::zero_gradients() {
+  for (Parameter* parameter : parameters_) parameter->value.clear_gradient();
+}
+
+void Optimizer::set_learning_rate(float rate) {
+  require(std::isfinite(rate) && rate >= 0, "optimizer: the learning rate is ", rate, "; it must be at least 0");
+  learning_rate_ = rate;
+  kernels::fill_value(1, rate, device_learning_rate(), current_stream());
+}
+
+std::vector<Buffer> Optimizer::zeros_for_each(const std::string& role) const {
+  std::vector<Buffer> buffers;
+  for (const Parameter* parameter : parameters_) {
+    buffers.push_back({role + "/" + parameter->name, Tensor::zeros(parameter->value.shape())});
+  }
+  return buffers;
+}
+
+}  // namespace espalier
