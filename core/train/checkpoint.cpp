@@ -28,7 +28,9 @@ json loader_settings(const DataLoader& loader) {
 json training_of(const TrainingState& state) {
   json training = {{"step", state.step}};
   if (state.optimizer) {
-    training["optimizer"] = {{"kind", state.optimizer->kind()}, {"learning_rate", state.optimizer->learning_rate()}};
+    training["optimizer"] = {{"kind", state.optimizer->kind()},
+                             {"learning_rate", state.optimizer->learning_rate()},
+                             {"steps", state.optimizer->steps()}};
   }
   if (state.loader) {
     const LoaderPosition position = state.loader->position();
@@ -74,6 +76,7 @@ class Restorer {
         content_.tensors.at(kOptimizer + buffer->name).upload_to(buffer->value);
       }
       state_.optimizer->set_learning_rate(learning_rate_);
+      state_.optimizer->set_steps(optimizer_steps_);
     }
     if (state_.loader) state_.loader->seek(position_);
     state_.step = step_;
@@ -114,6 +117,7 @@ class Restorer {
       if (state_.optimizer) {
         training.at("optimizer").at("kind").get_to(optimizer_kind_);
         training.at("optimizer").at("learning_rate").get_to(learning_rate_);
+        training.at("optimizer").at("steps").get_to(optimizer_steps_);
       }
       if (state_.loader) {
         loader_ = training.at("loader");
@@ -146,7 +150,7 @@ class Restorer {
 
   const Safetensors& content_;
   TrainingState& state_;
-  std::int64_t step_ = 0;
+  std::int64_t step_ = 0, optimizer_steps_ = 0;
   std::string optimizer_kind_;
   float learning_rate_ = 0;
   json loader_;

@@ -8,16 +8,23 @@
 #include "kernels/require.h"
 
 namespace espalier {
+namespace {
+
+void require_rate(float rate) {
+  require(std::isfinite(rate) && rate >= 0, "optimizer: the learning rate is ", rate, "; it must be at least 0");
+}
+
+}  // namespace
 
 Optimizer::Optimizer(std::vector<Parameter*> parameters, float learning_rate)
-    : parameters_(std::move(parameters)), learning_rate_(learning_rate), device_learning_rate_(Tensor::empty({1})) {
+    : parameters_(std::move(parameters)), learning_rate_(learning_rate) {
+  require_rate(learning_rate);
   require(!parameters_.empty(), "an optimizer was given no parameters; does the model have any?");
   std::set<std::string> names;
   for (const Parameter* parameter : parameters_) {
     require(names.insert(parameter->name).second, "optimizer: two parameters are called ", parameter->name,
             "; each may be given once, and names tell their states apart in a checkpoint");
   }
-  set_learning_rate(learning_rate);
 }
 
 void Optimizer::zero_gradients() {
@@ -25,7 +32,7 @@ void Optimizer::zero_gradients() {
 }
 
 void Optimizer::set_learning_rate(float rate) {
-  require(std::isfinite(rate) && rate >= 0, "optimizer: the learning rate is ", rate, "; it must be at least 0");
+  require_rate(rate);
   learning_rate_ = rate;
   kernels::fill_value(1, rate, device_learning_rate(), current_stream());
 }

@@ -3,6 +3,8 @@
 // pass: a weight that was pruned stays 0.0f, and so does its momentum.
 #pragma once
 #include <cstdint>
+#include <cstring>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,19 +27,40 @@ class Optimizer {
   void set_learning_rate(float rate);  // enqueues; holds for every later step, a captured one too
 
   const std::vector<Parameter*>& parameters() const { return parameters_; }
-  virtual std::vector<Buffer*> state() = 0;  // what a checkpoint must keep beside the learning rate
+  // What a checkpoint must keep beside the learning rate.
+  virtual std::vector<Buffer*> state() = 0;
+  virtual std::int64_t steps() const = 0;  // updates made; waits for current_stream()
+  virtual void set_steps(std::int64_t steps) = 0;
 
  protected:
   // Throws InvalidArgument when a parameter is there twice or two have the same name.
   Optimizer(std::vector<Parameter*> parameters, float learning_rate);
-  float* device_learning_rate() const { return device_learning_rate_.data<float>(); }
+  virtual float* device_learning_rate() const = 0;
   // One tensor of zeros for each parameter, called "role/conv2d_1.weight".
   std::vector<Buffer> zeros_for_each(const std::string& role) const;
 
  private:
   std::vector<Parameter*> parameters_;
   float learning_rate_;
-  Tensor device_learning_rate_;  // f32 [1]
+};
+
+// The struct that an update kernel reads, in device memory.
+template <class State>
+class DeviceState {
+ public:
+  explicit DeviceState(const State& state) : bytes_(Tensor::from_bytes({sizeof(State)}, DType::u8, bytes_of(state))) {}
+  State* get() const { return static_cast<State*>(bytes_.raw()); }  // for launchers
+  State read() const {
+    State state;
+    const std::vector<std::byte> bytes = bytes_.to_host_bytes();
+    std::memcpy(&state, bytes.data(), sizeof(State));
+    return state;
+  }
+  void write(const State& state) const { bytes_.upload(bytes_of(state)); }
+
+ private:
+  static std::span<const std::byte> bytes_of(const State& state) { return std::as_bytes(std::span(&state, 1)); }
+  Tensor bytes_;
 };
 
 }  // namespace espalier

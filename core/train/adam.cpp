@@ -1,0 +1,67 @@
+#include "core/train/adam.h"
+
+#include "core/device/stream.h"
+#include "kernels/require.h"
+
+namespace espalier {
+namespace {
+
+kernels::AdamState device_state(const AdamOptions& options, kernels::WeightDecay decay) {
+  const auto is_beta = [](double beta) { return beta >= 0 && beta < 1; };
+  require(is_beta(options.beta1) && is_beta(options.beta2), "adam: betas ", options.beta1, " and ", options.beta2,
+          "; both must be in [0, 1)");
+  require(options.epsilon > 0 && options.weight_decay >= 0, "adam: epsilon ", options.epsilon, ", weight decay ",
+          options.weight_decay, "; the first must be above 0, the second at least 0");
+  kernels::AdamState state;
+  state.learning_rate = options.learning_rate;
+  state.epsilon = options.epsilon;
+  state.weight_decay = options.weight_decay;
+  state.beta1 = options.beta1;
+  state.beta2 = options.beta2;
+  state.decay = decay;
+  return state;
+}
+
+}  // namespace
+
+Adam::Adam(std::vector<Parameter*> parameters, const AdamOptions& options)
+    : Adam(std::move(parameters), options, kernels::WeightDecay::l2) {}
+
+Adam::Adam(std::vector<Parameter*> parameters, const AdamOptions& options, kernels::WeightDecay decay)
+    : Optimizer(std::move(parameters), options.learning_rate),
+      device_(device_state(options, decay)),
+      first_moments_(zeros_for_each("first_moment")),
+      second_moments_(zeros_for_each("second_moment")) {}
+
+void Adam::step() {
+  std::vector<kernels::AdamTensor> tensors;
+  for (std::size_t i = 0; i < parameters().size(); ++i) {
+    const Parameter& parameter = *parameters()[i];
+    if (!parameter.value.has_gradient()) continue;
+    kernels::AdamTensor tensor;
+    tensor.value = parameter.value.value().data<float>();
+    tensor.gradient = parameter.value.gradient().data<float>();
+    tensor.first_moment = first_moments_[i].value.data<float>();
+    tensor.second_moment = second_moments_[i].value.data<float>();
+    if (parameter.mask()) tensor.keep = parameter.mask()->keep.data<std::uint8_t>();
+    tensor.count = parameter.size();
+    tensors.push_back(tensor);
+  }
+  kernels::advance_step(device_.get(), current_stream());
+  kernels::adam_update(tensors, device_.get(), current_stream());
+}
+
+std::vector<Buffer*> Adam::state() {
+  std::vector<Buffer*> state;
+  for (Buffer& moment : first_moments_) state.push_back(&moment);
+  for (Buffer& moment : second_moments_) state.push_back(&moment);
+  return state;
+}
+
+void Adam::set_steps(std::int64_t steps) {
+  kernels::AdamState state = device_.read();
+  state.step = steps;  // the bias corrections follow with the next step
+  device_.write(state);
+}
+
+}  // namespace espalier

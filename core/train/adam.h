@@ -1,0 +1,40 @@
+// Adam (Kingma and Ba 2014, arXiv 1412.6980) and AdamW, its variant that decays weights beside the gradient (Loshchilov
+// and Hutter 2017, arXiv 1711.05101), as in torch.optim.
+#pragma once
+#include "core/train/optimizer.h"
+#include "kernels/optimizer.h"
+
+namespace espalier {
+
+struct AdamOptions {
+  float learning_rate = 1e-3f;
+  double beta1 = 0.9, beta2 = 0.999;
+  float epsilon = 1e-8f, weight_decay = 0.0f;
+};
+
+class Adam : public Optimizer {
+ public:
+  explicit Adam(std::vector<Parameter*> parameters, const AdamOptions& options = {});
+  std::string_view kind() const override { return "adam"; }
+  void step() override;
+  std::vector<Buffer*> state() override;
+  std::int64_t steps() const override { return device_.read().step; }
+  void set_steps(std::int64_t steps) override;
+
+ protected:
+  Adam(std::vector<Parameter*> parameters, const AdamOptions& options, kernels::WeightDecay decay);
+  float* device_learning_rate() const override { return &device_.get()->learning_rate; }
+
+ private:
+  DeviceState<kernels::AdamState> device_;
+  std::vector<Buffer> first_moments_, second_moments_;
+};
+
+class AdamW final : public Adam {
+ public:
+  explicit AdamW(std::vector<Parameter*> parameters, const AdamOptions& options)
+      : Adam(std::move(parameters), options, kernels::WeightDecay::decoupled) {}
+  std::string_view kind() const override { return "adamw"; }
+};
+
+}  // namespace espalier

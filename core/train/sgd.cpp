@@ -1,0 +1,57 @@
+#include "core/train/sgd.h"
+
+#include "core/device/stream.h"
+#include "kernels/require.h"
+
+namespace espalier {
+namespace {
+
+kernels::SgdState device_state(const SgdOptions& options) {
+  require(options.momentum >= 0 && options.momentum < 1, "sgd: momentum ", options.momentum, "; it must be in [0, 1)");
+  require(options.weight_decay >= 0, "sgd: weight decay ", options.weight_decay, "; it must be at least 0");
+  require(!options.nesterov || options.momentum > 0, "sgd: Nesterov's update needs a momentum above 0");
+  kernels::SgdState state;
+  state.learning_rate = options.learning_rate;
+  state.momentum = options.momentum;
+  state.weight_decay = options.weight_decay;
+  state.nesterov = options.nesterov;
+  return state;
+}
+
+}  // namespace
+
+Sgd::Sgd(std::vector<Parameter*> parameters, const SgdOptions& options)
+    : Optimizer(std::move(parameters), options.learning_rate), device_(device_state(options)) {
+  if (options.momentum > 0) velocities_ = zeros_for_each("velocity");
+}
+
+void Sgd::step() {
+  std::vector<kernels::SgdTensor> tensors;
+  for (std::size_t i = 0; i < parameters().size(); ++i) {
+    const Parameter& parameter = *parameters()[i];
+    if (!parameter.value.has_gradient()) continue;
+    kernels::SgdTensor tensor;
+    tensor.value = parameter.value.value().data<float>();
+    tensor.gradient = parameter.value.gradient().data<float>();
+    if (!velocities_.empty()) tensor.momentum = velocities_[i].value.data<float>();
+    if (parameter.mask()) tensor.keep = parameter.mask()->keep.data<std::uint8_t>();
+    tensor.count = parameter.size();
+    tensors.push_back(tensor);
+  }
+  kernels::advance_step(device_.get(), current_stream());
+  kernels::sgd_update(tensors, device_.get(), current_stream());
+}
+
+std::vector<Buffer*> Sgd::state() {
+  std::vector<Buffer*> state;
+  for (Buffer& velocity : velocities_) state.push_back(&velocity);
+  return state;
+}
+
+void Sgd::set_steps(std::int64_t steps) {
+  kernels::SgdState state = device_.read();
+  state.step = steps;
+  device_.write(state);
+}
+
+}  // namespace espalier
