@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "kernels/require.h"
 #include "tests/support/close.h"
 #include "tests/support/guarded_buffer.h"

@@ -113,7 +113,7 @@ TEST_CASE("safetensors: a changed byte is refused or read, but never out of boun
   const std::string whole = content(folder / "whole");
   std::mt19937 engine(11);
   int refused = 0;
-  for (int round = 0; round < 1500; ++round) {
+  for (int round = 0; round < 500; ++round) {
     std::string changed = whole;
     for (unsigned flips = 1 + engine() % 3; flips > 0; --flips) changed[engine() % whole.size()] = char(engine() >> 5);
     store(folder / "changed", changed);
@@ -125,7 +125,7 @@ TEST_CASE("safetensors: a changed byte is refused or read, but never out of boun
       ++refused;
     }
   }
-  CHECK(refused > 500);
+  CHECK(refused > 150);
 }
 
 TEST_CASE("safetensors: each lie of a header has its own answer") {
