@@ -4,7 +4,7 @@
 #include <set>
 
 #include "core/device/stream.h"
-#include "kernels/accumulate.h"
+#include "kernels/elementwise.h"
 #include "kernels/require.h"
 
 namespace espalier {
@@ -34,7 +34,7 @@ void Optimizer::zero_gradients() {
 void Optimizer::set_learning_rate(float rate) {
   require_rate(rate);
   learning_rate_ = rate;
-  kernels::fill_value(1, rate, device_learning_rate(), current_stream());
+  kernels::fill(1, rate, device_learning_rate(), current_stream());
 }
 
 std::vector<Buffer> Optimizer::zeros_for_each(const std::string& role) const {
