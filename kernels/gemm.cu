@@ -5,6 +5,7 @@
 
 #include "kernels/gemm_loaders.h"
 #include "kernels/require.h"
+#include "kernels/thin_product.h"
 #include "kernels/tiled_product.h"
 
 namespace espalier::kernels {
@@ -129,6 +130,25 @@ auto with_tile(const ProductShape& shape, GemmTile tile, Workspace workspace, co
   return use(SmallTile{});
 }
 
+// Few rows, and both operands contiguous along k: dot products.
+bool is_thin(const GemmShape& shape, Transpose transpose_a, Transpose transpose_b, GemmTile tile) {
+  return (tile == GemmTile::automatic || tile == GemmTile::thin) && shape.m <= kThinRows &&
+         (transpose_a == Transpose::no || shape.m == 1) && transpose_b == Transpose::yes;
+}
+
+void multiply_thin(const GemmShape& shape, const Operands& in, const EpilogueStore& store, GemmTile tile,
+                   cudaStream_t stream) {
+  const ThinProduct product{.m = shape.m, .n = shape.n, .k = shape.k, .a = in.a.data, .b = in.b.data};
+  if constexpr (simt::kEmulated) {
+    if (tile == GemmTile::automatic) return thin_product<1, 1>(product, store, stream);
+  }
+  if (rows_aligned(product.a, product.k) && rows_aligned(product.b, product.k)) {
+    thin_product<kWarp, 4>(product, store, stream);
+  } else {
+    thin_product<kWarp, 1>(product, store, stream);
+  }
+}
+
 void check(const GemmShape& shape, Transpose transpose_a, Transpose transpose_b, const float* a, const float* b,
            const float* c) {
   require(shape.m >= 0 && shape.n >= 0 && shape.k >= 0, "gemm: m ", shape.m, ", n ", shape.n, ", k ", shape.k,
@@ -151,8 +171,12 @@ void gemm(const GemmShape& shape, Transpose transpose_a, Transpose transpose_b, 
                     {.data = a, .leading = transpose_a == Transpose::no ? shape.k : shape.m, .width = shape.m},
                     {.data = b, .leading = transpose_b == Transpose::no ? shape.n : shape.k, .width = shape.n}};
   const EpilogueStore store = epilogue_store(shape, epilogue, c);
-  with_tile(product, tile, workspace,
-            [&]<class Tile>(Tile) { multiply_with<Tile>(product, in, store, workspace, stream); });
+  if (is_thin(shape, transpose_a, transpose_b, tile)) {
+    multiply_thin(shape, in, store, tile, stream);
+  } else {
+    with_tile(product, tile, workspace,
+              [&]<class Tile>(Tile) { multiply_with<Tile>(product, in, store, workspace, stream); });
+  }
   if (!is_straight(epilogue.activation)) {
     activation_forward(shape.m * shape.n, epilogue.activation, epilogue.leaky_slope, c, c, stream);
   }

@@ -22,8 +22,9 @@ struct GemmEpilogue {
   float leaky_slope = kDefaultLeakySlope;
 };
 
-// Tiles of C per block. `automatic` weighs size against count (and is the CPU's own tile in the cpu build).
-enum class GemmTile { automatic, small, medium, large };
+// Tiles of C per block. `automatic` weighs size against count (and has the CPU's own tiles in the cpu build). `thin` is
+// no tile but one warp per dot product, for up to 8 rows of A by B transposed; elsewhere it means `small`.
+enum class GemmTile { automatic, thin, small, medium, large };
 
 // Without a workspace k is not split, and a product with a small C leaves part of the device idle.
 void gemm(const GemmShape& shape, Transpose transpose_a, Transpose transpose_b, const float* a, const float* b,

@@ -90,7 +90,47 @@ inline void exchange_blocks(Vector (&rows)[kLanes]) {
   if constexpr (kStep > 1) exchange_blocks<kStep / 2>(rows);
 }
 
+template <int kStep, int... kLane>
+inline LaneIndices partners(std::integer_sequence<int, kLane...>) {
+  return LaneIndices{(kLane ^ kStep)...};
+}
+
+template <int kStep = kLanes / 2>
+inline float sum_lanes(Vector value) {
+  value += __builtin_shuffle(value, partners<kStep>(std::make_integer_sequence<int, kLanes>{}));
+  if constexpr (kStep > 1) return sum_lanes<kStep / 2>(value);
+  return value[0];
+}
+
 }  // namespace detail
+
+// sums [kRows, kColumns] = a [kRows, depth] * b [kColumns, depth]: vectors run along depth, so neither operand is
+// transposed; each sum costs a reduction of its lanes at the end.
+template <int kRows, int kColumns>
+inline void dot_products(const float* const (&a)[kRows], const float* const (&b)[kColumns], std::int64_t depth,
+                         float (&sums)[kRows][kColumns]) {
+  Vector total[kRows][kColumns] = {};
+  std::int64_t k = 0;
+  for (; k + kLanes <= depth; k += kLanes) {
+    Vector left[kRows];
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) left[i] = load_vector(a[i] + k);
+#pragma GCC unroll 16
+    for (int j = 0; j < kColumns; ++j) {
+      const Vector right = load_vector(b[j] + k);
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) total[i][j] += left[i] * right;
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 16
+    for (int j = 0; j < kColumns; ++j) {
+      sums[i][j] = detail::sum_lanes(total[i][j]);
+      for (std::int64_t rest = k; rest < depth; ++rest) sums[i][j] += a[i][rest] * b[j][rest];
+    }
+  }
+}
 
 // to [columns, rows] = from [rows, columns]: squares of kLanes x kLanes in registers, log2(kLanes) shuffles a row.
 inline void transpose(const float* from, std::int64_t from_stride, int rows, int columns, float* to, int to_stride) {
@@ -129,6 +169,17 @@ inline void vector_product(const float* a, const float* b, int depth, bool fresh
 
 inline void copy(const float* from, int count, float* to) {
   for (int i = 0; i < count; ++i) to[i] = from[i];
+}
+
+template <int kRows, int kColumns>
+inline void dot_products(const float* const (&a)[kRows], const float* const (&b)[kColumns], std::int64_t depth,
+                         float (&sums)[kRows][kColumns]) {
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kColumns; ++j) {
+      sums[i][j] = 0.0f;
+      for (std::int64_t k = 0; k < depth; ++k) sums[i][j] += a[i][k] * b[j][k];
+    }
+  }
 }
 
 inline void transpose(const float* from, std::int64_t from_stride, int rows, int columns, float* to, int to_stride) {

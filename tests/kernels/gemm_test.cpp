@@ -53,6 +53,26 @@ TEST_CASE("gemm: sizes around the tile of this device") {
   check_all_transposes({.shape = {20, 41, 65}});
 }
 
+TEST_CASE("gemm: few rows, as one thread's dot products and as a warp's") {
+  for (index_t m : {1, 2, 3, 4, 5, 8}) {
+    for (index_t k : {1, 31, 64, 65, 259}) {
+      for (GemmTile tile : {GemmTile::automatic, GemmTile::thin}) {
+        for (std::size_t offset : {0, 1}) {
+          INFO("m ", m, ", k ", k, ", tile ", int(tile), ", offset ", offset);
+          CHECK(mismatch({.shape = {m, 11, k}, .transpose_b = kYes, .tile = tile, .offset = offset}) == "");
+        }
+      }
+    }
+  }
+  CHECK(mismatch({.shape = {1, 5, 36}, .transpose_a = kYes, .transpose_b = kYes, .tile = GemmTile::thin}) == "");
+  CHECK(mismatch({.shape = {7, 1031, 128},
+                  .transpose_b = kYes,
+                  .epilogue = {.alpha = 2, .beta = 1},
+                  .tile = GemmTile::thin,
+                  .with_bias = true}) == "");
+  check_all_transposes({.shape = {9, 33, 20}, .tile = GemmTile::thin});
+}
+
 TEST_CASE("gemm: the GPU's small tile, also in the cpu build") { check_sizes_around(GemmTile::small, 32, 32, 33); }
 
 TEST_CASE("gemm: the GPU's medium tile, also in the cpu build") { check_sizes_around(GemmTile::medium, 64, 64, 32); }
