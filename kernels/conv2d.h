@@ -24,9 +24,11 @@ enum class Conv2dMethod { fastest, tiles, panels };
 // dilated kernel fits into the padded image.
 void require_valid(const Conv2dShape& shape, const char* caller);
 
-// y = activation(x * w + bias); bias [filters] may be null.
+// y = activation(x * w + bias); bias [filters] may be null. By tiles, gelu, sigmoid and tanh are a second pass over y,
+// since the product has no registers left for them; all else costs nothing.
 void conv2d_forward(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,
-                    Activation activation, cudaStream_t stream, Conv2dMethod method = Conv2dMethod::fastest);
+                    Activation activation, cudaStream_t stream, Conv2dMethod method = Conv2dMethod::fastest,
+                    float leaky_slope = kDefaultLeakySlope);
 
 void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const float* w, float* dx, cudaStream_t stream,
                            Conv2dMethod method = Conv2dMethod::fastest);

@@ -253,7 +253,8 @@ __global__ void conv2d_backward_weight_panel_kernel(PanelCut cut, ImageSplits sp
   for (index_t i = first; i < end; ++i) {
     const PixelBlock block = cut.blocks[i];
     product.depth = block.pixels();
-    gather_patches(cut.geometry, block, first_entry, entries, x + cut.x_offset(block, group), panel, cut.pitch);
+    gather_patches(cut.geometry, block, first_entry, entries, x + cut.x_offset(block, group), panel, cut.pitch,
+                   block.pixels());
     load_pixels_transposed(cut.geometry, block, filters,
                            dy + cut.y_offset(block, group) + first_filter * cut.geometry.y_plane(), gradient,
                            sum_pitch);

@@ -48,7 +48,7 @@ void forward_with_tile(const ProductShape& product, const MatrixView& w, const G
 }
 
 void forward_by_tiles(const Conv2dShape& s, const float* x, const float* w, const float* bias, float* y,
-                      Activation activation, cudaStream_t stream) {
+                      Activation activation, float leaky_slope, cudaStream_t stream) {
   const index_t plane = s.out_height() * s.out_width();
   const bool bent = activation == Activation::relu || activation == Activation::leaky_relu;
   const ForwardStore store{.y = y,
@@ -59,7 +59,7 @@ void forward_by_tiles(const Conv2dShape& s, const float* x, const float* w, cons
                            .pixels = s.batch * plane,
                            .slope = !bent                            ? 1.0f
                                     : activation == Activation::relu ? 0.0f
-                                                                     : kDefaultLeakySlope,
+                                                                     : leaky_slope,
                            .aligned = rows_aligned(y, plane)};
   const GatherParameters gather{.source = x,
                                 .height = int(s.height),
@@ -80,7 +80,7 @@ void forward_by_tiles(const Conv2dShape& s, const float* x, const float* w, cons
   with_conv2d_tile(product,
                    [&](auto tile) { forward_with_tile<decltype(tile)>(product, weights, gather, store, stream); });
   if (!bent && activation != Activation::none) {
-    activation_forward(s.output_size(), activation, kDefaultLeakySlope, y, y, stream);
+    activation_forward(s.output_size(), activation, leaky_slope, y, y, stream);
   }
 }
 
@@ -92,7 +92,7 @@ constexpr int kPanelFloats = 32 * 1024, kSumFloats = 16 * 1024, kMostFilters = 1
 
 template <int kLanes>
 __global__ void conv2d_forward_panel_kernel(PanelCut cut, const float* x, const float* w, const float* bias, float* y,
-                                            Activation activation) {
+                                            Activation activation, float leaky_slope) {
   const int group = int(blockIdx.y), first_filter = int(blockIdx.x % unsigned(cut.filter_pieces())) * cut.filter_piece;
   const PixelBlock block = cut.blocks[blockIdx.x / unsigned(cut.filter_pieces())];
   const int filters = std::min(cut.filter_piece, cut.filters - first_filter);
@@ -109,13 +109,15 @@ __global__ void conv2d_forward_panel_kernel(PanelCut cut, const float* x, const 
                              .c_pitch = cut.pitch};
   for (int first = 0; first < cut.patch; first += cut.entry_piece) {
     product.depth = std::min(cut.entry_piece, cut.patch - first);
-    gather_patches(cut.geometry, block, first, product.depth, x + cut.x_offset(block, group), panel, cut.pitch);
+    gather_patches(cut.geometry, block, first, product.depth, x + cut.x_offset(block, group), panel, cut.pitch,
+                   simt::whole_lanes(block.pixels()));
     product.a = w + index_t(filter) * cut.patch + first;
     product.accumulate = first > 0;
     simt::panel_product(product);
   }
   for (int f = 0; f < filters; ++f) {
-    finish_row(activation, bias == nullptr ? 0.0f : bias[filter + f], block.pixels(), sums + index_t(f) * cut.pitch);
+    finish_row(activation, leaky_slope, bias == nullptr ? 0.0f : bias[filter + f], block.pixels(),
+               sums + index_t(f) * cut.pitch);
   }
   y += cut.y_offset(block, group) + first_filter * cut.geometry.y_plane();
   store_pixels(cut.geometry, block, filters, sums, cut.pitch, y);
@@ -123,7 +125,7 @@ __global__ void conv2d_forward_panel_kernel(PanelCut cut, const float* x, const 
 
 template <bool kOnCpu>
 void forward_by_panels(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,
-                       Activation activation, cudaStream_t stream) {
+                       Activation activation, float leaky_slope, cudaStream_t stream) {
   if constexpr (kOnCpu) {
     PanelCut cut(shape);
     cut.filter_piece = even_piece(cut.filters, kMostFilters);
@@ -136,19 +138,19 @@ void forward_by_panels(const Conv2dShape& shape, const float* x, const float* w,
     simt::launch(conv2d_forward_panel_kernel<simt::kLanes>,
                  panel_launch(cut.blocks.count() * cut.filter_pieces(), shape.groups,
                               index_t(cut.entry_piece + cut.filter_piece) * cut.pitch, stream),
-                 cut, x, w, bias, y, activation);
+                 cut, x, w, bias, y, activation, leaky_slope);
   }
 }
 
 }  // namespace
 
 void conv2d_forward(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,
-                    Activation activation, cudaStream_t stream, Conv2dMethod method) {
+                    Activation activation, cudaStream_t stream, Conv2dMethod method, float leaky_slope) {
   require_valid(shape, "conv2d_forward");
   if (uses_panels(method)) {
-    forward_by_panels<simt::kEmulated>(shape, x, w, bias, y, activation, stream);
+    forward_by_panels<simt::kEmulated>(shape, x, w, bias, y, activation, leaky_slope, stream);
   } else {
-    forward_by_tiles(shape, x, w, bias, y, activation, stream);
+    forward_by_tiles(shape, x, w, bias, y, activation, leaky_slope, stream);
   }
 }
 

@@ -63,7 +63,7 @@ inline simt::Launch panel_launch(index_t blocks, index_t groups, index_t shared_
 }
 
 // values = activation(values + bias)
-__device__ inline void finish_row(Activation activation, float bias, int count, float* values) {
+__device__ inline void finish_row(Activation activation, float leaky_slope, float bias, int count, float* values) {
   const auto finish = [&](auto function) {
     for (int i = 0; i < count; ++i) values[i] = function(values[i] + bias);
   };
@@ -73,7 +73,7 @@ __device__ inline void finish_row(Activation activation, float bias, int count, 
     case Activation::relu:
       return finish([](float v) { return activate<Activation::relu>(v); });
     case Activation::leaky_relu:
-      return finish([](float v) { return activate<Activation::leaky_relu>(v); });
+      return finish([=](float v) { return activate<Activation::leaky_relu>(v, leaky_slope); });
     case Activation::gelu:
       return finish([](float v) { return activate<Activation::gelu>(v); });
     case Activation::sigmoid:

@@ -164,17 +164,17 @@ inline void scatter_runs(const simt::Runs& runs, int stride, const float* from, 
 
 }  // namespace detail
 
-// panel [count, pitch] = the patch entries [first, first + count) at the block's pixels; the lanes after the last pixel
-// are zero up to a whole vector. `x` is the first channel (of the group) of the block's first image.
+// panel [count, pitch] = the patch entries [first, first + count) at the block's pixels, and zeros from there to `end`.
+// `x` is the first channel (of the group) of the block's first image.
 inline void gather_patches(const PatchGeometry& g, const PixelBlock& block, int first, int count, const float* x,
-                           float* panel, int pitch) {
-  const int pixels = block.pixels(), plane = block.rows * block.columns, lanes = simt::whole_lanes(pixels);
+                           float* panel, index_t pitch, int end) {
+  const int pixels = block.pixels(), plane = block.rows * block.columns;
   const index_t next_channel = index_t(g.kernel_height) * g.kernel_width * pitch;
   detail::for_each_tap(g, block, first, count, [&](const detail::TapChannels& tap, const detail::TapWindow& window) {
-    float* to = panel + index_t(tap.row) * pitch;
+    float* to = panel + tap.row * pitch;
     const int kept = window.whole(block) ? pixels : 0;  // of a row of the panel: the rest is cleared first
-    for (int c = 0; c < tap.count && kept < lanes; ++c)
-      std::fill(to + c * next_channel + kept, to + c * next_channel + lanes, 0.0f);
+    for (int c = 0; c < tap.count && kept < end; ++c)
+      std::fill(to + c * next_channel + kept, to + c * next_channel + end, 0.0f);
     if (window.empty()) return;
     const simt::Runs runs{.planes = tap.count,
                           .rows = window.row_end - window.row,
@@ -193,7 +193,7 @@ inline void gather_patches(const PatchGeometry& g, const PixelBlock& block, int 
 
 // dx += panel, the adjoint of gather_patches().
 inline void scatter_patches(const PatchGeometry& g, const PixelBlock& block, int first, int count, const float* panel,
-                            int pitch, float* dx) {
+                            index_t pitch, float* dx) {
   const index_t next_channel = index_t(g.kernel_height) * g.kernel_width * pitch;
   detail::for_each_tap(g, block, first, count, [&](const detail::TapChannels& tap, const detail::TapWindow& window) {
     if (window.empty()) return;
@@ -204,7 +204,7 @@ inline void scatter_patches(const PatchGeometry& g, const PixelBlock& block, int
                           .to_pitch = index_t(g.stride) * g.width,
                           .from_plane = next_channel,
                           .to_plane = g.x_plane()};
-    const float* from = panel + index_t(tap.row) * pitch + window.row * block.columns + window.column;
+    const float* from = panel + tap.row * pitch + window.row * block.columns + window.column;
     float* to = dx + tap.channel * g.x_plane() + window.offset;
     for (int image = 0; image < block.images; ++image) {
       detail::scatter_runs(runs, g.stride, from + image * block.rows * block.columns, to + image * g.x_image);
