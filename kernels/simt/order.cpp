@@ -2,7 +2,9 @@
 // a stride coprime to the count, so that no table of blocks is needed.
 #include "kernels/simt/order.h"
 
+#include <charconv>
 #include <cstdlib>
+#include <cstring>
 #include <numeric>
 #include <stdexcept>
 #include <string>
@@ -22,11 +24,6 @@ Order read_order() {
   throw std::invalid_argument("ESPALIER_THREAD_ORDER is '" + order + "'; use forward, reverse or shuffled");
 }
 
-std::uint64_t read_seed() {
-  const char* text = std::getenv("ESPALIER_SEED");
-  return text == nullptr ? 1 : std::strtoull(text, nullptr, 10);
-}
-
 // Read at the first launch, so that a wrong value is an error of that launch.
 Order order_kind() {
   static const Order order = read_order();
@@ -34,7 +31,7 @@ Order order_kind() {
 }
 
 std::uint64_t order_seed() {
-  static const std::uint64_t seed = read_seed();
+  static const std::uint64_t seed = environment_number("ESPALIER_SEED", 1);
   return seed;
 }
 
@@ -46,6 +43,18 @@ std::uint64_t mix(std::uint64_t x) {
 }
 
 }  // namespace
+
+std::uint64_t environment_number(const char* name, std::uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  if (text == nullptr || *text == '\0') return otherwise;
+  std::uint64_t value = 0;
+  const char* end = text + std::strlen(text);
+  const auto [rest, error] = std::from_chars(text, end, value);
+  if (error != std::errc{} || rest != end) {
+    throw std::invalid_argument(std::string(name) + " is '" + text + "'; use a whole number");
+  }
+  return value;
+}
 
 bool order_is_forward() { return order_kind() == Order::forward; }
 bool order_differs_by_block() { return order_kind() == Order::shuffled; }

@@ -6,6 +6,9 @@
 
 namespace espalier::simt::detail {
 
+// A whole number from the environment; std::invalid_argument when the text is none.
+std::uint64_t environment_number(const char* name, std::uint64_t otherwise);
+
 bool order_is_forward();
 bool order_differs_by_block();
 void order_threads(std::span<std::uint16_t> order, std::uint64_t block);  // order[k] = the thread that runs k-th

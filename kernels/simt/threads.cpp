@@ -8,21 +8,20 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 #include "kernels/simt/block_scheduler.h"
+#include "kernels/simt/order.h"
 
 namespace espalier::simt {
 
 unsigned worker_threads() {
   static const unsigned count = [] {
-    const char* text = std::getenv("ESPALIER_THREADS");
-    const int wanted = text == nullptr ? 0 : std::atoi(text);
-    return wanted > 0 ? unsigned(std::min(wanted, 1024)) : std::max(1u, std::thread::hardware_concurrency());
+    const std::uint64_t hardware = std::max(1u, std::thread::hardware_concurrency());
+    return unsigned(std::clamp<std::uint64_t>(detail::environment_number("ESPALIER_THREADS", hardware), 1, 1024));
   }();
   return count;
 }

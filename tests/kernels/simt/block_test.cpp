@@ -75,7 +75,38 @@ __global__ void throwing_kernel(unsigned culprit) {
   __syncthreads();
 }
 
+// Rounds in which threads drop out and some warps meet in between: after each barrier, all that were to arrive have.
+__global__ void rounds_kernel(unsigned seed, int rounds, int* wrong) {
+  __shared__ int arrived[16];
+  const unsigned t = threadIdx.x, last_round = (t * 2654435761u + seed) % 16;
+  const auto stays = [&](unsigned thread, int round) {
+    return (thread * 2654435761u + seed) % 16 >= unsigned(round) || thread / 32 == seed % 4;
+  };
+  if (t < 16) arrived[t] = 0;
+  __syncthreads();
+  for (int round = 0; round < rounds; ++round) {
+    if (last_round < unsigned(round) && t / 32 != seed % 4) return;
+    if (t / 32 == seed % 4) {  // this warp stays whole
+      for (int step = 0; step < round; ++step) *wrong += __shfl_xor_sync(0xFFFFFFFFu, t, 1) != (t ^ 1u);
+    }
+    arrived[round] += 1;
+    __syncthreads();
+    int expected = 0;
+    for (unsigned other = 0; other < blockDim.x; ++other) expected += stays(other, round);
+    if (arrived[round] != expected) *wrong += 1;
+    if (round % 3 == 2 && __syncthreads_count(1) != expected) *wrong += 1;
+  }
+}
+
 }  // namespace
+
+TEST_CASE("__syncthreads: threads that drop out and warps that meet in between do not disturb it") {
+  for (unsigned seed = 0; seed < 40; ++seed) {
+    int wrong = 0;
+    simt::launch(rounds_kernel, {dim3(1), dim3(128)}, seed, 12, &wrong);
+    CHECK(wrong == 0);
+  }
+}
 
 TEST_CASE("launch: every thread of every block runs once") {
   std::vector<int> out(3 * 2 * 2 * 5 * 4 * 3);
