@@ -7,10 +7,42 @@
 
 namespace espalier {
 
+namespace {
+
+// Scratch memory for as long as the launches that use it are being issued: the pool reuses it in stream order.
+class Scratch {
+ public:
+  explicit Scratch(std::int64_t floats) : floats_(floats), memory_(Tensor::empty({floats + 1})) {}
+  kernels::Workspace get() const { return {memory_.data<float>(), floats_}; }
+
+ private:
+  std::int64_t floats_;
+  Tensor memory_;
+};
+
+Shape weight_shape(std::int64_t channels, std::int64_t filters, const Conv2dOptions& options) {
+  const std::int64_t groups = options.groups, kernel = options.kernel;
+  require(channels > 0 && filters > 0 && kernel > 0, "conv2d: ", channels, " channels, ", filters, " filters, kernel ",
+          kernel, "; each must be at least 1");
+  require(groups > 0 && channels % groups == 0 && filters % groups == 0, "conv2d: ", groups, " groups must divide ",
+          channels, " channels and ", filters, " filters");
+  require(options.stride > 0 && options.dilation > 0 && options.padding >= 0, "conv2d: stride ", options.stride,
+          ", dilation ", options.dilation, ", padding ", options.padding,
+          "; stride and dilation must be at least 1, padding at least 0");
+  return {filters, channels / groups, kernel, kernel};
+}
+
+const float* data_or_null(const Tensors& inputs, std::size_t i) {
+  return i < inputs.size() ? static_cast<const float*>(inputs[i].data<float>()) : nullptr;
+}
+
+}  // namespace
+
 kernels::Conv2dShape Conv2dFunction::shape_for(const Shape& x, const Shape& weight) const {
-  require(x.rank() == 4, label, ": input ", x.to_string(), " must be images [N, C, H, W]");
+  require(x.rank() == 4, label, ": input ", x.to_string(), " must be images [N, C, H, W]; reshape it before");
   require(x[1] == weight[1] * groups, label, ": input ", x.to_string(), " has ", x[1], " channels, weight ",
-          weight.to_string(), " in ", groups, " group(s) expects ", weight[1] * groups);
+          weight.to_string(), " in ", groups, " group(s) expects ", weight[1] * groups,
+          "; did the filters of the layer before change?");
   const kernels::Conv2dShape shape{.batch = x[0],
                                    .channels = x[1],
                                    .height = x[2],
@@ -30,17 +62,19 @@ Tensor Conv2dFunction::forward(const Tensors& inputs, Context& context) const {
   const Tensor &x = inputs[0], &weight = inputs[1];
   const kernels::Conv2dShape shape = shape_for(x.shape(), weight.shape());
   Tensor y = Tensor::empty({shape.batch, shape.filters, shape.out_height(), shape.out_width()});
-  const float* const bias = inputs.size() > 2 ? static_cast<float*>(inputs[2].data<float>()) : nullptr;
-  kernels::conv2d_forward(shape, x.data<float>(), weight.data<float>(), bias, y.data<float>(), activation,
-                          current_stream());
-  if (context.recording) context.saved = {x, weight, y};
+  kernels::conv2d_forward(shape, x.data<float>(), weight.data<float>(), data_or_null(inputs, 2), y.data<float>(),
+                          activation, current_stream(), kernels::Conv2dMethod::fastest, slope);
+  if (context.recording) {
+    context.saved = {x, weight};
+    if (activation != kernels::Activation::none) context.saved.push_back(y);
+  }
   return y;
 }
 
 Tensors Conv2dFunction::backward(const Tensor& dy, const Context& context) const {
   const Tensor &x = context.saved[0], &weight = context.saved[1];
   const kernels::Conv2dShape shape = shape_for(x.shape(), weight.shape());
-  const Tensor dz = product_gradient(dy, context.saved[2]);
+  const Tensor dz = product_gradient(dy, context.saved.back());
   Tensors gradients(context.needs_gradient.size());
   if (context.needs(0)) {
     gradients[0] = Tensor::like(x);
@@ -48,27 +82,27 @@ Tensors Conv2dFunction::backward(const Tensor& dy, const Context& context) const
                                    current_stream());
   }
   const bool bias = gradients.size() > 2 && context.needs(2);
-  if (context.needs(1) || bias) {
+  if (bias) gradients[2] = Tensor::empty({shape.filters});
+  if (context.needs(1)) {
     gradients[1] = Tensor::like(weight);
-    if (bias) gradients[2] = Tensor::empty({shape.filters});
-    const std::int64_t floats = kernels::conv2d_backward_weight_workspace(shape);
-    const Tensor scratch = Tensor::empty({floats + 1});
+    const Scratch scratch(kernels::conv2d_backward_weight_workspace(shape));
     kernels::conv2d_backward_weight(shape, x.data<float>(), dz.data<float>(), gradients[1].data<float>(),
-                                    bias ? static_cast<float*>(gradients[2].data<float>()) : nullptr,
-                                    {scratch.data<float>(), floats}, current_stream());
+                                    bias ? static_cast<float*>(gradients[2].data<float>()) : nullptr, scratch.get(),
+                                    current_stream());
+  } else if (bias) {
+    const auto bytes = std::int64_t(kernels::conv2d_backward_bias_workspace_bytes(shape));
+    const Tensor scratch = Tensor::empty({bytes + 1}, DType::u8);
+    kernels::conv2d_backward_bias(shape, dz.data<float>(), gradients[2].data<float>(), scratch.raw(), current_stream());
   }
   return gradients;
 }
 
 Conv2d::Conv2d(std::int64_t channels, std::int64_t filters, const Conv2dOptions& options)
-    : ProductLayer(kaiming_uniform({filters, channels / options.groups, options.kernel, options.kernel}, options.seed),
+    : ProductLayer(kaiming_uniform(weight_shape(channels, filters, options), options.seed),
                    options.bias ? std::optional(Tensor::zeros({filters})) : std::nullopt),
       channels_(channels),
       filters_(filters),
-      options_(options) {
-  require(channels % options.groups == 0 && filters % options.groups == 0, "conv2d: ", options.groups,
-          " groups must divide ", channels, " channels and ", filters, " filters");
-}
+      options_(options) {}
 
 Variable Conv2d::with_activation(const Variable& x, kernels::Activation activation, float slope) {
   auto function = std::make_shared<Conv2dFunction>();

@@ -19,8 +19,9 @@ struct Conv2dFunction final : ProductFunction {
 };
 
 struct Conv2dOptions {
-  std::int64_t kernel = 3;
-  std::int64_t stride = 1, padding = 0, dilation = 1, groups = 1;
+  std::int64_t kernel = 3;  // square
+  std::int64_t stride = 1, padding = 0, dilation = 1;
+  std::int64_t groups = 1;  // filters see channels / groups each; groups == channels is a depthwise convolution
   bool bias = true;
   std::uint64_t seed = 0;  // of the first weights: Kaiming for relu; the bias starts at zero
 };
