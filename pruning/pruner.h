@@ -25,7 +25,7 @@ struct PrunerOptions {
   Scope scope = Scope::global;
   Schedule schedule = {};           // none: only prune_to() prunes
   double min_density = 0.01;        // each layer keeps at least this fraction
-  std::vector<std::string> ignore;  // names of parameters that stay dense: "dense_2.weight"
+  std::vector<std::string> ignore = {};  // names of parameters that stay dense: "dense_2.weight"
 };
 
 class Pruner {
