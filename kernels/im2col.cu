@@ -74,6 +74,15 @@ __global__ void col2im_kernel(ColumnParameters p, const float* __restrict__ colu
   });
 }
 
+__global__ void swap_outer_axes_kernel(index_t a, index_t b, index_t plane, const float* __restrict__ from,
+                                       float* __restrict__ to) {
+  for_each_row(a * b, [&](index_t row) {
+    const index_t i = row / a, j = row - i * a;
+    const float* source = from + (j * b + i) * plane;
+    for_each_column(plane, [&](index_t k) { to[row * plane + k] = source[k]; });
+  });
+}
+
 // ---- panels: a block is an image and some of its channels
 
 template <int kLanes>
@@ -157,6 +166,10 @@ void col2im(const Conv2dShape& shape, const float* columns, float* x, cudaStream
   } else {
     col2im_on<false>(shape, columns, x, stream);
   }
+}
+
+void swap_outer_axes(index_t a, index_t b, index_t plane, const float* from, float* to, cudaStream_t stream) {
+  simt::launch(swap_outer_axes_kernel, rows_grid(a * b, plane, stream), a, b, plane, from, to);
 }
 
 }  // namespace espalier::kernels

@@ -19,4 +19,8 @@ void im2col(const Conv2dShape& shape, const float* x, float* columns, cudaStream
 void col2im(const Conv2dShape& shape, const float* columns, float* x, cudaStream_t stream,
             Conv2dMethod method = Conv2dMethod::fastest);
 
+// to [b, a, plane] = from [a, b, plane]: between [images, filters, pixels], as networks keep them, and [filters,
+// images, pixels], as one product over all images makes them.
+void swap_outer_axes(index_t a, index_t b, index_t plane, const float* from, float* to, cudaStream_t stream);
+
 }  // namespace espalier::kernels
