@@ -36,7 +36,8 @@ constexpr Conv2dShape square(std::int64_t batch, std::int64_t channels, std::int
           .kernel_width = kernel};
 }
 
-constexpr Conv2dShape padded(Conv2dShape shape, std::int64_t padding, std::int64_t stride = 1, std::int64_t groups = 1) {
+constexpr Conv2dShape padded(Conv2dShape shape, std::int64_t padding, std::int64_t stride = 1,
+                             std::int64_t groups = 1) {
   shape.padding = padding, shape.stride = stride, shape.groups = groups;
   return shape;
 }
@@ -94,8 +95,8 @@ Timing time_blas(const Conv2dShape& s, Conv2dDirection direction, const Operands
       conv2d_forward(s, t.x.data<float>(), t.w.data<float>(), t.bias.data<float>(), t.y.data<float>(), Activation::relu,
                      0.0f, scratch.get(), current_stream(), blas);
     } else if (direction == Conv2dDirection::input) {
-      conv2d_backward_input(s, t.y.data<float>(), t.w.data<float>(), t.x.data<float>(), scratch.get(),
-                            current_stream(), blas);
+      conv2d_backward_input(s, t.y.data<float>(), t.w.data<float>(), t.x.data<float>(), scratch.get(), current_stream(),
+                            blas);
     } else {
       conv2d_backward_weight(s, t.x.data<float>(), t.y.data<float>(), t.w.data<float>(), t.bias.data<float>(),
                              scratch.get(), current_stream(), blas);

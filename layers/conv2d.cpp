@@ -4,10 +4,13 @@
 #include "core/tensor/initialise.h"
 #include "kernels/conv2d.h"
 #include "kernels/require.h"
+#include "kernels/vendor/conv2d.h"
 
 namespace espalier {
 
 namespace {
+
+using kernels::vendor::Conv2dDirection;
 
 // Scratch memory for as long as the launches that use it are being issued: the pool reuses it in stream order.
 class Scratch {
@@ -32,8 +35,35 @@ Shape weight_shape(std::int64_t channels, std::int64_t filters, const Conv2dOpti
   return {filters, channels / groups, kernel, kernel};
 }
 
-const float* data_or_null(const Tensors& inputs, std::size_t i) {
-  return i < inputs.size() ? static_cast<const float*>(inputs[i].data<float>()) : nullptr;
+float* data_or_null(const Tensors& tensors, std::size_t i) {
+  return i < tensors.size() ? static_cast<float*>(tensors[i].data<float>()) : nullptr;
+}
+
+Tensor input_gradient(const kernels::Conv2dShape& shape, const Tensor& dz, const Tensor& weight, bool vendor) {
+  Tensor dx = Tensor::empty({shape.batch, shape.channels, shape.height, shape.width});
+  if (vendor) {
+    const Scratch scratch(kernels::vendor::conv2d_workspace_floats(shape, Conv2dDirection::input));
+    kernels::vendor::conv2d_backward_input(shape, dz.data<float>(), weight.data<float>(), dx.data<float>(),
+                                           scratch.get(), current_stream());
+  } else {
+    kernels::conv2d_backward_input(shape, dz.data<float>(), weight.data<float>(), dx.data<float>(), current_stream());
+  }
+  return dx;
+}
+
+// db, unless null, is written too.
+Tensor weight_gradient(const kernels::Conv2dShape& shape, const Tensor& x, const Tensor& dz, float* db, bool vendor) {
+  Tensor dw = Tensor::empty({shape.filters, shape.channels_per_group(), shape.kernel_height, shape.kernel_width});
+  if (vendor) {
+    const Scratch scratch(kernels::vendor::conv2d_workspace_floats(shape, Conv2dDirection::weight));
+    kernels::vendor::conv2d_backward_weight(shape, x.data<float>(), dz.data<float>(), dw.data<float>(), db,
+                                            scratch.get(), current_stream());
+  } else {
+    const Scratch scratch(kernels::conv2d_backward_weight_workspace(shape));
+    kernels::conv2d_backward_weight(shape, x.data<float>(), dz.data<float>(), dw.data<float>(), db, scratch.get(),
+                                    current_stream());
+  }
+  return dw;
 }
 
 }  // namespace
@@ -62,8 +92,15 @@ Tensor Conv2dFunction::forward(const Tensors& inputs, Context& context) const {
   const Tensor &x = inputs[0], &weight = inputs[1];
   const kernels::Conv2dShape shape = shape_for(x.shape(), weight.shape());
   Tensor y = Tensor::empty({shape.batch, shape.filters, shape.out_height(), shape.out_width()});
-  kernels::conv2d_forward(shape, x.data<float>(), weight.data<float>(), data_or_null(inputs, 2), y.data<float>(),
-                          activation, current_stream(), kernels::Conv2dMethod::fastest, slope);
+  const float* const bias = data_or_null(inputs, 2);
+  if (vendor()) {
+    const Scratch scratch(kernels::vendor::conv2d_workspace_floats(shape, Conv2dDirection::forward));
+    kernels::vendor::conv2d_forward(shape, x.data<float>(), weight.data<float>(), bias, y.data<float>(), activation,
+                                    slope, scratch.get(), current_stream());
+  } else {
+    kernels::conv2d_forward(shape, x.data<float>(), weight.data<float>(), bias, y.data<float>(), activation,
+                            current_stream(), kernels::Conv2dMethod::fastest, slope);
+  }
   if (context.recording) {
     context.saved = {x, weight};
     if (activation != kernels::Activation::none) context.saved.push_back(y);
@@ -76,19 +113,11 @@ Tensors Conv2dFunction::backward(const Tensor& dy, const Context& context) const
   const kernels::Conv2dShape shape = shape_for(x.shape(), weight.shape());
   const Tensor dz = product_gradient(dy, context.saved.back());
   Tensors gradients(context.needs_gradient.size());
-  if (context.needs(0)) {
-    gradients[0] = Tensor::like(x);
-    kernels::conv2d_backward_input(shape, dz.data<float>(), weight.data<float>(), gradients[0].data<float>(),
-                                   current_stream());
-  }
+  if (context.needs(0)) gradients[0] = input_gradient(shape, dz, weight, vendor());
   const bool bias = gradients.size() > 2 && context.needs(2);
   if (bias) gradients[2] = Tensor::empty({shape.filters});
   if (context.needs(1)) {
-    gradients[1] = Tensor::like(weight);
-    const Scratch scratch(kernels::conv2d_backward_weight_workspace(shape));
-    kernels::conv2d_backward_weight(shape, x.data<float>(), dz.data<float>(), gradients[1].data<float>(),
-                                    bias ? static_cast<float*>(gradients[2].data<float>()) : nullptr, scratch.get(),
-                                    current_stream());
+    gradients[1] = weight_gradient(shape, x, dz, bias ? data_or_null(gradients, 2) : nullptr, vendor());
   } else if (bias) {
     const auto bytes = std::int64_t(kernels::conv2d_backward_bias_workspace_bytes(shape));
     const Tensor scratch = Tensor::empty({bytes + 1}, DType::u8);

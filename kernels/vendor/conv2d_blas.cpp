@@ -1,5 +1,5 @@
-// The columns of a few images at a time, one product of all their pixels per group: rows of the product then are as long
-// as OpenBLAS and cuBLAS like them. Its filters lie outermost, networks keep images outermost: swap_outer_axes().
+// The columns of a few images at a time, one product of all their pixels per group: rows of the product then are as
+// long as OpenBLAS and cuBLAS like them. Its filters lie outermost, networks keep images outermost: swap_outer_axes().
 #include "kernels/vendor/conv2d.h"
 
 #include <algorithm>
@@ -78,7 +78,8 @@ void multiply(const Conv2dShape& s, const Cut& cut, const float* w, const float*
                                 .activation = activation,
                                 .leaky_slope = leaky_slope};
     vendor::gemm(product, Transpose::no, Transpose::no, w + group * product.m * product.k,
-         cut.columns + group * product.k * product.n, to + group * product.m * product.n, epilogue, stream, cut.rest);
+                 cut.columns + group * product.k * product.n, to + group * product.m * product.n, epilogue, stream,
+                 cut.rest);
   }
 }
 
@@ -89,7 +90,8 @@ index_t conv2d_workspace_floats(const Conv2dShape& shape, Conv2dDirection direct
   if (!by_blas(product)) return direction == Conv2dDirection::weight ? conv2d_backward_weight_workspace(shape) : 0;
   const index_t images = images_at_a_time(shape);
   const auto bias = index_t(conv2d_backward_bias_workspace_bytes(shape) / sizeof(float)) + 1;
-  return std::max(images * ImageFloats(shape).all() + kAlignment + vendor::gemm_workspace_floats(product_shape(shape, direction, images)),
+  return std::max(images * ImageFloats(shape).all() + kAlignment +
+                      vendor::gemm_workspace_floats(product_shape(shape, direction, images)),
                   bias);
 }
 
@@ -122,8 +124,8 @@ void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const floa
     const GemmShape of_group = product_shape(chunk, Conv2dDirection::input, chunk.batch);
     for (index_t group = 0; group < shape.groups; ++group) {
       vendor::gemm(of_group, Transpose::yes, Transpose::no, w + group * of_group.m * of_group.k,
-           cut.planes + group * of_group.k * of_group.n, cut.columns + group * of_group.m * of_group.n, {}, stream,
-           cut.rest);
+                   cut.planes + group * of_group.k * of_group.n, cut.columns + group * of_group.m * of_group.n, {},
+                   stream, cut.rest);
     }
     col2im(chunk, cut.columns, dx + first * image, stream);
   });
@@ -135,15 +137,20 @@ void conv2d_backward_weight(const Conv2dShape& shape, const float* x, const floa
   if (!by_blas(product)) return kernels::conv2d_backward_weight(shape, x, dy, dw, db, workspace, stream);
   const Cut cut(shape, workspace, "vendor conv2d_backward_weight");
   const index_t plane = shape.out_height() * shape.out_width(), image = shape.channels * shape.height * shape.width;
-  if (db != nullptr) conv2d_backward_bias(shape, dy, db, workspace.data, stream);
+  if (db != nullptr) {
+    require(index_t(conv2d_backward_bias_workspace_bytes(shape)) <= workspace.floats * index_t(sizeof(float)),
+            "vendor conv2d_backward_weight: a workspace of ", workspace.floats,
+            " floats is too small for the bias; conv2d_workspace_floats() is best");
+    conv2d_backward_bias(shape, dy, db, workspace.data, stream);
+  }
   for_each_chunk(shape, cut.images, [&](const Conv2dShape& chunk, index_t first) {
     im2col(chunk, x + first * image, cut.columns, stream);
     swap_outer_axes(chunk.batch, shape.filters, plane, dy + first * shape.filters * plane, cut.planes, stream);
     const GemmShape of_group = product_shape(chunk, Conv2dDirection::weight, chunk.batch);
     for (index_t group = 0; group < shape.groups; ++group) {
       vendor::gemm(of_group, Transpose::no, Transpose::yes, cut.planes + group * of_group.m * of_group.k,
-           cut.columns + group * of_group.n * of_group.k, dw + group * of_group.m * of_group.n,
-           {.beta = first == 0 ? 0.0f : 1.0f}, stream, cut.rest);
+                   cut.columns + group * of_group.n * of_group.k, dw + group * of_group.m * of_group.n,
+                   {.beta = first == 0 ? 0.0f : 1.0f}, stream, cut.rest);
     }
   });
 }

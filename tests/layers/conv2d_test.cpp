@@ -56,6 +56,12 @@ TEST_CASE("conv2d layer: gradient equals central differences for every option") 
   }
 }
 
+TEST_CASE("conv2d layer: gradient equals central differences by the vendor's product") {
+  const MathScope vendor(Math::vendor);
+  CHECK(gradient_check(lived_in(2, 4, {.padding = 1}), {2, 2, 5, 6}, kLinear));
+  CHECK(gradient_check(lived_in(2, 4, {.stride = 2, .padding = 1, .groups = 2}), {2, 2, 5, 4}, kLinear));
+}
+
 TEST_CASE("conv2d layer: depthwise, with one and with two filters a channel") {
   CHECK(gradient_check(lived_in(3, 3, {.padding = 1, .groups = 3}), {2, 3, 4, 5}, kLinear));
   CHECK(gradient_check(lived_in(3, 6, {.stride = 2, .groups = 3}), {1, 3, 5, 5}, kLinear));
