@@ -9,20 +9,30 @@
 
 namespace espalier::simt {
 
-// kWidth floats; element j lies at memory[j * kStride]. With kStride == 1, loads and stores of 2 or 4 floats are one
-// access and need that alignment.
+// values = from [kCount]; 2 or 4 floats are one access and need that alignment.
+template <int kCount>
+__device__ inline void load_together(const float* from, float (&values)[kCount]) {
+  if constexpr (kCount == 4) {
+    const float4 four = *reinterpret_cast<const float4*>(from);
+    values[0] = four.x, values[1] = four.y, values[2] = four.z, values[3] = four.w;
+  } else if constexpr (kCount == 2) {
+    const float2 two = *reinterpret_cast<const float2*>(from);
+    values[0] = two.x, values[1] = two.y;
+  } else {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) values[i] = from[i];
+  }
+}
+
+// kWidth floats; element j lies at memory[j * kStride]. With kStride == 1 it is loaded by load_together().
 template <int kWidth, int kStride = 1>
 struct Strip {
   float lane[kWidth] = {};
 
   __device__ static Strip load(const float* from) {
     Strip strip;
-    if constexpr (kStride == 1 && kWidth == 4) {
-      const float4 four = *reinterpret_cast<const float4*>(from);
-      strip.lane[0] = four.x, strip.lane[1] = four.y, strip.lane[2] = four.z, strip.lane[3] = four.w;
-    } else if constexpr (kStride == 1 && kWidth == 2) {
-      const float2 two = *reinterpret_cast<const float2*>(from);
-      strip.lane[0] = two.x, strip.lane[1] = two.y;
+    if constexpr (kStride == 1) {
+      load_together(from, strip.lane);
     } else {
 #pragma unroll
       for (int j = 0; j < kWidth; ++j) strip.lane[j] = from[j * kStride];

@@ -1,10 +1,7 @@
 #include "kernels/sparse/csr_spmm.h"
 
-#include "kernels/grid.h"
-#include "kernels/require.h"
-#include "kernels/simt/strip.h"
-#include "kernels/sparse/row_product.h"
-#include "kernels/sparse/store_panel.h"
+#include "kernels/simt/unrolled.h"
+#include "kernels/sparse/panel_tile.h"
 
 namespace espalier::kernels {
 namespace {
@@ -13,41 +10,27 @@ namespace {
 // samples: 24 us gathered, 13 us by a padded panel).
 index_t largest_gather(SparseTeam team) { return is_warp(team) ? 4 : 1; }
 
-// GPU: 8 warps of 8 rows share a slab of 32 KiB, so two blocks and more fit on every architecture.
-template <int kRegisters>
-struct WarpPanel {
-  static constexpr int kLanes = 32, kWidth = kRegisters;  // threads across a panel, samples of each
-  static constexpr int kRows = 8, kTeams = 8;             // rows of W per warp, warps per block
-  static constexpr int kDepth = 256 / kRegisters;         // columns of W that a slab covers
-};
-// CPU: the transposing store wants as many rows as a vector has lanes.
-template <int kRegisters>
-struct ThreadPanel {
-  static constexpr int kLanes = 1, kWidth = kRegisters * simt::kLanes;
-  static constexpr int kRows = simt::kLanes, kTeams = 1;
-  static constexpr int kDepth = 0;  // no slab: the caches do its work
-};
-
+// GPU: 8 warps of 8 rows share a slab of 32 KiB, so two blocks and more fit on every architecture. CPU: no slab, the
+// caches do its work.
 template <class Tile>
-constexpr int kPanel = Tile::kLanes* Tile::kWidth;
+constexpr int kDepth = Tile::kLanes == 1 ? 0 : 256 / Tile::kWidth;  // columns of W that a slab covers
 
 // shared [depth, kPanel] = panel rows [first, first + depth), which are contiguous
 template <class Tile>
 __device__ inline void load_slab(const float* __restrict__ panel, int first, int depth, float* shared) {
-  const float4* from = reinterpret_cast<const float4*>(panel + index_t(first) * kPanel<Tile>);
+  const float4* from = reinterpret_cast<const float4*>(panel + index_t(first) * Tile::kPanel);
   float4* to = reinterpret_cast<float4*>(shared);
   const int thread = int(threadIdx.y) * Tile::kLanes + int(threadIdx.x);
-  for (int i = thread; i < depth * kPanel<Tile> / 4; i += Tile::kLanes * Tile::kTeams) to[i] = from[i];
+  for (int i = thread; i < depth * Tile::kPanel / 4; i += Tile::kLanes * Tile::kTeams) to[i] = from[i];
 }
 
 template <class Tile>
 __global__ void __launch_bounds__(Tile::kLanes* Tile::kTeams)
     csr_spmm_kernel(index_t batch, CsrView weight, const float* __restrict__ panels, BiasActivation epilogue,
                     float* __restrict__ y) {
-  using Strip = simt::Strip<Tile::kWidth>;
   const int first_row = (int(blockIdx.x) * Tile::kTeams + int(threadIdx.y)) * Tile::kRows;
-  const float* panel = panels + blockIdx.y * weight.columns * kPanel<Tile>;
-  Strip sums[Tile::kRows];
+  const float* panel = panels + blockIdx.y * weight.columns * Tile::kPanel;
+  typename Tile::Strip sums[Tile::kRows];
   RowCursor rows[Tile::kRows];
 #pragma unroll
   for (int r = 0; r < Tile::kRows; ++r) {
@@ -55,29 +38,27 @@ __global__ void __launch_bounds__(Tile::kLanes* Tile::kTeams)
       rows[r] = {weight.row_offsets[first_row + r], weight.row_offsets[first_row + r + 1]};
     }
   }
-  if constexpr (Tile::kDepth == 0) {
+  if constexpr (kDepth<Tile> == 0) {
     const DenseSlab slab{panel, 0, int(weight.columns)};
     for (int r = 0; r < Tile::kRows; ++r) {
-      multiply_row<1, kPanel<Tile>, true>(weight.column_indices, weight.values, slab, rows[r], sums[r]);
+      multiply_row<1, Tile::kPanel, true>(weight.column_indices, weight.values, slab, rows[r], sums[r]);
     }
   } else {
-    __shared__ float4 shared[Tile::kDepth * kPanel<Tile> / 4];
+    __shared__ float4 shared[kDepth<Tile> * Tile::kPanel / 4];
     float* memory = reinterpret_cast<float*>(shared);
-    for (int k = 0; k < weight.columns; k += Tile::kDepth) {
-      const int depth = weight.columns - k < Tile::kDepth ? int(weight.columns) - k : Tile::kDepth;
+    for (int k = 0; k < weight.columns; k += kDepth<Tile>) {
+      const int depth = weight.columns - k < kDepth<Tile> ? int(weight.columns) - k : kDepth<Tile>;
       load_slab<Tile>(panel, k, depth, memory);
       __syncthreads();
       const DenseSlab slab{memory + threadIdx.x * Tile::kWidth, k, k + depth};
 #pragma unroll
       for (int r = 0; r < Tile::kRows; ++r) {
-        multiply_row<32, kPanel<Tile>, false>(weight.column_indices, weight.values, slab, rows[r], sums[r]);
+        multiply_row<32, Tile::kPanel, false>(weight.column_indices, weight.values, slab, rows[r], sums[r]);
       }
       __syncthreads();
     }
   }
-  const PanelStore store{batch, weight.rows, index_t(blockIdx.y) * kPanel<Tile> + threadIdx.x * Tile::kWidth,
-                         first_row};
-  store_sums(store, epilogue, sums, y);
+  store_sums(panel_store<Tile>(batch, weight.rows, first_row), epilogue, sums, y);
 }
 
 // Rows that one team gathers one after the other: a block of one CPU thread needs more work than one row.
@@ -127,24 +108,6 @@ __global__ void csr_gather_kernel(index_t batch, CsrView weight, const float* __
   }
 }
 
-template <class Tile>
-void launch_panels(index_t batch, const CsrView& weight, const float* panels, const BiasActivation& epilogue, float* y,
-                   cudaStream_t stream) {
-  const index_t rows_per_block = Tile::kRows * Tile::kTeams;
-  simt::launch(csr_spmm_kernel<Tile>,
-               {dim3(unsigned(ceil_div(weight.rows, rows_per_block)), unsigned(ceil_div<index_t>(batch, kPanel<Tile>))),
-                dim3(Tile::kLanes, Tile::kTeams), 0, stream},
-               batch, weight, panels, epilogue, y);
-}
-
-template <template <int> class Panel>
-void launch_panels(const PanelShape& shape, const CsrView& weight, const float* panels, const BiasActivation& epilogue,
-                   float* y, cudaStream_t stream) {
-  if (shape.width == kPanel<Panel<1>>) return launch_panels<Panel<1>>(shape.batch, weight, panels, epilogue, y, stream);
-  if (shape.width == kPanel<Panel<2>>) return launch_panels<Panel<2>>(shape.batch, weight, panels, epilogue, y, stream);
-  launch_panels<Panel<4>>(shape.batch, weight, panels, epilogue, y, stream);
-}
-
 template <class Team, int kSamples>
 void launch_gather(index_t batch, const CsrView& weight, const float* x, const BiasActivation& epilogue, float* y,
                    cudaStream_t stream) {
@@ -182,11 +145,11 @@ void csr_spmm(index_t batch, const CsrView& weight, const float* x, const BiasAc
   with_team(team, [&](auto chosen) {
     using Team = decltype(chosen);
     if (gather) return launch_gather<Team>(batch, weight, x, epilogue, y, stream);
-    if constexpr (Team::kLanes == 32) {
-      launch_panels<WarpPanel>(shape, weight, workspace.data, epilogue, y, stream);
-    } else {
-      launch_panels<ThreadPanel>(shape, weight, workspace.data, epilogue, y, stream);
-    }
+    with_panel_tile<Team>(shape, [&](auto tile) {
+      using Tile = decltype(tile);
+      simt::launch(csr_spmm_kernel<Tile>, panel_grid<Tile>(weight.rows, Tile::kRows, shape, stream), batch, weight,
+                   workspace.data, epilogue, y);
+    });
   });
 }
 

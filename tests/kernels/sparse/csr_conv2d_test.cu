@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "kernels/require.h"
+#include "tests/support/reference/conv2d.h"
 #include "tests/support/sparse_buffers.h"
 
 namespace espalier::test {
@@ -13,25 +14,15 @@ using kernels::Activation;
 using kernels::Conv2dShape;
 using kernels::SparseTeam;
 
-std::vector<double> reference_conv2d(const Conv2dShape& s, const std::vector<float>& x, const std::vector<float>& weight,
-                                     const std::vector<float>& bias, Activation activation) {
-  std::vector<double> y;
-  for (std::int64_t i = 0; i < s.output_size(); ++i) {
-    const std::int64_t ox = i % s.out_width(), oy = i / s.out_width() % s.out_height();
-    const std::int64_t filter = i / (s.out_width() * s.out_height()) % s.filters;
-    const std::int64_t image = i / (s.out_width() * s.out_height() * s.filters);
-    const std::int64_t first_channel = filter / s.filters_per_group() * s.channels_per_group();
-    double sum = bias[std::size_t(filter)];
-    for (std::int64_t k = 0; k < s.patch(); ++k) {
-      const std::int64_t ix = ox * s.stride + k % s.kernel_width * s.dilation - s.padding;
-      const std::int64_t iy = oy * s.stride + k / s.kernel_width % s.kernel_height * s.dilation - s.padding;
-      const std::int64_t channel = first_channel + k / (s.kernel_width * s.kernel_height);
-      if (ix < 0 || ix >= s.width || iy < 0 || iy >= s.height) continue;
-      sum += double(weight[std::size_t(filter * s.patch() + k)]) *
-             double(x[std::size_t(((image * s.channels + channel) * s.height + iy) * s.width + ix)]);
-    }
-    y.push_back(reference_activation(activation, sum));
-  }
+std::vector<double> reference(const Conv2dShape& shape, const std::vector<float>& x, const std::vector<float>& weight,
+                              const std::vector<float>& bias, Activation activation) {
+  const std::int64_t pixels = shape.out_height() * shape.out_width();
+  std::vector<double> y(std::size_t(shape.output_size()));
+  for (std::size_t i = 0; i < y.size(); ++i) y[i] = bias[i / std::size_t(pixels) % bias.size()];
+  for_each_conv2d_product(shape, [&](std::size_t in, std::size_t k, std::size_t out, std::size_t) {
+    y[out] += double(x[in]) * double(weight[k]);
+  });
+  for (double& value : y) value = reference_activation(activation, value);
   return y;
 }
 
@@ -60,11 +51,12 @@ void check(const Conv2dShape& shape, double sparsity = 0.8, Activation activatio
   const auto x = random_floats(std::size_t(shape.input_size()), 1);
   const auto bias = random_floats(std::size_t(shape.filters), 2);
   const auto weight = uneven_weight(shape.filters, shape.patch(), sparsity, 3);
-  const auto expected = reference_conv2d(shape, x, weight, bias, activation);
+  const auto expected = reference(shape, x, weight, bias, activation);
   for (const SparseTeam team : {SparseTeam::automatic, SparseTeam::warp}) {
     if (team == SparseTeam::warp && !simt::kEmulated) continue;  // automatic is a warp there
     CAPTURE(int(team));
-    CHECK(difference(run(shape, x, weight, bias, activation, team), expected, 1e-5, sum_tolerance(shape.patch())) == "");
+    CHECK(difference(run(shape, x, weight, bias, activation, team), expected, 1e-5, sum_tolerance(shape.patch())) ==
+          "");
   }
 }
 
@@ -120,9 +112,7 @@ TEST_CASE("csr_conv2d with padding, stride, dilation and groups") {
 
 TEST_CASE("csr_conv2d where an image is cut into tiles of rows") { check(shape_of(9, 40, 2, 3)); }
 
-TEST_CASE("csr_conv2d where an image is cut into tiles of columns") {
-  check({1, 1, 9, 1500, 1, 9, 3});
-}
+TEST_CASE("csr_conv2d where an image is cut into tiles of columns") { check({1, 1, 9, 1500, 1, 9, 3}); }
 
 TEST_CASE("csr_conv2d where shared memory holds only some channels at once") {
   check({1, 150, 9, 9, 5, 3, 3, 1, 1}, 0.97);
@@ -132,8 +122,8 @@ TEST_CASE("csr_conv2d where shared memory holds only some channels at once") {
 
 TEST_CASE("csr_conv2d at sparsities from empty to full, with every activation") {
   for (const double sparsity : {0.0, 0.5, 0.98, 1.0}) check(shape_of(4, 8, 3, 3), sparsity);
-  for (const Activation activation : {Activation::relu, Activation::leaky_relu, Activation::gelu, Activation::sigmoid,
-                                      Activation::tanh}) {
+  for (const Activation activation :
+       {Activation::relu, Activation::leaky_relu, Activation::gelu, Activation::sigmoid, Activation::tanh}) {
     check(shape_of(2, 8, 3, 3), 0.7, activation);
   }
 }
