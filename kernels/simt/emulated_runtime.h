@@ -1,6 +1,7 @@
 // The part of the CUDA runtime API that Espalier uses, for the cpu build: same names, same types, same refusals.
 // Streams run their work at once; what they check is that code would be right on a GPU: copy directions, bounds of
 // allocations, and what may not be done while a graph is captured. Fresh device memory is NaN (0xFF bytes).
+// Stricter than a GPU in one thing: the asynchronous allocations cannot be captured.
 #pragma once
 #include <cstddef>
 #include <functional>

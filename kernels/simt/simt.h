@@ -1,6 +1,8 @@
 // The one include of every kernel source: CUDA under nvcc, its emulation on CPU threads under g++.
 // Kernels are written in plain CUDA; only the launch and dynamic shared memory go through here, so that one source
 // serves both builds. Launches are checked in both: a refused one throws LaunchError naming launcher, file and line.
+// The cpu build listens to ESPALIER_THREADS (OS threads that run blocks; default: all), ESPALIER_THREAD_ORDER (forward,
+// reverse or shuffled threads and blocks) and ESPALIER_SEED (of the shuffling).
 #pragma once
 #include <cstddef>
 #include <cstdint>
