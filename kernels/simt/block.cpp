@@ -40,8 +40,9 @@ BlockScheduler& BlockScheduler::of_this_thread() {
   return *scheduler;
 }
 
-void BlockScheduler::run(Grid& grid) {
+void BlockScheduler::run(Grid& grid, unsigned worker) {
   grid_ = &grid;
+  share_ = worker % grid.shares;
   block_ = chunk_end_ = 0;
   blockDim = grid.launch->block;
   gridDim = grid.launch->grid;
@@ -81,14 +82,32 @@ void BlockScheduler::prepare_lanes() {
   prepared_for_ = blockDim;
 }
 
+void Grid::share_out(std::size_t workers) {
+  shares = unsigned(std::min<std::uint64_t>({workers, kMaxShares, blocks}));
+  for (unsigned i = 0; i < shares; ++i) {
+    share[i].next.store(blocks * i / shares, std::memory_order_relaxed);
+    share[i].end = blocks * (i + 1) / shares;
+  }
+}
+
+// False when no share has blocks left.
+bool BlockScheduler::take_chunk() {
+  for (unsigned tried = 0; tried < grid_->shares; ++tried, share_ = (share_ + 1) % grid_->shares) {
+    Grid::Share& share = grid_->share[share_];
+    if (share.next.load(std::memory_order_relaxed) >= share.end) continue;
+    block_ = share.next.fetch_add(grid_->chunk, std::memory_order_relaxed);
+    if (block_ >= share.end) continue;
+    chunk_end_ = std::min(share.end, block_ + grid_->chunk);
+    return true;
+  }
+  block_ = chunk_end_ = 0;
+  return false;
+}
+
 // Moves on to the next block of the grid; false when there is none left.
 bool BlockScheduler::next_block() {
   if (error_) return false;
-  if (block_ == chunk_end_) {
-    block_ = grid_->next.fetch_add(grid_->chunk, std::memory_order_relaxed);
-    if (block_ >= grid_->blocks) return false;
-    chunk_end_ = std::min(grid_->blocks, block_ + grid_->chunk);
-  }
+  if (block_ == chunk_end_ && !take_chunk()) return false;
   const std::uint64_t turn = block_++, linear = forward_ ? turn : order_block(turn, grid_->blocks);
   if (gridDim.y * gridDim.z == 1) {
     blockIdx = {{unsigned(linear), 0, 0}};
@@ -192,7 +211,7 @@ void BlockScheduler::fail(std::exception_ptr error) {
     error_ = std::make_exception_ptr(LaunchError(describe(*grid_->launch) + ": block " + text(blockIdx) + ", thread " +
                                                  text(here.current->index) + ": " + what));
   }
-  grid_->next = grid_->blocks;
+  for (unsigned i = 0; i < grid_->shares; ++i) grid_->share[i].next = grid_->share[i].end;
   here.barrier = nullptr;
   if (!here.suspended) return;
   here.unwinding = true;

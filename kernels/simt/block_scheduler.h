@@ -19,14 +19,23 @@ struct Launch;
 
 namespace espalier::simt::detail {
 
-// One launch, shared by the OS threads that run it: they take chunks of blocks from `next`.
+// One launch, shared by the OS threads that run it. Each takes chunks from its own share of the blocks, the same at
+// every launch, so that it finds in its caches what it wrote there; who is done takes from the others.
 struct Grid {
   const Launch* launch = nullptr;
   const void* kernel = nullptr;
   Entry entry = nullptr;
   const void* closure = nullptr;
   std::uint64_t blocks = 0, chunk = 1;
-  std::atomic<std::uint64_t> next{0};
+  static constexpr unsigned kMaxShares = 64;
+  struct alignas(64) Share {
+    std::atomic<std::uint64_t> next;
+    std::uint64_t end;
+  };
+  unsigned shares = 1;
+  Share share[kMaxShares];
+
+  void share_out(std::size_t workers);  // once the fields above are known
 };
 
 class BlockScheduler {
@@ -34,7 +43,7 @@ class BlockScheduler {
   BlockScheduler();
   static BlockScheduler& of_this_thread();
 
-  void run(Grid& grid);  // blocks until none is left; throws what a kernel threw
+  void run(Grid& grid, unsigned worker);  // blocks until none is left; throws what a kernel threw
 
   Lane* retire(Fiber& self);
   Lane& arrive_slowly(std::source_location site);
@@ -70,7 +79,10 @@ class BlockScheduler {
   SharedMemory shared_;
 
   Grid* grid_ = nullptr;
+  bool take_chunk();
+
   std::uint64_t block_ = 0, chunk_end_ = 0;
+  unsigned share_ = 0;             // whose blocks it takes: its own to begin with
   dim3 prepared_for_ = {0, 0, 0};  // the block shape that lanes_ describes
   std::array<Lane, kMaxThreads> lanes_;
   std::array<std::uint16_t, kMaxThreads> position_of_thread_;

@@ -50,7 +50,8 @@ void submit(const Launch& launch, std::function<void()> run) {
 }
 
 void run_grid(const Launch& launch, const void* kernel, Entry entry, const void* closure) {
-  Grid grid{&launch, kernel, entry, closure};
+  Grid grid;
+  grid.launch = &launch, grid.kernel = kernel, grid.entry = entry, grid.closure = closure;
   grid.blocks = std::uint64_t{launch.grid.x} * launch.grid.y * launch.grid.z;
   grid.chunk = std::clamp<std::uint64_t>(grid.blocks / (8 * worker_threads()), 1, 64);
   run_on_threads(grid);

@@ -55,7 +55,7 @@ bool spin_until(Condition done) {
 class Pool {
  public:
   Pool() {
-    for (unsigned i = 1; i < worker_threads(); ++i) threads_.emplace_back([this] { serve(); });
+    for (unsigned i = 1; i < worker_threads(); ++i) threads_.emplace_back([this, i] { serve(i); });
   }
   ~Pool() {
     stopping_ = true;
@@ -65,7 +65,11 @@ class Pool {
 
   void run(Grid& grid) {
     const std::unique_lock only(launching_, std::try_to_lock);  // another host thread's launch has the workers
-    if (grid.blocks == 1 || threads_.empty() || !only) return BlockScheduler::of_this_thread().run(grid);
+    if (grid.blocks == 1 || threads_.empty() || !only) {
+      grid.share_out(1);
+      return BlockScheduler::of_this_thread().run(grid, 0);
+    }
+    grid.share_out(threads_.size() + 1);
     grid_ = &grid;
     error_ = nullptr;
     gate_.fetch_or(kOpen);
@@ -75,7 +79,7 @@ class Pool {
       epoch_.notify_all();
     else
       for (std::uint64_t i = 0; i < others; ++i) epoch_.notify_one();
-    work();
+    work(0);
     gate_.fetch_and(~kOpen);
     const auto left = [this] { return gate_.load() == 0; };
     while (!spin_until(left)) std::this_thread::yield();
@@ -83,20 +87,20 @@ class Pool {
   }
 
  private:
-  void serve() {
+  void serve(unsigned worker) {
     int seen = 0;
     while (!stopping_) {
       const auto published = [&] { return epoch_.load() != seen; };
       if (!spin_until(published)) epoch_.wait(seen);
       seen = epoch_.load();
-      if ((gate_.fetch_add(1) & kOpen) != 0) work();
+      if ((gate_.fetch_add(1) & kOpen) != 0) work(worker);
       gate_.fetch_sub(1);
     }
   }
 
-  void work() {
+  void work(unsigned worker) {
     try {
-      BlockScheduler::of_this_thread().run(*grid_);
+      BlockScheduler::of_this_thread().run(*grid_, worker);
     } catch (...) {
       const std::lock_guard lock(error_mutex_);
       if (!error_) error_ = std::current_exception();
