@@ -11,7 +11,6 @@ namespace espalier {
 namespace {
 
 using nlohmann::json;
-constexpr const char* kArchitecture = "architecture";
 constexpr const char* kNormalisation = "normalisation";
 
 const std::string& note(const Notes& notes, const char* key) {
@@ -34,7 +33,7 @@ SavedModel rebuild(const Safetensors& content) {
   saved.notes = notes_of(content);
   saved.normalisation = normalisation_from(note(saved.notes, kNormalisation));
   try {
-    saved.module = build(description_from_json(note(saved.notes, kArchitecture)));
+    saved.module = build(description_from_json(note(saved.notes, kArchitectureNote)));
   } catch (const InvalidArgument& error) {
     throw CheckpointError(fmt::format("its architecture cannot be built: {}", error.what()));
   }
@@ -47,7 +46,7 @@ SavedModel rebuild(const Safetensors& content) {
 }  // namespace
 
 Notes model_notes(const Module& model, const data::Normalisation& normalisation, Notes more) {
-  more[kArchitecture] = to_json(model.describe());
+  more[kArchitectureNote] = to_json(model.describe());
   more[kNormalisation] = json{{"mean", normalisation.mean}, {"deviation", normalisation.deviation}}.dump();
   return more;
 }

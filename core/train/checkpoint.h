@@ -18,7 +18,8 @@
 
 namespace espalier {
 
-using Notes = std::map<std::string, std::string>;  // free-form; the caller chooses keys and texts
+using Notes = std::map<std::string, std::string>;  // free-form; the caller chooses keys and texts, save for this one:
+constexpr const char* kArchitectureNote = "architecture";
 
 struct TrainingState {
   std::vector<Parameter*> parameters;

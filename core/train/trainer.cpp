@@ -29,12 +29,12 @@ Metrics since(const Metrics& now, const Metrics& before) {
   return window;
 }
 
-void require_finite(const Metrics& metrics, std::int64_t step, float learning_rate) {
+void require_finite(const Metrics& metrics, const TrainingMoment& before, const TrainingMoment& now) {
   if (std::isfinite(metrics.loss)) return;
   throw DivergedError(
-      fmt::format("the loss is no longer a number at step {} (learning rate {}); lower the learning rate "
-                  "or warm it up, and go on from the last checkpoint",
-                  step, learning_rate));
+      fmt::format("the loss stopped being a number between step {} (learning rate {}) and step {} (learning rate {}); "
+                  "lower the learning rate or warm it up, and go on from the last checkpoint",
+                  before.step, before.learning_rate, now.step, now.learning_rate));
 }
 
 }  // namespace
@@ -63,16 +63,21 @@ std::vector<EpochReport> Trainer::run() {
 
 EpochReport Trainer::run_epoch(TrainingLog& log) {
   const std::int64_t epoch = loader_.position().epoch;
-  TrainingMoment moment{.epoch = epoch + 1, .epochs = options_.epochs, .batches = loader_.batches()};
+  TrainingMoment moment{.epoch = epoch + 1,
+                        .epochs = options_.epochs,
+                        .batches = loader_.batches(),
+                        .step = step_,
+                        .learning_rate = rate_of_next_step()};
   metrics_.reset();
   Metrics read = metrics_.read();
   const Clock clock;
   double reported_at = 0;
   const auto look = [&](const Metrics& window, double seconds) {
+    const TrainingMoment before = moment;
     moment.step = step_, moment.learning_rate = optimizer_.learning_rate();
     moment.loss = window.loss, moment.accuracy = window.accuracy(), moment.seconds = clock.seconds();
     moment.images_per_second = double(window.samples()) / seconds;
-    require_finite(window, step_, moment.learning_rate);
+    require_finite(window, before, moment);
   };
   while (loader_.position().epoch == epoch) {
     moment.batch = loader_.position().position + 1;
@@ -91,11 +96,13 @@ EpochReport Trainer::run_epoch(TrainingLog& log) {
   return report;
 }
 
+float Trainer::rate_of_next_step() const {
+  return options_.schedule ? options_.schedule(step_) : optimizer_.learning_rate();
+}
+
 void Trainer::train_step() {
-  if (options_.schedule) {
-    const float rate = options_.schedule(step_);
-    if (rate != optimizer_.learning_rate()) optimizer_.set_learning_rate(rate);
-  }
+  const float rate = rate_of_next_step();
+  if (rate != optimizer_.learning_rate()) optimizer_.set_learning_rate(rate);
   if (options_.execution == Execution::captured && loader_.next_size() == buffers_.size()) {
     loader_.next_into(buffers_);
     update_captured();
@@ -141,6 +148,13 @@ TrainingState Trainer::state() const {
 void Trainer::save(const std::filesystem::path& file) const { save_checkpoint(file, state()); }
 
 void Trainer::resume(const std::filesystem::path& file) {
+  const Notes saved = notes_of(read_safetensors(file));
+  const Notes& own = options_.notes;
+  const auto theirs = saved.find(kArchitectureNote), mine = own.find(kArchitectureNote);
+  if (theirs != saved.end() && mine != own.end() && theirs->second != mine->second) {
+    throw CheckpointError(fmt::format("{}: is of the model {}, the run to resume trains {}", file.string(),
+                                      theirs->second, mine->second));
+  }
   TrainingState restored = state();
   load_checkpoint(file, restored);
   step_ = restored.step;

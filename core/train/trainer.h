@@ -75,6 +75,7 @@ class Trainer {
 
  private:
   EpochReport run_epoch(class TrainingLog& log);
+  float rate_of_next_step() const;
   void update(const Batch& batch);
   void update_captured();
   std::vector<const void*> addresses() const;
