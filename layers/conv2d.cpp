@@ -127,7 +127,7 @@ Tensors Conv2dFunction::backward(const Tensor& dy, const Context& context) const
 }
 
 Conv2d::Conv2d(std::int64_t channels, std::int64_t filters, const Conv2dOptions& options)
-    : ProductLayer(kaiming_uniform(weight_shape(channels, filters, options), options.seed),
+    : ProductLayer(kaiming_uniform(weight_shape(channels, filters, options), options.seed, Nonlinearity::linear),
                    options.bias ? std::optional(Tensor::zeros({filters})) : std::nullopt),
       channels_(channels),
       filters_(filters),

@@ -23,7 +23,7 @@ struct Conv2dOptions {
   std::int64_t stride = 1, padding = 0, dilation = 1;
   std::int64_t groups = 1;  // filters see channels / groups each; groups == channels is a depthwise convolution
   bool bias = true;
-  std::uint64_t seed = 0;  // of the first weights: Kaiming for relu; the bias starts at zero
+  std::uint64_t seed = 0;  // of the first weights: Kaiming with gain 1 (a max pool raises the scale); bias zero
 };
 
 class Conv2d : public ProductLayer {

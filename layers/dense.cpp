@@ -86,7 +86,7 @@ Tensors DenseFunction::backward(const Tensor& dy, const Context& context) const 
 }
 
 Dense::Dense(std::int64_t in_features, std::int64_t out_features, const DenseOptions& options)
-    : ProductLayer(kaiming_uniform({out_features, in_features}, options.seed),
+    : ProductLayer(kaiming_uniform({out_features, in_features}, options.seed, Nonlinearity::linear),
                    options.bias ? std::optional(Tensor::zeros({out_features})) : std::nullopt),
       in_features_(in_features),
       out_features_(out_features),

@@ -15,7 +15,7 @@ struct DenseFunction final : ProductFunction {
 
 struct DenseOptions {
   bool bias = true;
-  std::uint64_t seed = 0;  // of the first weights: Kaiming for relu; the bias starts at zero
+  std::uint64_t seed = 0;  // of the first weights: Kaiming with gain 1; the bias starts at zero
 };
 
 class Dense : public ProductLayer {
