@@ -59,7 +59,8 @@ TEST_CASE("products: inputs that do not fit are refused with layer, values and f
   CHECK_THROWS_AS(model(Tensor::zeros({3, 4, 1})), InvalidArgument);
   Conv2d conv(3, 8);
   CHECK_THROWS_WITH_AS(conv(Tensor::zeros({1, 1, 8, 8})),
-                       "conv2d: input [1, 1, 8, 8] has 1 channels, weight [8, 3, 3, 3] in 1 group(s) expects 3",
+                       "conv2d: input [1, 1, 8, 8] has 1 channels, weight [8, 3, 3, 3] in 1 group(s) expects 3; did "
+                       "the filters of the layer before change?",
                        InvalidArgument);
   CHECK_THROWS_AS(conv(Tensor::zeros({1, 3, 2, 2})), InvalidArgument);
   CHECK_THROWS_AS(Conv2d(3, 8, {.groups = 2}), InvalidArgument);
