@@ -1,0 +1,76 @@
+// A weight in the form that a product reads it in: the owners behind the views of kernels/sparse/formats.h.
+// Each is made from a dense weight [rows, ...] whose pruned elements are zero (the mask needs not be known: zeros are
+// what it leaves), knows its size in memory, and gives the weight back bit for bit.
+#pragma once
+#include <variant>
+
+#include "core/tensor/tensor.h"
+#include "kernels/sparse/encode.h"
+
+namespace espalier::pruning {
+
+// [rows, columns] of a weight of two axes or more: the trailing axes flattened. Throws InvalidArgument below two.
+kernels::WeightShape matrix_shape(const Shape& weight);
+
+class DenseWeight {
+ public:
+  static DenseWeight encode(const Tensor& weight) { return DenseWeight(weight.clone()); }
+  Tensor decode() const { return weight_.clone(); }
+  std::int64_t bytes() const { return weight_.bytes(); }
+
+ private:
+  explicit DenseWeight(Tensor weight) : weight_(std::move(weight)) {}
+  Tensor weight_;
+};
+
+class Csr {
+ public:
+  static Csr encode(const Tensor& weight);  // waits for the device once, to learn the size
+  Tensor decode() const;
+  std::int64_t bytes() const { return view().bytes(); }
+  kernels::CsrView view() const;
+
+ private:
+  Shape shape_;
+  std::int64_t nonzeros_ = 0;
+  Tensor row_offsets_, column_indices_, values_;
+};
+
+class BlockCsr {
+ public:
+  static BlockCsr encode(const Tensor& weight, const kernels::BlockShape& block);  // waits once, too
+  Tensor decode() const;
+  std::int64_t bytes() const { return view().bytes(); }
+  kernels::BlockCsrView view() const;
+
+ private:
+  Shape shape_;
+  kernels::BlockShape block_;
+  std::int64_t blocks_ = 0;
+  Tensor row_offsets_, column_indices_, values_;
+};
+
+class TwoFour {
+ public:
+  // How many groups of four neighbours hold more than two nonzeros; encode() throws InvalidArgument unless it is 0.
+  static std::int64_t violations(const Tensor& weight);
+  static TwoFour encode(const Tensor& weight);
+  Tensor decode() const;
+  std::int64_t bytes() const { return view().bytes(); }
+  kernels::TwoFourView view() const;
+
+ private:
+  Shape shape_;
+  Tensor values_, metadata_;
+};
+
+using SparseFormat = std::variant<DenseWeight, Csr, BlockCsr, TwoFour>;
+
+inline std::int64_t bytes(const SparseFormat& format) {
+  return std::visit([](const auto& weight) { return weight.bytes(); }, format);
+}
+inline Tensor decode(const SparseFormat& format) {
+  return std::visit([](const auto& weight) { return weight.decode(); }, format);
+}
+
+}  // namespace espalier::pruning

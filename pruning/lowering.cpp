@@ -1,0 +1,122 @@
+#include "pruning/lowering.h"
+
+#include <fmt/format.h>
+
+#include "kernels/require.h"
+#include "kernels/vendor/blas.h"
+#include "layers/activation.h"
+#include "layers/conv2d.h"
+#include "layers/dense.h"
+#include "pruning/sparse_functions.h"
+
+namespace espalier::pruning {
+namespace {
+
+const Conv2dFunction* as_conv2d(const Function& function) { return dynamic_cast<const Conv2dFunction*>(&function); }
+const DenseFunction* as_dense(const Function& function) { return dynamic_cast<const DenseFunction*>(&function); }
+
+// A copy that may be changed; null where the function is no product.
+std::shared_ptr<ProductFunction> copy_of(const Function& function) {
+  if (const auto* conv2d = as_conv2d(function)) return std::make_shared<Conv2dFunction>(*conv2d);
+  if (const auto* dense = as_dense(function)) return std::make_shared<DenseFunction>(*dense);
+  return nullptr;
+}
+
+// The sparse function with the bias and the activation of the product that it replaces.
+template <class Sparse>
+std::shared_ptr<const Function> finished(std::shared_ptr<Sparse> sparse, const RecordedCall& call) {
+  const auto& product = dynamic_cast<const ProductFunction&>(*call.function);
+  if (call.inputs.size() > 2) sparse->bias = call.inputs[2].clone();
+  sparse->activation = product.activation;
+  sparse->slope = product.slope;
+  return sparse;
+}
+
+Implementation refused(std::string format, std::string library, std::string reason) {
+  return {.format = std::move(format), .library = std::move(library), .not_eligible = std::move(reason)};
+}
+
+std::vector<Implementation> lower(const RecordedCall& call, const DenseCandidate&) {
+  std::vector<Implementation> found;
+  for (const Math math : {Math::handwritten, Math::vendor}) {
+    const auto product = copy_of(*call.function);
+    product->math = math;
+    found.push_back({.format = "dense",
+                     .library = std::string(math == Math::vendor ? kernels::vendor::blas_name() : to_string(math)),
+                     .function = product,
+                     .takes_weight = true,
+                     .weight_bytes = call.inputs[1].bytes()});
+  }
+  return found;
+}
+
+std::vector<Implementation> lower(const RecordedCall& call, const CsrCandidate&) {
+  const Tensor &x = call.inputs[0], &weight = call.inputs[1];
+  const std::string ours(to_string(Math::handwritten)), vendor(kernels::vendor::sparse_name());
+  const Csr csr = Csr::encode(weight);
+  const auto implementation = [&](const std::string& library, std::shared_ptr<const Function> function) {
+    return Implementation{
+        .format = "csr", .library = library, .function = std::move(function), .weight_bytes = csr.bytes()};
+  };
+  if (const auto* conv2d = as_conv2d(*call.function)) {
+    std::vector<Implementation> found;
+    try {
+      const auto shape = conv2d->shape_for(x.shape(), weight.shape());
+      found.push_back(implementation(ours, finished(std::make_shared<CsrConv2dFunction>(csr, shape), call)));
+    } catch (const InvalidArgument& error) {
+      found.push_back(refused("csr", ours, error.what()));
+    }
+    found.push_back(refused("csr", vendor, "this library has no sparse convolution"));
+    return found;
+  }
+  return {implementation(ours, finished(std::make_shared<CsrDenseFunction>(csr), call)),
+          implementation(vendor, finished(std::make_shared<VendorCsrDenseFunction>(csr, x.shape()[0]), call))};
+}
+
+std::vector<Implementation> lower(const RecordedCall& call, const BlockCsrCandidate& candidate) {
+  const std::string format = fmt::format("block csr {}x{}", candidate.rows, candidate.columns);
+  const std::string ours(to_string(Math::handwritten));
+  if (as_conv2d(*call.function)) return {refused(format, ours, "this format has no convolution")};
+  BlockCsr blocks = BlockCsr::encode(call.inputs[1], {candidate.rows, candidate.columns});
+  const kernels::BlockCsrView view = blocks.view();
+  const std::int64_t all = view.block_grid_rows() * view.block_grid_columns();
+  if (view.blocks == all) return {refused(format, ours, fmt::format("none of the {} blocks is empty", all))};
+  const std::int64_t bytes = blocks.bytes();
+  return {{.format = format,
+           .library = ours,
+           .function = finished(std::make_shared<BlockCsrDenseFunction>(std::move(blocks)), call),
+           .weight_bytes = bytes}};
+}
+
+std::vector<Implementation> lower(const RecordedCall& call, const TwoFourCandidate&) {
+  const std::string ours(to_string(Math::handwritten));
+  if (as_conv2d(*call.function)) return {refused("2:4", ours, "this format has no convolution")};
+  if (const std::int64_t broken = TwoFour::violations(call.inputs[1]); broken > 0) {
+    return {refused("2:4", ours, fmt::format("{} groups of four hold more than two nonzeros", broken))};
+  }
+  TwoFour two_four = TwoFour::encode(call.inputs[1]);
+  const std::int64_t bytes = two_four.bytes();
+  return {{.format = "2:4",
+           .library = ours,
+           .function = finished(std::make_shared<TwoFourDenseFunction>(std::move(two_four)), call),
+           .weight_bytes = bytes}};
+}
+
+}  // namespace
+
+bool is_product(const Function& function) { return as_conv2d(function) || as_dense(function); }
+
+std::vector<Implementation> implementations_of(const RecordedCall& call, const Candidate& candidate) {
+  return std::visit([&](const auto& chosen) { return lower(call, chosen); }, candidate);
+}
+
+std::shared_ptr<const Function> with_activation(const Function& product, const Function& activation) {
+  const auto* following = dynamic_cast<const ActivationFunction*>(&activation);
+  const auto fused = copy_of(product);
+  if (!following || !fused || fused->activation != kernels::Activation::none) return nullptr;
+  fused->activation = following->activation;
+  fused->slope = following->slope;
+  return fused;
+}
+
+}  // namespace espalier::pruning

@@ -1,0 +1,50 @@
+// From a recorded product to the ways of computing it: Function -> implementations to be measured.
+//   implementations_of(step, csr()) -> {csr of ours, csr of the vendor's}, each a Function or the reason why it is none
+// A new format adds a candidate here and a Function in sparse_functions.h; a layer that is no product is left alone.
+#pragma once
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/autograd/function.h"
+
+namespace espalier::pruning {
+
+struct DenseCandidate {};
+struct CsrCandidate {};
+struct BlockCsrCandidate {
+  std::int64_t rows = 8, columns = 8;
+};
+struct TwoFourCandidate {};
+using Candidate = std::variant<DenseCandidate, CsrCandidate, BlockCsrCandidate, TwoFourCandidate>;
+
+inline Candidate dense() { return DenseCandidate{}; }
+inline Candidate csr() { return CsrCandidate{}; }
+inline Candidate block_csr(std::int64_t rows, std::int64_t columns) { return BlockCsrCandidate{rows, columns}; }
+inline Candidate two_four() { return TwoFourCandidate{}; }
+
+// A call of a Function as a trace shows it.
+struct RecordedCall {
+  std::shared_ptr<const Function> function;
+  Tensors inputs;  // of a product: x, weight and, if there is one, bias
+};
+
+struct Implementation {
+  std::string format;                                  // "dense", "csr", "block csr 8x8", "2:4"
+  std::string library;                                 // "handwritten", or the vendor's name: "cuBLAS"
+  std::shared_ptr<const Function> function = nullptr;  // null: not eligible
+  std::string not_eligible = {};                       // why
+  bool takes_weight = false;                           // forward gets the recorded inputs; else x alone
+  std::int64_t weight_bytes = 0;                       // that the product reads of its weight
+};
+
+// Whether the call is a product with a weight that sparse kernels know: Dense or Conv2d.
+bool is_product(const Function& function);
+
+std::vector<Implementation> implementations_of(const RecordedCall& call, const Candidate& candidate);
+
+// The same product with an activation taken in; null where it has one already or the call is no product.
+std::shared_ptr<const Function> with_activation(const Function& product, const Function& activation);
+
+}  // namespace espalier::pruning

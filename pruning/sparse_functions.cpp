@@ -1,0 +1,104 @@
+#include "pruning/sparse_functions.h"
+
+#include <algorithm>
+#include <string>
+
+#include "core/device/stream.h"
+#include "kernels/require.h"
+#include "kernels/sparse/block_csr_spmm.h"
+#include "kernels/sparse/csr_spmm.h"
+#include "kernels/sparse/two_four_spmm.h"
+
+namespace espalier::pruning {
+namespace {
+
+Tensor floats(std::int64_t count) { return Tensor::empty({std::max<std::int64_t>(count, 1)}); }
+
+// y [batch, rows] for x [batch, columns], after a check that they fit.
+Tensor output_of(const Function& function, const Tensor& x, std::int64_t rows, std::int64_t columns) {
+  require(x.shape().rank() == 2 && x.shape()[1] == columns, std::string(function.name()), ": input ",
+          x.shape().to_string(), ", the weight expects [batch, ", columns, "]");
+  return Tensor::empty({x.shape()[0], rows});
+}
+
+Tensor panels_for(const Tensor& x) {
+  return floats(kernels::panel_shape(x.shape()[0], x.shape()[1], kernels::SparseTeam::automatic).floats());
+}
+
+}  // namespace
+
+Tensors SparseFunction::backward(const Tensor&, const Context&) const {
+  throw InvalidArgument(std::string(name()) + ": a plan's step has no backward; train the model it was compiled from");
+}
+
+kernels::BiasActivation SparseFunction::epilogue() const {
+  return {bias.defined() ? static_cast<const float*>(bias.data<float>()) : nullptr, activation, slope};
+}
+
+Tensor CsrDenseFunction::forward(const Tensors& inputs, Context&) const {
+  const Tensor& x = inputs[0];
+  const kernels::CsrView view = weight.view();
+  Tensor y = output_of(*this, x, view.rows, view.columns);
+  const std::int64_t batch = x.shape()[0], wanted = kernels::csr_spmm_workspace(batch, view);
+  const Tensor workspace = floats(wanted);
+  kernels::csr_spmm(batch, view, x.data<float>(), epilogue(), y.data<float>(), {workspace.data<float>(), wanted},
+                    current_stream());
+  return y;
+}
+
+VendorCsrDenseFunction::VendorCsrDenseFunction(Csr csr, std::int64_t samples)
+    : weight(std::move(csr)),
+      batch(samples),
+      product(weight.view(), batch),
+      workspace(floats(product.workspace_floats())) {
+  product.prepare(workspace.data<float>(), current_stream());
+}
+
+Tensor VendorCsrDenseFunction::forward(const Tensors& inputs, Context&) const {
+  const kernels::CsrView view = weight.view();
+  Tensor y = output_of(*this, inputs[0], view.rows, view.columns);
+  require(y.shape()[0] == batch, "dense, vendor's csr: input ", inputs[0].shape().to_string(),
+          ", compiled for a batch of ", batch);
+  product(inputs[0].data<float>(), epilogue(), y.data<float>(), current_stream());
+  return y;
+}
+
+Tensor BlockCsrDenseFunction::forward(const Tensors& inputs, Context&) const {
+  const Tensor& x = inputs[0];
+  const kernels::BlockCsrView view = weight.view();
+  Tensor y = output_of(*this, x, view.rows, view.columns);
+  const Tensor panels = panels_for(x);
+  kernels::block_csr_spmm(x.shape()[0], view, x.data<float>(), epilogue(), y.data<float>(), panels.data<float>(),
+                          current_stream());
+  return y;
+}
+
+Tensor TwoFourDenseFunction::forward(const Tensors& inputs, Context&) const {
+  const Tensor& x = inputs[0];
+  const kernels::TwoFourView view = weight.view();
+  Tensor y = output_of(*this, x, view.rows, view.columns);
+  const Tensor panels = panels_for(x);
+  kernels::two_four_spmm(x.shape()[0], view, x.data<float>(), epilogue(), y.data<float>(), panels.data<float>(),
+                         current_stream());
+  return y;
+}
+
+CsrConv2dFunction::CsrConv2dFunction(Csr csr, const kernels::Conv2dShape& problem)
+    : weight(std::move(csr)), shape(problem), layout(kernels::csr_conv2d_layout(problem)) {
+  const kernels::CsrView view = weight.view();
+  offsets = Tensor::empty({std::max<std::int64_t>(view.nonzeros, 1)}, DType::i32);
+  kernels::csr_conv2d_offsets(shape, layout, view, offsets.data<std::int32_t>(), current_stream());
+}
+
+Tensor CsrConv2dFunction::forward(const Tensors& inputs, Context&) const {
+  const Shape expected{shape.batch, shape.channels, shape.height, shape.width};
+  require(inputs[0].shape() == expected, "conv2d, csr: input ", inputs[0].shape().to_string(), ", compiled for ",
+          expected.to_string());
+  kernels::CsrView by_offset = weight.view();
+  by_offset.column_indices = offsets.data<std::int32_t>();
+  Tensor y = Tensor::empty({shape.batch, shape.filters, shape.out_height(), shape.out_width()});
+  kernels::csr_conv2d(shape, layout, by_offset, inputs[0].data<float>(), epilogue(), y.data<float>(), current_stream());
+  return y;
+}
+
+}  // namespace espalier::pruning

@@ -1,0 +1,63 @@
+// Products with an encoded weight, as steps of a Plan: they hold weight and bias and take x alone. A plan never runs
+// backward, so neither do they.
+#pragma once
+#include <optional>
+
+#include "kernels/sparse/csr_conv2d.h"
+#include "kernels/vendor/sparse.h"
+#include "layers/product.h"
+#include "pruning/format.h"
+
+namespace espalier::pruning {
+
+struct SparseFunction : Function {
+  Tensor bias;  // undefined: none
+  kernels::Activation activation = kernels::Activation::none;
+  float slope = kernels::kDefaultLeakySlope;
+
+  Tensors backward(const Tensor& output_gradient, const Context& context) const final;
+  kernels::BiasActivation epilogue() const;
+};
+
+struct CsrDenseFunction final : SparseFunction {
+  explicit CsrDenseFunction(Csr csr) : weight(std::move(csr)) {}
+  std::string_view name() const override { return "dense, csr"; }
+  Tensor forward(const Tensors& inputs, Context& context) const override;
+  Csr weight;
+};
+
+struct VendorCsrDenseFunction final : SparseFunction {
+  VendorCsrDenseFunction(Csr csr, std::int64_t samples);
+  std::string_view name() const override { return "dense, vendor's csr"; }
+  Tensor forward(const Tensors& inputs, Context& context) const override;
+  Csr weight;
+  std::int64_t batch;
+  kernels::vendor::CsrProduct product;
+  Tensor workspace;
+};
+
+struct BlockCsrDenseFunction final : SparseFunction {
+  explicit BlockCsrDenseFunction(BlockCsr blocks) : weight(std::move(blocks)) {}
+  std::string_view name() const override { return "dense, block csr"; }
+  Tensor forward(const Tensors& inputs, Context& context) const override;
+  BlockCsr weight;
+};
+
+struct TwoFourDenseFunction final : SparseFunction {
+  explicit TwoFourDenseFunction(TwoFour two_four) : weight(std::move(two_four)) {}
+  std::string_view name() const override { return "dense, 2:4"; }
+  Tensor forward(const Tensors& inputs, Context& context) const override;
+  TwoFour weight;
+};
+
+struct CsrConv2dFunction final : SparseFunction {
+  CsrConv2dFunction(Csr csr, const kernels::Conv2dShape& problem);
+  std::string_view name() const override { return "conv2d, csr"; }
+  Tensor forward(const Tensors& inputs, Context& context) const override;
+  Csr weight;
+  kernels::Conv2dShape shape;
+  kernels::CsrConv2dLayout layout;
+  Tensor offsets;  // in place of the weight's column indices
+};
+
+}  // namespace espalier::pruning

@@ -1,0 +1,194 @@
+// A plan gives the model's own output, whatever it chose; it says what and why; it never allocates after compile().
+#include "pruning/plan.h"
+
+#include <doctest/doctest.h>
+
+#include "core/device/stream.h"
+#include "kernels/require.h"
+#include "layers/activation.h"
+#include "layers/batch_norm.h"
+#include "layers/conv2d.h"
+#include "layers/dense.h"
+#include "layers/dropout.h"
+#include "layers/flatten.h"
+#include "layers/pool2d.h"
+#include "layers/residual.h"
+#include "layers/sequential.h"
+#include "pruning/pruner.h"
+#include "pruning/sparse_functions.h"
+#include "tests/support/close.h"
+
+namespace espalier::pruning {
+namespace {
+
+const CompileOptions kQuick{.timing = {.warmup = 0, .min_repeats = 1, .max_repeats = 1, .budget_ms = 0}, .rounds = 1};
+
+CompileOptions only(std::vector<Candidate> candidates) {
+  CompileOptions options = kQuick;
+  options.candidates = std::move(candidates);
+  return options;
+}
+
+Sequential small_cnn() {
+  return Sequential(Conv2d(1, 8, {.seed = 1}), Relu(), MaxPool2d(2), Conv2d(8, 12, {.padding = 1, .seed = 2}), Relu(),
+                    Flatten(), Dense(12 * 5 * 5, 20, {.seed = 3}), Relu(), Dropout(0.5), Dense(20, 10, {.seed = 4}));
+}
+
+Tensor random_images(const Shape& shape, unsigned seed) {
+  return Tensor::from(shape, std::span<const float>(test::random_floats(std::size_t(shape.size()), seed)));
+}
+
+std::vector<float> evaluated(Module& model, const Tensor& images) {
+  const NoGradient scope;
+  model.set_training(false);
+  return model(images).value().to_host();
+}
+
+void check_equal(Module& model, const Plan& plan, const Shape& shape) {
+  for (const unsigned seed : {5u, 6u}) {  // the second call meets buffers that were used
+    const Tensor images = random_images(shape, seed);
+    CHECK(test::difference(plan(images).to_host(), evaluated(model, images), 1e-4, 1e-5) == "");
+  }
+}
+
+TEST_CASE("plan: equals the model in evaluation mode, whatever candidates and batch") {
+  Sequential model = small_cnn();
+  Pruner(model, {}).prune_to(0.8);
+  for (const std::int64_t batch : {1, 7}) {
+    const Shape shape{batch, 1, 12, 12};
+    check_equal(model, compile(model, shape, kQuick), shape);
+    check_equal(model, compile(model, shape, only({dense()})), shape);
+    check_equal(model, compile(model, shape, only({csr()})), shape);
+  }
+}
+
+TEST_CASE("plan: each sparse format is used where it alone may be, and is right") {
+  Sequential model(Dense(37, 24, {.seed = 1}), Relu(), Dense(24, 5, {.bias = false, .seed = 2}));
+  Pruner(model, {.pattern = n_of_m(2, 4)}).prune_to(0.5);
+  const Shape shape{9, 37};
+  const Plan two_four_plan = compile(model, shape, only({two_four()}));
+  CHECK(two_four_plan.steps()[0].format == "2:4");
+  check_equal(model, two_four_plan, shape);
+  auto* const weight = model.parameters()[0];
+  Tensor keep = Tensor::zeros(weight->value.shape(), DType::u8);
+  weight->set_mask({keep});
+  const Plan blocks = compile(model, shape, only({block_csr(8, 8)}));
+  CHECK(blocks.steps()[0].format == "block csr 8x8");
+  check_equal(model, blocks, shape);
+}
+
+TEST_CASE("plan: keeps every candidate's time or the reason why it has none") {
+  Sequential model = small_cnn();
+  Pruner(model, {}).prune_to(0.8);
+  const Plan plan = compile(model, {2, 1, 12, 12}, kQuick);
+  const PlanStep& conv = plan.steps()[2];
+  CHECK(conv.layer == "conv2d_2");
+  CHECK(conv.candidates.size() == 6);
+  for (const MeasuredImplementation& one : conv.candidates) {
+    CHECK(one.us.has_value() == (one.format == "dense" || (one.format == "csr" && one.library == "handwritten")));
+  }
+  CHECK(conv.candidates[3].note == "this library has no sparse convolution");
+  const PlanStep& classifier = plan.steps().back();
+  CHECK(classifier.candidates.back().note.find("groups of four hold more than two nonzeros") != std::string::npos);
+  for (const PlanStep& step : plan.steps()) CHECK((step.candidates.empty() || !step.reason.empty()));
+  const std::string table = fmt::format("{}", plan);
+  for (const char* word : {"conv2d_1", "conv2d_2", "dense_1", "dense_2", "csr", "max_pool2d"}) {
+    CHECK(table.find(word) != std::string::npos);
+  }
+  CHECK(plan.to_json().find("\"reason\"") != std::string::npos);
+}
+
+TEST_CASE("plan: the fastest wins, and a sparse one only beyond noise") {
+  Sequential model(Dense(300, 200, {.seed = 1}));
+  Pruner(model, {}).prune_to(0.98);
+  const Plan plan = compile(model, {16, 300}, kQuick);
+  const PlanStep& step = plan.steps()[0];
+  double best = 1e30, best_dense = 1e30;
+  for (const MeasuredImplementation& one : step.candidates) {
+    if (!one.us) continue;
+    best = std::min(best, *one.us);
+    if (one.format == "dense") best_dense = std::min(best_dense, *one.us);
+  }
+  CHECK(step.us == (best <= 0.98 * best_dense ? best : best_dense));
+  CHECK(step.sparsity == doctest::Approx(0.98).epsilon(0.001));
+}
+
+TEST_CASE("plan: never allocates after compile, and needs no more however often it runs") {
+  Sequential model = small_cnn();
+  Pruner(model, {}).prune_to(0.8);
+  const Shape shape{3, 1, 12, 12};
+  const Plan plan = compile(model, shape, kQuick);
+  const Tensor images = random_images(shape, 1);
+  plan(images);
+  synchronize();
+  const MemoryStatistics own = plan.memory(), everywhere = current_pool().statistics();
+  for (int i = 0; i < 5; ++i) plan(images);
+  synchronize();
+  CHECK(plan.memory().device_allocations == own.device_allocations);
+  CHECK(plan.memory().used_bytes == own.used_bytes);
+  CHECK(current_pool().statistics().device_allocations == everywhere.device_allocations);
+  CHECK(current_pool().statistics().used_bytes == everywhere.used_bytes);
+}
+
+TEST_CASE("plan: is a snapshot, which later training does not change") {
+  Sequential model = small_cnn();
+  const Shape shape{2, 1, 12, 12};
+  const Plan plan = compile(model, shape, kQuick);
+  const Tensor images = random_images(shape, 1);
+  const std::vector<float> before = plan(images).to_host();
+  for (Parameter* parameter : model.parameters()) {
+    parameter->value.value().copy_from(Tensor::full(parameter->value.shape(), 7.0f));
+  }
+  CHECK(plan(images).to_host() == before);
+}
+
+TEST_CASE("plan: takes in activations that follow a product outside of a Sequential") {
+  struct Net : Module {
+    Dense first{6, 5, {.seed = 1}}, second{5, 3, {.seed = 2}};
+    Gelu gelu;
+    Variable operator()(const Variable& x) override { return second(gelu(first(x))); }
+    std::vector<Module*> children() override { return {&first, &gelu, &second}; }
+  } net;
+  const Plan plan = compile(net, {4, 6}, kQuick);
+  CHECK(plan.steps().size() == 2);
+  check_equal(net, plan, {4, 6});
+}
+
+TEST_CASE("plan: layers that it does not know run as they are, branches included") {
+  Sequential model(Conv2d(1, 4, {.padding = 1, .seed = 1}), BatchNorm2d(4), Relu(),
+                   Residual(Sequential(Conv2d(4, 4, {.padding = 1, .seed = 2}), Relu())), AvgPool2d(2), Flatten(),
+                   Dense(4 * 4 * 4, 3, {.seed = 3}));
+  Pruner(model, {}).prune_to(0.7);
+  check_equal(model, compile(model, {3, 1, 8, 8}, kQuick), {3, 1, 8, 8});
+}
+
+TEST_CASE("plan: leaves the model training if it was, and can be moved") {
+  Sequential model = small_cnn();
+  Plan plan = compile(model, {2, 1, 12, 12}, kQuick);
+  CHECK(model.training());
+  Plan moved = std::move(plan);
+  check_equal(model, moved, {2, 1, 12, 12});
+}
+
+TEST_CASE("plan: refuses images of another shape, and its steps have no backward") {
+  Sequential model = small_cnn();
+  const Plan plan = compile(model, {2, 1, 12, 12}, kQuick);
+  CHECK_THROWS_WITH_AS(plan(random_images({3, 1, 12, 12}, 1)),
+                       "plan: images are [3, 1, 12, 12], compiled for [2, 1, 12, 12]; compile another plan for this "
+                       "shape",
+                       InvalidArgument);
+  const CsrDenseFunction step(Csr::encode(Tensor::full({2, 2}, 1.0f)));
+  CHECK_THROWS_AS(step.backward(Tensor::full({1, 2}, 1.0f), {}), InvalidArgument);
+}
+
+TEST_CASE("plan: filling the plan's own input saves the copy") {
+  Sequential model = small_cnn();
+  const Shape shape{2, 1, 12, 12};
+  const Plan plan = compile(model, shape, kQuick);
+  const Tensor images = random_images(shape, 3);
+  plan.input().copy_from(images);
+  CHECK(plan(plan.input()).to_host() == plan(images).to_host());
+}
+
+}  // namespace
+}  // namespace espalier::pruning
