@@ -167,7 +167,9 @@ void backward_input_by_tiles(const Conv2dShape& s, const float* dy, const float*
 
 // ---- panels
 
+// Floats of dy and of panel in the cache. With few filters a patch's panel is all the work there is: many pixels of it.
 constexpr int kGradientFloats = 24 * 1024, kPanelFloats = 8 * 1024, kMostPixels = 128, kLeastPixels = 32;
+constexpr int kFewFilters = 8;
 
 template <int kLanes>
 __global__ void conv2d_backward_input_panel_kernel(PanelCut cut, const float* dy, const float* w, float* dx) {
@@ -209,12 +211,13 @@ void backward_input_by_panels(const Conv2dShape& shape, const float* dy, const f
                               cudaStream_t stream) {
   if constexpr (kOnCpu) {
     PanelCut cut(shape);
-    cut.blocks = pixel_blocks(shape, std::clamp(kGradientFloats / cut.filters, kLeastPixels, kMostPixels));
+    const int taps = cut.patch / cut.channels, most = cut.filters > kFewFilters ? kMostPixels : kPanelFloats / taps;
+    cut.blocks = pixel_blocks(shape, std::max(std::min(kGradientFloats / cut.filters, most), kLeastPixels));
     cut.pitch = simt::whole_lanes(cut.blocks.pixels());
     cut.filter_piece = even_piece(cut.filters, kGradientFloats / cut.pitch);
     const index_t wanted_pieces = ceil_div(kWantedPanelBlocks, cut.blocks.along_batch() * shape.groups);
     cut.channel_piece = even_piece(cut.channels, cut.channels / wanted_pieces);
-    cut.entry_piece = even_piece(cut.channel_piece * (cut.patch / cut.channels), kPanelFloats / cut.pitch);
+    cut.entry_piece = even_piece(cut.channel_piece * taps, kPanelFloats / cut.pitch);
     simt::launch(conv2d_backward_input_panel_kernel<simt::kLanes>,
                  panel_launch(cut.blocks.along_batch() * cut.channel_pieces(), shape.groups,
                               index_t(cut.entry_piece + cut.filter_piece) * cut.pitch, stream),

@@ -207,7 +207,10 @@ index_t tiles_workspace(const Conv2dShape& s) {
 
 // ---- panels
 
+// Floats of panel and of dy in the cache. Up to kFewFilters filters (of a group: depthwise) leave a vector of them
+// mostly empty; then each weight is a dot product along the pixels.
 constexpr int kPanelFloats = 24 * 1024, kGradientFloats = 12 * 1024, kMostFilters = 64, kMostEntries = 256;
+constexpr int kFewFilters = 4;
 
 // How the images are shared: split s takes `image_groups` of the groups of images that PixelBlocks makes.
 struct ImageSplits {
@@ -219,6 +222,16 @@ struct PartialWeights {
   float *dw, *db;
   index_t size, row, bias_step;
 };
+
+// product.c += product.a * b' for b [columns, depth], its rows `pitch` floats apart.
+inline void add_dot_products(const simt::PanelProduct& product, int pitch) {
+  for (int row = 0; row < product.rows; ++row) {
+    for (int column = 0; column < product.columns; ++column) {
+      const float* b = product.b + index_t(column) * pitch;
+      product.c[row * product.c_pitch + column] += simt::dot(product.a + row * product.a_row, b, product.depth);
+    }
+  }
+}
 
 template <int kLanes>
 __global__ void conv2d_backward_weight_panel_kernel(PanelCut cut, ImageSplits split, const float* x, const float* dy,
@@ -235,7 +248,9 @@ __global__ void conv2d_backward_weight_panel_kernel(PanelCut cut, ImageSplits sp
   float* panel = simt::dynamic_shared<float>();                        // [entry_piece + 1, pitch]
   float* gradient = panel + index_t(cut.entry_piece + 1) * cut.pitch;  // [pixels, sum_pitch]
   float* sums = gradient + index_t(cut.blocks.pixels()) * sum_pitch;   // [entry_piece + 1, sum_pitch]
-  std::memset(gradient, 0, std::size_t(cut.blocks.pixels()) * std::size_t(sum_pitch) * sizeof(float));
+  if (cut.filters > kFewFilters && filters < sum_pitch) {
+    std::memset(gradient, 0, std::size_t(cut.blocks.pixels()) * std::size_t(sum_pitch) * sizeof(float));
+  }
   std::memset(sums, 0, std::size_t(rows) * std::size_t(sum_pitch) * sizeof(float));
   std::fill(panel + index_t(entries) * cut.pitch, panel + index_t(entries + 1) * cut.pitch, 1.0f);  // met by the bias
   simt::PanelProduct product{.rows = rows,
@@ -255,10 +270,14 @@ __global__ void conv2d_backward_weight_panel_kernel(PanelCut cut, ImageSplits sp
     product.depth = block.pixels();
     gather_patches(cut.geometry, block, first_entry, entries, x + cut.x_offset(block, group), panel, cut.pitch,
                    block.pixels());
-    load_pixels_transposed(cut.geometry, block, filters,
-                           dy + cut.y_offset(block, group) + first_filter * cut.geometry.y_plane(), gradient,
-                           sum_pitch);
-    simt::panel_product(product);
+    const float* from = dy + cut.y_offset(block, group) + first_filter * cut.geometry.y_plane();
+    if (cut.filters > kFewFilters) {
+      load_pixels_transposed(cut.geometry, block, filters, from, gradient, sum_pitch);
+      simt::panel_product(product);
+    } else {
+      load_pixels(cut.geometry, block, filters, from, gradient, cut.pitch);
+      add_dot_products(product, cut.pitch);
+    }
   }
   const index_t filter = index_t(group) * cut.filters + first_filter;
   simt::transpose(sums, sum_pitch, entries, filters, to.dw + part * to.size + filter * to.row + first_entry,

@@ -113,34 +113,32 @@ struct TapWindow {
  private:
   // The pixels i of [first, first + count) with 0 <= i * stride + shift (< size), counted from `first`.
   static int first_inside(int shift, int stride, int first, int count) {
-    const int lowest = shift >= 0 ? 0 : (-shift + stride - 1) / stride;
+    const int lowest = shift >= 0 ? 0 : stride == 1 ? -shift : (-shift + stride - 1) / stride;
     return std::clamp(lowest - first, 0, count);
   }
   static int end_inside(int shift, int stride, int size, int first, int count) {
-    const int end = size <= shift ? 0 : (size - 1 - shift) / stride + 1;
+    const int end = size <= shift ? 0 : stride == 1 ? size - shift : (size - 1 - shift) / stride + 1;
     return std::clamp(end - first, 0, count);
   }
 };
 
-// The weights [first, first + count) of a filter that belong to one tap of the kernel, one per channel.
+// Which of the weights [first, first + count) of a filter belong to one tap of the kernel: one for each of `count`
+// channels from `channel` on, the first in row `row` of the panel.
 struct TapChannels {
-  int channel, count, row;  // the first channel, how many, and the first one's row of the panel
-
-  TapChannels(const PatchGeometry& g, int tap, int first_entry, int entries) {
-    const int taps = g.kernel_height * g.kernel_width;
-    channel = first_entry <= tap ? 0 : ceil_div(first_entry - tap, taps);
-    const int end = first_entry + entries <= tap ? 0 : ceil_div(first_entry + entries - tap, taps);
-    count = end - channel;
-    row = channel * taps + tap - first_entry;
-  }
+  int channel, count, row;
 };
 
 // visit(channels, window) for every tap that has some; the windows are computed per tap, not per channel.
 template <class Visit>
 void for_each_tap(const PatchGeometry& g, const PixelBlock& block, int first, int count, const Visit& visit) {
-  for (int tap = 0; tap < g.kernel_height * g.kernel_width; ++tap) {
-    const TapChannels channels(g, tap, first, count);
-    if (channels.count > 0) visit(channels, TapWindow(g, block, tap / g.kernel_width, tap % g.kernel_width));
+  const int taps = g.kernel_height * g.kernel_width, end = first + count;
+  const int first_channel = first / taps, first_tap = first % taps, end_channel = end / taps, end_tap = end % taps;
+  for (int row = 0, tap = 0; row < g.kernel_height; ++row) {
+    for (int column = 0; column < g.kernel_width; ++column, ++tap) {
+      const int channel = first_channel + (tap < first_tap ? 1 : 0), channels = end_channel + (tap < end_tap) - channel;
+      if (channels <= 0) continue;
+      visit(TapChannels{channel, channels, channel * taps + tap - first}, TapWindow(g, block, row, column));
+    }
   }
 }
 

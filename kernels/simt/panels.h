@@ -37,6 +37,7 @@ constexpr int whole_lanes(int columns) { return (columns + kLanes - 1) / kLanes 
 
 // Named by kernels that are instantiated in the cpu build only.
 void panel_product(const PanelProduct& product);
+float dot(const float* a, const float* b, int count);
 void copy_runs(const Runs& runs, const float* from, float* to);
 void add_runs(const Runs& runs, const float* from, float* to);
 
@@ -140,19 +141,51 @@ inline void move_runs_of_tail(std::integer_sequence<int, kTail...>, const Runs& 
 
 }  // namespace detail
 
+// The order of tiles: along the rows of c where a panel of b, kTileColumns wide, is what should stay in the first-level
+// cache; along its columns where all of b is small enough to stay there, and each part of a then is read once.
 inline void panel_product(const PanelProduct& p) {
   constexpr auto rows_of_a_tile = std::make_integer_sequence<int, kPanelRows>{};
+  constexpr int kTileColumns = 2 * kLanes;
+  constexpr std::int64_t kFirstLevelFloats = 6 * 1024;       // half of 48 KiB
   const int tiles = (p.rows + kPanelRows - 1) / kPanelRows;  // of equal height, give or take a row: none is a remainder
-  for (int column = 0; column < p.columns; column += 2 * kLanes) {
-    const bool two = p.columns - column > kLanes;
+  const auto multiply = [&](int row, int rows, int column) {
+    const auto product = p.columns - column > kLanes ? detail::register_product_of<2>(rows, rows_of_a_tile)
+                                                     : detail::register_product_of<1>(rows, rows_of_a_tile);
+    product(p, row, column);
+  };
+  const auto for_each_row_tile = [&](const auto& visit) {
     for (int tile = 0, row = 0; tile < tiles; ++tile) {
       const int rows = p.rows / tiles + (tile < p.rows % tiles ? 1 : 0);
-      const auto product = two ? detail::register_product_of<2>(rows, rows_of_a_tile)
-                               : detail::register_product_of<1>(rows, rows_of_a_tile);
-      product(p, row, column);
+      visit(row, rows);
       row += rows;
     }
+  };
+  if (p.depth * p.b_pitch <= kFirstLevelFloats) {
+    for_each_row_tile([&](int row, int rows) {
+      for (int column = 0; column < p.columns; column += kTileColumns) multiply(row, rows, column);
+    });
+  } else {
+    for (int column = 0; column < p.columns; column += kTileColumns) {
+      for_each_row_tile([&](int row, int rows) { multiply(row, rows, column); });
+    }
   }
+}
+
+// The sum of a[i] * b[i], in four vectors' worth of running sums.
+inline float dot(const float* a, const float* b, int count) {
+  constexpr int kStep = 4 * kLanes;
+  Vector sum[4] = {};
+  int i = 0;
+  for (; i + kStep <= count; i += kStep) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) sum[v] += load_vector(a + i + v * kLanes) * load_vector(b + i + v * kLanes);
+  }
+  for (; i + kLanes <= count; i += kLanes) sum[0] += load_vector(a + i) * load_vector(b + i);
+  const Vector lanes = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+  float total = 0.0f;
+  for (int lane = 0; lane < kLanes; ++lane) total += lanes[lane];
+  for (; i < count; ++i) total += a[i] * b[i];
+  return total;
 }
 
 inline void copy_runs(const Runs& runs, const float* from, float* to) {
