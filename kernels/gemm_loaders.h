@@ -178,6 +178,7 @@ class DirectWideLoader {
 template <class Tile, Side kSide>
 class DirectDeepLoader {
   static constexpr int kWidth = kTileWidth<Tile, kSide>;
+  static_assert(kWidth % simt::kLanes == 0, "the transposition writes whole vectors");
 
  public:
   using Parameters = MatrixView;
@@ -197,7 +198,7 @@ class DirectDeepLoader {
     if constexpr (kSide == Side::a) {
       for (int i = 0; i < count_; ++i) simt::copy(from + i * leading_, depth, tile + i * kStrides.width);
     } else {
-      simt::transpose(from, leading_, count_, depth, tile, kStrides.depth);
+      simt::transpose<simt::Overhang::spoil>(from, leading_, count_, depth, tile, kStrides.depth);
     }
   }
 

@@ -80,12 +80,12 @@ struct SmallTile {
 // CPU: A's and B's tiles live in the second-level cache, a panel of B and eight rows of A in the first; padding by a
 // cache line keeps B's rows out of each other's cache sets. Copying costs 1 / kM + 1 / kN floats per multiply-add.
 struct HostTile {
-  static constexpr int kM = 64, kN = 128, kK = 64;
+  static constexpr int kM = 64, kN = 128, kK = 192;
   static constexpr int kThreadM = simt::kProductRows, kThreadN = simt::kProductColumns, kThreads = 1;
   static constexpr int kPadding = 16, kBlocks = 1;
 };
 struct HostLargeTile {
-  static constexpr int kM = 128, kN = 128, kK = 64;
+  static constexpr int kM = 128, kN = 128, kK = 128;
   static constexpr int kThreadM = simt::kProductRows, kThreadN = simt::kProductColumns, kThreads = 1;
   static constexpr int kPadding = 16, kBlocks = 1;
 };

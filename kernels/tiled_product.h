@@ -95,9 +95,12 @@ void sum_splits(const ProductGrid& grid, const float* partial, const Store& stor
   simt::launch(sum_splits_kernel<kCount, Store>, launch, grid, partial, store);
 }
 
-// Blocks a product should have before it stops splitting k, and the least depth worth a block of its own. Both are
-// constants, so that the order of summation, hence every bit of the result, is the same on every machine of a build.
+// Blocks a product should have before it stops splitting k; and what a split must be worth, in depth and (a CPU thread
+// is woken for it) in multiply-adds of a block. All are constants, so that the order of summation, hence every bit of
+// the result, is the same on every machine of a build.
 inline constexpr index_t kWantedBlocks = simt::kEmulated ? 16 : 264, kLeastSplitDepth = 128;
+template <class Tile>
+inline constexpr index_t kLeastSplitWork = Tile::kThreads == 1 ? 1 << 20 : 1;
 
 // splits: as many as fill the device, never more than the workspace has room for.
 template <class Tile>
@@ -108,10 +111,13 @@ ProductGrid product_grid(const ProductShape& shape, index_t workspace_floats) {
                    .splits = 1,
                    .split_depth = shape.k};
   const index_t blocks = grid.tiles_m * grid.tiles_n * shape.batch, result = shape.batch * shape.m * shape.n;
-  const index_t wanted = std::min(
-      {kWantedBlocks / blocks, shape.k / kLeastSplitDepth, workspace_floats / result, kMaxGridYZ / shape.batch});
+  const index_t work = std::min<index_t>(shape.m, Tile::kM) * std::min<index_t>(shape.n, Tile::kN);  // per depth
+  const index_t least_depth = std::max(kLeastSplitDepth, kLeastSplitWork<Tile> / work);
+  const index_t wanted =
+      std::min({kWantedBlocks / blocks, shape.k / least_depth, workspace_floats / result, kMaxGridYZ / shape.batch});
   if (wanted > 1) {
-    grid.split_depth = ceil_div(ceil_div(shape.k, wanted), index_t(Tile::kK)) * Tile::kK;
+    constexpr index_t kUnit = Tile::kThreads == 1 ? 16 : Tile::kK;  // staged loaders begin at whole steps
+    grid.split_depth = ceil_div(ceil_div(shape.k, wanted), kUnit) * kUnit;
     grid.splits = ceil_div(shape.k, grid.split_depth);
   }
   return grid;

@@ -20,6 +20,9 @@ constexpr int kLanes = 4, kVectorRegisters = 16;
 constexpr int kProductRows = kVectorRegisters == 32 ? 8 : 6;
 constexpr int kProductColumns = 2 * kLanes;
 
+// What a transposition may do to the lanes after the last row, up to a multiple of kLanes.
+enum class Overhang { keep, spoil };
+
 #if !defined(ESPALIER_CUDA)
 
 using Vector [[gnu::vector_size(kLanes * sizeof(float))]] = float;
@@ -133,13 +136,18 @@ inline void dot_products(const float* const (&a)[kRows], const float* const (&b)
 }
 
 // to [columns, rows] = from [rows, columns]: squares of kLanes x kLanes in registers, log2(kLanes) shuffles a row.
+template <Overhang kOverhang = Overhang::keep>
 inline void transpose(const float* from, std::int64_t from_stride, int rows, int columns, float* to, int to_stride) {
-  const int whole_rows = rows / kLanes * kLanes, whole_columns = columns / kLanes * kLanes;
+  const int whole_columns = columns / kLanes * kLanes;
+  const int whole_rows = kOverhang == Overhang::spoil ? rows : rows / kLanes * kLanes;
   for (int i = 0; i < whole_rows; i += kLanes) {
     for (int j = 0; j < whole_columns; j += kLanes) {
       Vector square[kLanes];
 #pragma GCC unroll 16
-      for (int r = 0; r < kLanes; ++r) square[r] = load_vector(from + (i + r) * from_stride + j);
+      for (int r = 0; r < kLanes; ++r) {
+        const int row = kOverhang == Overhang::spoil && i + r >= rows ? rows - 1 : i + r;
+        square[r] = load_vector(from + row * from_stride + j);
+      }
       detail::exchange_blocks<kLanes / 2>(square);
 #pragma GCC unroll 16
       for (int r = 0; r < kLanes; ++r) store_vector(to + (j + r) * to_stride + i, square[r]);
@@ -182,6 +190,7 @@ inline void dot_products(const float* const (&a)[kRows], const float* const (&b)
   }
 }
 
+template <Overhang = Overhang::keep>
 inline void transpose(const float* from, std::int64_t from_stride, int rows, int columns, float* to, int to_stride) {
   for (int i = 0; i < rows; ++i) {
     for (int j = 0; j < columns; ++j) to[j * to_stride + i] = from[i * from_stride + j];

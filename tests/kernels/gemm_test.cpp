@@ -96,14 +96,21 @@ TEST_CASE("gemm: many tiles, in bands of eight rows") {
 
 TEST_CASE("gemm: k split over blocks equals the unsplit product") {
   for (GemmTile tile : {GemmTile::automatic, GemmTile::small}) {
-    const GemmShape shape{10, 34, 1203};
+    const GemmShape shape{61, 70, 1003};
     REQUIRE(gemm_workspace_floats(shape, tile) > 0);
     check_all_transposes({.shape = shape, .tile = tile, .with_workspace = true});
-    check_all_transposes({.shape = {32, 36, 600},
+    check_all_transposes({.shape = {64, 72, 600},
                           .epilogue = {.alpha = 0.5f, .beta = 2.0f},
                           .tile = tile,
                           .with_bias = true,
                           .with_workspace = true});
+  }
+}
+
+TEST_CASE("gemm: a workspace too small for all splits is used as far as it goes") {
+  for (index_t floats : {0, 61 * 70, 61 * 70 * 2 + 3, 61 * 70 * 3}) {
+    INFO("workspace of ", floats, " floats");
+    CHECK(mismatch({.shape = {61, 70, 1003}, .with_workspace = true, .workspace_at_most = floats}) == "");
   }
 }
 

@@ -1,6 +1,8 @@
 // A matrix product between guard zones against its double reference: ours or the vendor's, any tile, any alignment.
 #pragma once
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,7 @@ struct GemmProblem {
   kernels::GemmEpilogue epilogue = {};
   kernels::GemmTile tile = kernels::GemmTile::automatic;
   bool with_bias = false, with_workspace = false;
+  kernels::index_t workspace_at_most = INT64_MAX;  // floats
   Maker maker = Maker::ours;
   std::size_t offset = 0;  // floats by which all matrices miss 16-byte alignment
 };
@@ -46,7 +49,7 @@ inline std::string mismatch(const GemmProblem& problem) {
   if (problem.with_bias) epilogue.bias = device_bias.data();
   const bool ours = problem.maker == Maker::ours;
   const index_t wanted = ours ? gemm_workspace_floats(shape, problem.tile) : vendor::gemm_workspace_floats(shape);
-  const index_t floats = problem.with_workspace ? wanted : 0;
+  const index_t floats = problem.with_workspace ? std::min(wanted, problem.workspace_at_most) : 0;
   GuardedBuffer<float> scratch{std::size_t(floats)};
   const Workspace workspace{floats == 0 ? nullptr : scratch.data(), floats};
   const float *from_a = device_a.data() + problem.offset, *from_b = device_b.data() + problem.offset;
