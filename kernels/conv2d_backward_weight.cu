@@ -210,7 +210,6 @@ index_t tiles_workspace(const Conv2dShape& s) {
 // Floats of panel and of dy in the cache. Up to kFewFilters filters (of a group: depthwise) leave a vector of them
 // mostly empty; then each weight is a dot product along the pixels.
 constexpr int kPanelFloats = 24 * 1024, kGradientFloats = 12 * 1024, kMostFilters = 64, kMostEntries = 256;
-constexpr int kFewFilters = 4;
 
 // How the images are shared: split s takes `image_groups` of the groups of images that PixelBlocks makes.
 struct ImageSplits {
@@ -222,16 +221,6 @@ struct PartialWeights {
   float *dw, *db;
   index_t size, row, bias_step;
 };
-
-// product.c += product.a * b' for b [columns, depth], its rows `pitch` floats apart.
-inline void add_dot_products(const simt::PanelProduct& product, int pitch) {
-  for (int row = 0; row < product.rows; ++row) {
-    for (int column = 0; column < product.columns; ++column) {
-      const float* b = product.b + index_t(column) * pitch;
-      product.c[row * product.c_pitch + column] += simt::dot(product.a + row * product.a_row, b, product.depth);
-    }
-  }
-}
 
 template <int kLanes>
 __global__ void conv2d_backward_weight_panel_kernel(PanelCut cut, ImageSplits split, const float* x, const float* dy,
@@ -248,7 +237,7 @@ __global__ void conv2d_backward_weight_panel_kernel(PanelCut cut, ImageSplits sp
   float* panel = simt::dynamic_shared<float>();                        // [entry_piece + 1, pitch]
   float* gradient = panel + index_t(cut.entry_piece + 1) * cut.pitch;  // [pixels, sum_pitch]
   float* sums = gradient + index_t(cut.blocks.pixels()) * sum_pitch;   // [entry_piece + 1, sum_pitch]
-  if (cut.filters > kFewFilters && filters < sum_pitch) {
+  if (cut.filters > kDotFilters && filters < sum_pitch) {
     std::memset(gradient, 0, std::size_t(cut.blocks.pixels()) * std::size_t(sum_pitch) * sizeof(float));
   }
   std::memset(sums, 0, std::size_t(rows) * std::size_t(sum_pitch) * sizeof(float));
@@ -271,7 +260,7 @@ __global__ void conv2d_backward_weight_panel_kernel(PanelCut cut, ImageSplits sp
     gather_patches(cut.geometry, block, first_entry, entries, x + cut.x_offset(block, group), panel, cut.pitch,
                    block.pixels());
     const float* from = dy + cut.y_offset(block, group) + first_filter * cut.geometry.y_plane();
-    if (cut.filters > kFewFilters) {
+    if (cut.filters > kDotFilters) {
       load_pixels_transposed(cut.geometry, block, filters, from, gradient, sum_pitch);
       simt::panel_product(product);
     } else {

@@ -62,6 +62,20 @@ inline simt::Launch panel_launch(index_t blocks, index_t groups, index_t shared_
   return {dim3(unsigned(blocks), unsigned(groups)), dim3(1), std::size_t(shared_floats) * sizeof(float), stream, where};
 }
 
+// Up to so many filters of a group (depthwise) would leave a vector of filters mostly empty: then each weight's
+// gradient is a dot product along the pixels.
+inline constexpr int kDotFilters = 4;
+
+// product.c += product.a * b' for b [columns, depth], its rows `pitch` floats apart.
+inline void add_dot_products(const simt::PanelProduct& product, int pitch) {
+  for (int row = 0; row < product.rows; ++row) {
+    for (int column = 0; column < product.columns; ++column) {
+      const float* b = product.b + index_t(column) * pitch;
+      product.c[row * product.c_pitch + column] += simt::dot(product.a + row * product.a_row, b, product.depth);
+    }
+  }
+}
+
 // values = activation(values + bias)
 __device__ inline void finish_row(Activation activation, float leaky_slope, float bias, int count, float* values) {
   const auto finish = [&](auto function) {
