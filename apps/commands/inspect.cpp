@@ -1,0 +1,57 @@
+// espalier inspect: what is in a checkpoint: layers, weights left, bytes, and how it was made.
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "apps/commands/commands.h"
+#include "apps/commands/output.h"
+#include "layers/architecture.h"
+#include "layers/model_file.h"
+#include "pruning/report.h"
+
+namespace espalier::apps {
+namespace {
+
+struct InspectCommand {
+  Output output;
+  std::filesystem::path checkpoint;
+
+  void run() const;
+};
+
+void InspectCommand::run() const {
+  SavedModel model = load_model(checkpoint);
+  const pruning::Report layers = pruning::report(*model.module);
+  const auto file_bytes = std::filesystem::file_size(checkpoint);
+  say(output,
+      fmt::format("{}\n{} of {} parameters live; {} bytes dense, {} as kept values and a bit mask, the file "
+                  "has {}\ntrained for {} steps; inputs are (byte / 255 - {}) / {}\n",
+                  layers, layers.kept_parameters, layers.parameters, layers.dense_bytes(), layers.sparse_bytes(),
+                  file_bytes, model.step, model.normalisation.mean, model.normalisation.deviation));
+  print_result(output, {{"architecture", nlohmann::json::parse(espalier::to_json(model.module->describe()))},
+                        {"layers", nlohmann::json::parse(layers.to_json())},
+                        {"parameters", layers.parameters},
+                        {"parameters_kept", layers.kept_parameters},
+                        {"sparsity", layers.sparsity()},
+                        {"dense_bytes", layers.dense_bytes()},
+                        {"sparse_bytes", layers.sparse_bytes()},
+                        {"file_bytes", file_bytes},
+                        {"steps", model.step},
+                        {"mean", model.normalisation.mean},
+                        {"deviation", model.normalisation.deviation},
+                        {"notes", model.notes}});
+}
+
+}  // namespace
+
+Command inspect_command(CLI::App& app) {
+  const auto command = std::make_shared<InspectCommand>();
+  CLI::App* parser = app.add_subcommand("inspect", "Show what is in a checkpoint");
+  parser->add_option("checkpoint", command->checkpoint, "The model")->required();
+  add_output_options(*parser, command->output);
+  return {parser, [command] { command->run(); }};
+}
+
+}  // namespace espalier::apps

@@ -1,0 +1,51 @@
+// The stages that commands are made of: train a model, judge it, prune it while training on.
+#pragma once
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+
+#include "apps/commands/output.h"
+#include "apps/commands/training_options.h"
+#include "core/data/image_data.h"
+#include "core/device/math.h"
+#include "core/train/checkpoint.h"
+#include "core/train/metrics.h"
+#include "layers/module.h"
+#include "pruning/pruner.h"
+
+namespace espalier::apps {
+
+void add_math_option(CLI::App& app, std::optional<Math>& math);  // none given: the faster one of this device
+
+// Where a stage writes; empty names write nothing.
+struct StageFiles {
+  std::filesystem::path metrics = {}, checkpoint = {}, resume = {};
+};
+
+struct TrainingResult {
+  double images_per_second = 0, seconds = 0;
+  std::int64_t epochs = 0, steps = 0;
+};
+
+// Trains in place. `pruner`, if any, steps after each update.
+TrainingResult train(Module& model, const data::ImageData& data, const TrainingOptions& options,
+                     const StageFiles& files, const Notes& notes, const Output& output,
+                     pruning::Pruner* pruner = nullptr);
+
+// What the command line asks of pruning.
+struct PruningOptions {
+  double sparsity = 0.9;
+  std::string criterion = "magnitude", scope = "global", schedule = "cubic";
+  double min_density = 0.01;
+};
+void add_pruning_options(CLI::App& app, PruningOptions& options);
+
+// Over `steps` updates: the cubic schedule is through after 60 % of them, the rest is fine-tuning at full sparsity.
+pruning::PrunerOptions make_pruner_options(const PruningOptions& options, std::int64_t steps, std::uint64_t seed);
+
+Metrics judge(Module& model, const TestSplit& test);
+nlohmann::json to_json(const Metrics& metrics);
+std::int64_t steps_of(const TrainingOptions& options, const data::ImageData& data);
+
+}  // namespace espalier::apps

@@ -1,0 +1,32 @@
+// How long and how fast to train, as said on the command line.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/train/optimizer.h"
+#include "core/train/schedule.h"
+
+namespace CLI {
+class App;
+}
+
+namespace espalier::apps {
+
+struct TrainingOptions {
+  std::int64_t epochs = 10, batch = 128;
+  std::string optimizer = "adam";  // sgd, adam, adamw
+  std::string schedule = "one-cycle";
+  float learning_rate = 0.004f;  // the peak, where a schedule has one
+  float momentum = 0.9f, weight_decay = 0.0f;
+  std::int64_t samples = 0;  // the first so many training images; 0: all
+  std::uint64_t seed = 1;
+};
+
+void add_training_options(CLI::App& app, TrainingOptions& options);
+
+std::unique_ptr<Optimizer> make_optimizer(const TrainingOptions& options, std::vector<Parameter*> parameters);
+learning_rate::Schedule make_schedule(const TrainingOptions& options, std::int64_t steps);
+
+}  // namespace espalier::apps

@@ -1,0 +1,71 @@
+// espalier: trains, prunes, compiles and measures networks. Parses the command line, runs one command and turns what
+// went wrong into one line and an exit code.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <vector>
+
+#include "apps/commands/commands.h"
+#include "apps/commands/output.h"
+#include "core/data/idx.h"
+#include "core/device/error.h"
+#include "core/train/atomic_file.h"
+#include "core/train/safetensors.h"
+
+namespace espalier::apps {
+namespace {
+
+constexpr const char* kExitCodes =
+    "Exit codes: 0 done, 1 unexpected failure, 2 wrong usage, 4 data set missing or damaged, 5 checkpoint or file "
+    "cannot be read or written, 6 device failure";
+
+template <class Action>
+int guarded(const Action& action) {
+  const auto fail = [](const std::exception& error, ExitCode code) {
+    std::fprintf(stderr, "espalier: %s\n", error.what());
+    return int(code);
+  };
+  try {
+    action();
+    return kSuccess;
+  } catch (const InvalidArgument& error) {
+    return fail(error, kUsage);
+  } catch (const data::DataError& error) {
+    return fail(error, kNoData);
+  } catch (const CheckpointError& error) {
+    return fail(error, kNoFile);
+  } catch (const FileError& error) {
+    return fail(error, kNoFile);
+  } catch (const DeviceError& error) {
+    return fail(error, kDeviceFailure);
+  } catch (const std::exception& error) {
+    return fail(error, kUnexpected);
+  }
+}
+
+int main(int count, char** arguments) {
+  CLI::App app("Espalier trains, prunes, compiles and measures neural networks.", "espalier");
+  app.footer(kExitCodes);
+  app.require_subcommand(0, 1);
+  bool device = false;
+  Output output;
+  app.add_flag("--device-info", device, "Print what the work runs on");
+  add_output_options(app, output);
+  const std::vector<Command> commands{mnist_command(app), train_command(app), prune_command(app),
+                                      eval_command(app),  bench_command(app), inspect_command(app)};
+  try {
+    app.parse(count, arguments);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kSuccess : kUsage;
+  }
+  if (device) return guarded([&] { print_device(output); });
+  for (const Command& command : commands) {
+    if (command.parser->parsed()) return guarded(command.run);
+  }
+  std::fputs(app.help().c_str(), stderr);
+  return kUsage;
+}
+
+}  // namespace
+}  // namespace espalier::apps
+
+int main(int count, char** arguments) { return espalier::apps::main(count, arguments); }
