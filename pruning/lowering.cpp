@@ -39,6 +39,11 @@ Implementation refused(std::string format, std::string library, std::string reas
 std::vector<Implementation> lower(const RecordedCall& call, const DenseCandidate&) {
   std::vector<Implementation> found;
   for (const Math math : {Math::handwritten, Math::vendor}) {
+    if (math == Math::vendor && simt::kEmulated && as_conv2d(*call.function)) {  // see kernels/vendor/conv2d.h
+      found.push_back(
+          refused("dense", std::string(kernels::vendor::blas_name()), "its way is the handwritten one here"));
+      continue;
+    }
     const auto product = copy_of(*call.function);
     product->math = math;
     found.push_back({.format = "dense",

@@ -108,6 +108,28 @@ requires(kWidth % kLanes == 0) struct Strip<kWidth, 1> {
   }
 };
 
+// sum of values[i] * from[indices[i]]: whole vectors first, gathered by scalar loads, since a gather instruction takes
+// several times as long (23.5 K nonzeros: 7.2 us so, 10.8 us by gather instructions on Zen 5).
+inline float sparse_dot(const float* values, const std::int32_t* indices, int count, const float* from) {
+  Vector total = {};
+  int i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const auto gathered = [&]<int... kLane>(std::integer_sequence<int, kLane...>) {
+      return Vector{from[indices[i + kLane]]...};
+    }
+    (std::make_integer_sequence<int, kLanes>());
+    total += load_vector(values + i) * gathered;
+  }
+  float even = 0.0f, odd = 0.0f;
+  for (; i + 2 <= count; i += 2) {
+    even += values[i] * from[indices[i]];
+    odd += values[i + 1] * from[indices[i + 1]];
+  }
+  if (i < count) even += values[i] * from[indices[i]];
+  for (int lane = 0; lane < kLanes; lane += 2) even += total[lane], odd += total[lane + 1];
+  return even + odd;
+}
+
 // to [count] = from [count] in whole vectors where that may read up to `readable` and write up to `writable` floats:
 // for rows that are copied in ascending order, so that the next row mends what this one spoils.
 inline void copy_row(const float* from, std::int64_t readable, float* to, std::int64_t writable, int count) {
@@ -118,6 +140,12 @@ inline void copy_row(const float* from, std::int64_t readable, float* to, std::i
 }
 
 #else
+
+inline float sparse_dot(const float* values, const std::int32_t* indices, int count, const float* from) {
+  float sum = 0.0f;
+  for (int i = 0; i < count; ++i) sum += values[i] * from[indices[i]];
+  return sum;
+}
 
 inline void copy_row(const float* from, std::int64_t, float* to, std::int64_t, int count) {
   for (int i = 0; i < count; ++i) to[i] = from[i];

@@ -66,28 +66,29 @@ template <class Team>
 constexpr int kGatherRows = Team::kLanes == 1 ? 32 : 1;
 
 // sums[s] = x at offsets[s] times one row of W, complete in every lane of the team.
-template <class Team, int kSamples>
-__device__ inline void gather_row(const CsrView& weight, index_t row, const float* __restrict__ x,
+template <int kSamples>
+__device__ inline void gather_row(WarpTeam, const CsrView& weight, index_t row, const float* __restrict__ x,
                                   const index_t (&offsets)[kSamples], float (&sums)[kSamples]) {
-  constexpr int kLanes = Team::kLanes;
-  constexpr int kApart = kLanes == 1 ? 4 : 1;  // independent sums: a CPU core overlaps them, warps overlap each other
-  float apart[kApart][kSamples] = {};
-  const auto add = [&](int at, float(&to)[kSamples]) {
-    const float value = weight.values[at];
-    const float* from = x + weight.column_indices[at];
-    simt::unrolled<kSamples>([&](auto s) { to[s] += value * from[offsets[s]]; });
-  };
+  simt::unrolled<kSamples>([&](auto s) { sums[s] = 0.0f; });
   const int end = weight.row_offsets[row + 1];
-  int i = weight.row_offsets[row] + int(threadIdx.x);
-  for (; i + (kApart - 1) * kLanes < end; i += kApart * kLanes) {
-    simt::unrolled<kApart>([&](auto a) { add(i + a * kLanes, apart[a]); });
+  for (int i = weight.row_offsets[row] + int(threadIdx.x); i < end; i += WarpTeam::kLanes) {
+    const float value = weight.values[i];
+    const float* from = x + weight.column_indices[i];
+    simt::unrolled<kSamples>([&](auto s) { sums[s] += value * from[offsets[s]]; });
   }
-  for (; i < end; i += kLanes) add(i, apart[0]);
   simt::unrolled<kSamples>([&](auto s) {
-    sums[s] = 0.0f;
-    simt::unrolled<kApart>([&](auto a) { sums[s] += apart[a][s]; });
-    for (int distance = kLanes / 2; distance > 0; distance /= 2) sums[s] += __shfl_xor_sync(~0u, sums[s], distance);
+    for (int distance = 16; distance > 0; distance /= 2) sums[s] += __shfl_xor_sync(~0u, sums[s], distance);
   });
+}
+
+// The same by one thread.
+template <class Team, int kSamples>
+inline void gather_row(Team, const CsrView& weight, index_t row, const float* x, const index_t (&offsets)[kSamples],
+                       float (&sums)[kSamples]) {
+  const int begin = weight.row_offsets[row], count = weight.row_offsets[row + 1] - begin;
+  for (int s = 0; s < kSamples; ++s) {
+    sums[s] = simt::sparse_dot(weight.values + begin, weight.column_indices + begin, count, x + offsets[s]);
+  }
 }
 
 template <class Team, int kSamples>
@@ -99,7 +100,7 @@ __global__ void csr_gather_kernel(index_t batch, CsrView weight, const float* __
   simt::unrolled<kSamples>([&](auto s) { offsets[s] = first + s < batch ? (first + s) * weight.columns : 0; });
   for (index_t row = first_row; row < first_row + kGatherRows<Team> && row < weight.rows; ++row) {
     float sums[kSamples];
-    gather_row<Team>(weight, row, x, offsets, sums);
+    gather_row(Team(), weight, row, x, offsets, sums);
     const float bias = epilogue.bias == nullptr ? 0.0f : epilogue.bias[row];
     simt::unrolled<kSamples>([&](auto s) {
       if (first + s >= batch || threadIdx.x != 0) return;
