@@ -58,8 +58,8 @@ void MnistCommand::run() const {
   const StageFiles pruned_files{.metrics = folder / "metrics.jsonl", .checkpoint = folder / "pruned.safetensors"};
   const TrainingResult tuned = train(model, images, fine_tuning, pruned_files, notes, output, &pruner);
   const Metrics pruned = judge(model, images.test);
-  const pruning::Report layers = pruner.report();
-  say(output, fmt::format("{}   test accuracy {:.2f} %\n\n", layers, 100 * pruned.accuracy()));
+  const pruning::Report layers = pruning::report(model, {{1, image[0], image[1], image[2]}});
+  say(output, fmt::format("{}\n   test accuracy {:.2f} %\n\n", layers, 100 * pruned.accuracy()));
 
   say(output, fmt::format("3. compile and measure (times: {})\n", timing_name()));
   const Measurement measured = measure(model, image, batches);

@@ -47,7 +47,8 @@ void PruneCommand::run() const {
                    output, &pruner);
   }
   const Metrics metrics = judge(*model.module, images.test);
-  const pruning::Report layers = pruner.report();
+  const Shape image = images.test.samples().dataset().image_shape();
+  const pruning::Report layers = pruning::report(*model.module, {{1, image[0], image[1], image[2]}});
 
   nlohmann::json report = to_json(metrics);
   report["test_accuracy_before"] = before;

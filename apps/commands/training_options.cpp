@@ -37,7 +37,7 @@ std::unique_ptr<Optimizer> make_optimizer(const TrainingOptions& options, std::v
 
 learning_rate::Schedule make_schedule(const TrainingOptions& options, std::int64_t steps) {
   const float rate = options.learning_rate;
-  if (options.schedule == "constant") return learning_rate::constant(rate);
+  if (options.schedule == "constant" || steps < 2) return learning_rate::constant(rate);
   if (options.schedule == "cosine") return learning_rate::cosine({.peak = rate, .steps = steps});
   if (options.schedule == "step") {
     return learning_rate::step_decay({.rate = rate, .factor = 0.1f, .every = std::max<std::int64_t>(1, steps / 3)});

@@ -1,0 +1,99 @@
+// The program as its user meets it: every command on a small made-up data set, its report, its exit codes.
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "core/data/synthetic.h"
+#include "tests/support/temporary_folder.h"
+
+namespace espalier {
+namespace {
+
+struct Program {
+  test::TemporaryFolder folder;
+
+  Program() { data::write_synthetic(file("data"), {.train = 48, .test = 16}); }
+  std::string file(const std::string& name) const { return (folder.path() / name).string(); }
+  // The exit code; what the program prints goes to the file "out".
+  int operator()(const std::string& arguments) const {
+    const std::string command = ESPALIER_PROGRAM " " + arguments + " >" + file("out") + " 2>" + file("err");
+    return WEXITSTATUS(std::system(command.c_str()));
+  }
+  nlohmann::json json(const std::string& name = "out") const {
+    std::ifstream stream(file(name));
+    return nlohmann::json::parse(std::string(std::istreambuf_iterator<char>(stream), {}));
+  }
+  std::string data_option() const { return " --data-dir " + file("data") + " "; }
+};
+
+TEST_CASE("espalier: train, prune, eval, bench and inspect hand a model on") {
+  const Program espalier;
+  const std::string data = espalier.data_option();
+  REQUIRE(espalier("train --model lenet-300-100 --epochs 2 --batch 16 --json --run-dir " + espalier.file("a") + data) ==
+          0);
+  const nlohmann::json trained = espalier.json();
+  CHECK(trained.at("images_per_second").get<double>() > 0);
+  CHECK(trained == espalier.json("a/report.json"));
+
+  const std::string dense = espalier.file("a/model.safetensors"), pruned = espalier.file("b/pruned.safetensors");
+  REQUIRE(espalier("prune " + dense + " --sparsity 0.8 --epochs 2 --batch 16 --json --run-dir " + espalier.file("b") +
+                   data) == 0);
+  const nlohmann::json report = espalier.json();
+  CHECK(report.at("sparsity").get<double>() == doctest::Approx(0.8).epsilon(1e-4));
+  CHECK(report.at("test_accuracy_before") == trained.at("test_accuracy"));
+
+  REQUIRE(espalier("eval " + pruned + " --json" + data) == 0);
+  CHECK(espalier.json().at("test_accuracy") == report.at("test_accuracy"));
+  REQUIRE(espalier("inspect " + pruned + " --json") == 0);
+  CHECK(espalier.json().at("parameters_kept") == report.at("parameters_kept"));
+  REQUIRE(espalier("bench " + pruned + " --batches 2 --json") == 0);
+  CHECK(espalier.json().at("bench").at(0).at("batch") == 2);
+}
+
+TEST_CASE("espalier mnist: the report has what it promises, and both checkpoints and the metrics are there") {
+  const Program espalier;
+  REQUIRE(espalier("mnist --epochs 1 --fine-tune-epochs 2 --batches 1 3 --json --run-dir " + espalier.file("run") +
+                   espalier.data_option()) == 0);
+  const nlohmann::json report = espalier.json("run/report.json");
+  CHECK(report == espalier.json());
+  CHECK(report.at("dense").contains("test_accuracy"));
+  CHECK(report.at("pruned").contains("test_accuracy"));
+  CHECK(report.at("pruned").at("sparsity").get<double>() == doctest::Approx(0.9).epsilon(1e-4));
+  CHECK(report.at("pruned").at("parameters_kept").get<int>() == 121'930 - 109'584);
+  CHECK(report.contains("device"));
+  REQUIRE(report.at("bench").size() == 2);
+  for (const char* key : {"batch", "dense_us", "pruned_us", "speedup", "timing"}) {
+    CHECK(report.at("bench").at(1).contains(key));
+  }
+  for (const char* key : {"layer", "format", "implementation", "us", "reason"}) {
+    CHECK(report.at("plan").at(0).contains(key));
+  }
+  for (const char* file : {"dense.safetensors", "pruned.safetensors"}) {
+    CHECK(espalier("eval " + espalier.file("run/") + file + espalier.data_option()) == 0);
+  }
+  std::ifstream metrics(espalier.file("run/metrics.jsonl"));
+  std::string line;
+  CHECK(std::getline(metrics, line));
+  CHECK(nlohmann::json::parse(line).contains("loss"));
+}
+
+TEST_CASE("espalier: each kind of failure has its exit code and one line that names the culprit") {
+  const Program espalier;
+  CHECK(espalier("--help") == 0);
+  CHECK(espalier("--device-info --json") == 0);
+  CHECK(espalier.json().contains("name"));
+  CHECK(espalier("") == 2);
+  CHECK(espalier("train --model nothing") == 2);
+  CHECK(espalier("train --epochs 1 --batch 16 --run-dir " + espalier.file("c") + " --data-dir " +
+                 espalier.file("none")) == 4);
+  CHECK(espalier("eval " + espalier.file("none.safetensors")) == 5);
+  CHECK(espalier("eval " + espalier.file("data/train-labels-idx1-ubyte")) == 5);
+}
+
+}  // namespace
+}  // namespace espalier
