@@ -7,8 +7,9 @@
 // flops() and the ideal bytes() are those of Conv2dShape, the same for all three. All are deterministic: fixed order of
 // summation, no atomics.
 //
-// Conv2dMethod::tiles works block by block as gemm_tile.h does, on a GPU and (for tests) on the CPU; panels works on
-// the CPU only, one thread to a block (conv2d_patches.h). `fastest` is panels on the CPU, tiles on a GPU.
+// Conv2dMethod::tiles works block by block as gemm_tile.h does (conv2d_tiles.h); direct has a thread for each result
+// (conv2d_direct.h); panels is the CPU's way, one thread to a block (conv2d_panels.h). `fastest` is panels on the CPU;
+// on a GPU direct where groups are at most four channels and filters wide (depthwise), else tiles.
 #pragma once
 #include <cstddef>
 
@@ -18,7 +19,7 @@
 
 namespace espalier::kernels {
 
-enum class Conv2dMethod { fastest, tiles, panels };
+enum class Conv2dMethod { fastest, tiles, direct, panels };
 
 // Throws InvalidArgument, led by `caller`, unless every size is positive, groups divide channels and filters, and the
 // dilated kernel fits into the padded image.

@@ -230,10 +230,13 @@ void backward_input_by_panels(const Conv2dShape& shape, const float* dy, const f
 void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const float* w, float* dx, cudaStream_t stream,
                            Conv2dMethod method) {
   require_valid(shape, "conv2d_backward_input");
-  if (uses_panels(method)) {
-    backward_input_by_panels<simt::kEmulated>(shape, dy, w, dx, stream);
-  } else {
-    backward_input_by_tiles(shape, dy, w, dx, stream);
+  switch (resolve(method, shape)) {
+    case Conv2dMethod::panels:
+      return backward_input_by_panels<simt::kEmulated>(shape, dy, w, dx, stream);
+    case Conv2dMethod::direct:
+      return conv2d_backward_input_direct(shape, dy, w, dx, stream);
+    default:
+      return backward_input_by_tiles(shape, dy, w, dx, stream);
   }
 }
 

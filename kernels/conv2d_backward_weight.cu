@@ -207,8 +207,7 @@ index_t tiles_workspace(const Conv2dShape& s) {
 
 // ---- panels
 
-// Floats of panel and of dy in the cache. Up to kFewFilters filters (of a group: depthwise) leave a vector of them
-// mostly empty; then each weight is a dot product along the pixels.
+// Floats of panel and of dy in the cache.
 constexpr int kPanelFloats = 24 * 1024, kGradientFloats = 12 * 1024, kMostFilters = 64, kMostEntries = 256;
 
 // How the images are shared: split s takes `image_groups` of the groups of images that PixelBlocks makes.
@@ -327,16 +326,26 @@ void conv2d_backward_weight(const Conv2dShape& shape, const float* x, const floa
   require_valid(shape, "conv2d_backward_weight");
   if (workspace.data == nullptr) workspace.floats = 0;
   const WeightGradientStore store{dw, db, shape.filters_per_group(), shape.patch(), rows_aligned(dw, shape.patch())};
-  if (uses_panels(method)) {
-    backward_weight_by_panels<simt::kEmulated>(shape, x, dy, store, workspace, stream);
-  } else {
-    backward_weight_by_tiles(shape, x, dy, store, workspace, stream);
+  switch (resolve(method, shape)) {
+    case Conv2dMethod::panels:
+      return backward_weight_by_panels<simt::kEmulated>(shape, x, dy, store, workspace, stream);
+    case Conv2dMethod::direct:
+      return conv2d_backward_weight_direct(shape, x, dy, dw, db, stream);
+    default:
+      return backward_weight_by_tiles(shape, x, dy, store, workspace, stream);
   }
 }
 
 index_t conv2d_backward_weight_workspace(const Conv2dShape& shape, Conv2dMethod method) {
   require_valid(shape, "conv2d_backward_weight_workspace");
-  return uses_panels(method) ? panels_workspace(shape) : tiles_workspace(shape);
+  switch (resolve(method, shape)) {
+    case Conv2dMethod::panels:
+      return panels_workspace(shape);
+    case Conv2dMethod::direct:
+      return 0;
+    default:
+      return tiles_workspace(shape);
+  }
 }
 
 }  // namespace espalier::kernels

@@ -147,10 +147,13 @@ void forward_by_panels(const Conv2dShape& shape, const float* x, const float* w,
 void conv2d_forward(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,
                     Activation activation, cudaStream_t stream, Conv2dMethod method, float leaky_slope) {
   require_valid(shape, "conv2d_forward");
-  if (uses_panels(method)) {
-    forward_by_panels<simt::kEmulated>(shape, x, w, bias, y, activation, leaky_slope, stream);
-  } else {
-    forward_by_tiles(shape, x, w, bias, y, activation, leaky_slope, stream);
+  switch (resolve(method, shape)) {
+    case Conv2dMethod::panels:
+      return forward_by_panels<simt::kEmulated>(shape, x, w, bias, y, activation, leaky_slope, stream);
+    case Conv2dMethod::direct:
+      return conv2d_forward_direct(shape, x, w, bias, y, activation, leaky_slope, stream);
+    default:
+      return forward_by_tiles(shape, x, w, bias, y, activation, leaky_slope, stream);
   }
 }
 

@@ -9,7 +9,7 @@
 // them.
 #pragma once
 #include "kernels/activation_math.h"
-#include "kernels/conv2d.h"
+#include "kernels/conv2d_direct.h"
 #include "kernels/conv2d_patches.h"
 #include "kernels/require.h"
 
@@ -18,10 +18,13 @@ namespace espalier::kernels {
 // A grid has at least this many blocks, if the work can be cut so far: enough for 8 threads and their uneven pace.
 inline constexpr index_t kWantedPanelBlocks = 16;
 
-inline bool uses_panels(Conv2dMethod method) {
+// What `fastest` means for this build and shape.
+inline Conv2dMethod resolve(Conv2dMethod method, const Conv2dShape& shape) {
   require(method != Conv2dMethod::panels || simt::kEmulated,
           "conv2d: panels run on one CPU thread a block and exist in the cpu build only; use tiles or fastest");
-  return simt::kEmulated && method != Conv2dMethod::tiles;
+  if (method != Conv2dMethod::fastest) return method;
+  if (simt::kEmulated) return Conv2dMethod::panels;
+  return suits_direct(shape) ? Conv2dMethod::direct : Conv2dMethod::tiles;
 }
 
 // `count` cut into pieces of at most `most`, as even as can be: the length of a piece.

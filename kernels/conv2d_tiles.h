@@ -130,8 +130,10 @@ class GatherLoader {
     __syncthreads();
     table_begin_ = k;
     for (int i = int(threadIdx.x); i < kTableTaps; i += Tile::kThreads) {
-      const index_t row = divide(k + i, p_.tap_columns), channel = divide(row, p_.tap_rows);
-      const int tap_row = int(row - channel * p_.tap_rows), tap_column = int(k + i - row * p_.tap_columns);
+      const unsigned entry = unsigned(k) + unsigned(i), row = entry / unsigned(p_.tap_columns);  // below 2^30
+      const unsigned channel = row / unsigned(p_.tap_rows);
+      const int tap_row = int(row - channel * unsigned(p_.tap_rows));
+      const int tap_column = int(entry - row * unsigned(p_.tap_columns));
       const int down = tap_row * p_.row_step, right = tap_column * p_.column_step;
       const bool exists = tap_row < tap_rows_ && tap_column < tap_columns_;  // else a row no image has: reads as zero
       tap_table()[i] = {int(channel) * p_.height * p_.width + down * p_.width + right, exists ? down : 1 << 30, right,
