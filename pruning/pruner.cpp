@@ -68,6 +68,6 @@ void Pruner::set_masks(const std::vector<Parameter*>& parameters, double sparsit
   for (std::size_t i = 0; i < parameters.size(); ++i) parameters[i]->set_mask(std::move(masks[i]));
 }
 
-Report Pruner::report() const { return pruning::report(model_); }
+Report Pruner::report(const std::optional<Shape>& input) const { return pruning::report(model_, input); }
 
 }  // namespace espalier::pruning

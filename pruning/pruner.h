@@ -3,6 +3,7 @@
 //   Pruner pruner(model, {.criterion = magnitude(), .scope = Scope::global, .schedule = cubic({.to = 0.9})});
 //   for (const Batch& batch : train) { train_step(batch);  pruner.step(); }
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,8 +24,8 @@ struct PrunerOptions {
   Criterion criterion = magnitude();
   Pattern pattern = unstructured();
   Scope scope = Scope::global;
-  Schedule schedule = {};           // none: only prune_to() prunes
-  double min_density = 0.01;        // each layer keeps at least this fraction
+  Schedule schedule = {};                // none: only prune_to() prunes
+  double min_density = 0.01;             // each layer keeps at least this fraction
   std::vector<std::string> ignore = {};  // names of parameters that stay dense: "dense_2.weight"
 };
 
@@ -42,7 +43,8 @@ class Pruner {
   int steps() const { return step_; }           // what a checkpoint must keep ...
   void set_steps(int steps) { step_ = steps; }  // ... and give back; masks are restored with their parameters
   const std::vector<Parameter*>& parameters() const { return parameters_; }
-  Report report() const;
+  // With the shape of one input batch, multiply-adds left are counted too.
+  Report report(const std::optional<Shape>& input = std::nullopt) const;
 
  private:
   void set_masks(const std::vector<Parameter*>& parameters, double sparsity);

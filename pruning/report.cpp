@@ -66,13 +66,14 @@ Report report(Module& model, const std::optional<Shape>& input) {
 }
 
 std::string to_string(const Report& report) {
-  std::string table = fmt::format("{:<28} {:>12} {:>12} {:>10} {:>12} {:>12}\n", "weight", "kept", "total", "sparsity",
-                                  "kept MACs", "MACs");
+  const bool with_macs = report.macs() > 0;
+  std::string table = fmt::format("{:<28} {:>12} {:>12} {:>10}", "weight", "kept", "total", "sparsity");
+  table += with_macs ? fmt::format(" {:>12} {:>12}\n", "kept MACs", "MACs") : "\n";
   const auto line = [&](const std::string& name, std::int64_t kept, std::int64_t total, std::int64_t kept_macs,
                         std::int64_t macs) {
-    table += fmt::format("{:<28} {:>12} {:>12} {:>9.2f}% {:>12} {:>12}\n", name, kept, total,
-                         100.0 * (1.0 - double(kept) / double(total)), macs ? std::to_string(kept_macs) : "-",
-                         macs ? std::to_string(macs) : "-");
+    table +=
+        fmt::format("{:<28} {:>12} {:>12} {:>9.2f}%", name, kept, total, 100.0 * (1.0 - double(kept) / double(total)));
+    table += with_macs ? fmt::format(" {:>12} {:>12}\n", kept_macs, macs) : "\n";
   };
   for (const LayerReport& layer : report.layers) line(layer.name, layer.kept, layer.total, layer.kept_macs, layer.macs);
   line("all weights", report.kept(), report.total(), report.kept_macs(), report.macs());

@@ -159,6 +159,8 @@ TEST_CASE("report: counts weights, multiply-adds and bytes") {
   CHECK(counted.layers[1].macs == 640);
   CHECK(counted.sparse_bytes() == 4 * counted.kept_parameters + 5 + 80 + 4);
   CHECK(fmt::format("{}", counted).find("conv2d_1.weight") != std::string::npos);
+  CHECK(fmt::format("{}", counted).find("MACs") != std::string::npos);
+  CHECK(fmt::format("{}", report(model)).find("MACs") == std::string::npos);  // unknown without an input
   CHECK(counted.to_json().find("\"parameters_kept\": 370") != std::string::npos);
 }
 
