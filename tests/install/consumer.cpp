@@ -1,12 +1,20 @@
-// Uses the installed headers and libraries: memory, a kernel, the tape.
+// Uses the installed headers and libraries on every floor: a model, a training step, pruning, a compiled plan.
 #include <cstdio>
 
-#include "core/autograd/variable.h"
-#include "core/tensor/tensor.h"
+#include "core/train/sgd.h"
+#include "layers/layers.h"
+#include "pruning/plan.h"
+#include "pruning/pruner.h"
 
 int main() {
   using namespace espalier;
-  const Tensor x = Tensor::full({5, 3}, 2.0f);
-  std::printf("%g\n", x.to_host()[14]);
-  return x.to_host()[14] == 2.0f ? 0 : 1;
+  Sequential model(Dense(8, 16), Relu(), Dense(16, 2));
+  const Tensor x = Tensor::full({5, 8}, 1.0f);  // [N, features]
+  Sgd optimizer(model.parameters(), {.learning_rate = 0.1f, .momentum = 0.9f});
+  softmax_cross_entropy(model(x), Tensor::zeros({5}, DType::i32)).backward();
+  optimizer.step();
+  pruning::Pruner(model, {}).prune_to(0.5);
+  const pruning::Plan plan = pruning::compile(model, x.shape());
+  std::printf("%lld logits\n", static_cast<long long>(plan(x).size()));
+  return plan(x).shape() == Shape{5, 2} ? 0 : 1;
 }
