@@ -1,7 +1,10 @@
 #include "core/data/mnist.h"
 
 #include <fmt/format.h>
+#include <zlib.h>
 
+#include <array>
+#include <cstdint>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -13,6 +16,13 @@ namespace fs = std::filesystem;
 constexpr std::int64_t kClasses = 10;
 constexpr const char* kTrain = "train";
 constexpr const char* kTest = "t10k";
+
+// The sets have the same shape, so only their content tells them apart: zlib's CRC-32 of the 10,000 test labels.
+struct KnownSet {
+  const char* name;
+  std::uint32_t test_labels_crc;
+};
+constexpr std::array<KnownSet, 2> kKnownSets{{{"mnist", 0xee8604d9}, {"fashion-mnist", 0x242bc73f}}};
 
 // The file's path, plain before compressed (as spelled by the mirrors); empty when neither is there.
 fs::path find_file(const fs::path& folder, const std::string& role, const std::string& what) {
@@ -36,6 +46,16 @@ std::string environment(const char* name) {
   return value ? value : "";
 }
 
+// The known set that the folder's test labels belong to; empty for any other labels.
+std::string identify(const fs::path& folder) {
+  const std::vector<std::uint8_t> labels = read_idx(find_file(folder, kTest, "labels-idx1"), 1).bytes;
+  const auto crc = std::uint32_t(crc32(0, labels.data(), uInt(labels.size())));
+  for (const KnownSet& known : kKnownSets) {
+    if (known.test_labels_crc == crc) return known.name;
+  }
+  return "";
+}
+
 fs::path locate(const std::string& set, const fs::path& directory) {
   std::vector<fs::path> places;
   if (!directory.empty()) {
@@ -46,14 +66,21 @@ fs::path locate(const std::string& set, const fs::path& directory) {
     places.push_back(cache_directory(set));
   }
   std::string looked;
+  fs::path free;  // where the set can be put without harm to another
   for (const fs::path& place : places) {
-    if (has_set(place)) return place;
-    looked += (looked.empty() ? "" : ", ") + place.string();
+    std::string found;
+    if (has_set(place)) {
+      const std::string identity = identify(place);
+      if (identity.empty() || identity == set) return place;
+      found = " (which holds " + identity + ")";
+    }
+    if (found.empty() && free.empty()) free = place;
+    looked += (looked.empty() ? "" : ", ") + place.string() + found;
   }
   throw DataError(
       fmt::format("{}: the files {{train,t10k}}-{{images-idx3,labels-idx1}}-ubyte (plain or .gz) are not all "
                   "in {}; get them with: apps/fetch_data.sh {} {}",
-                  set, looked, set, places.front().string()));
+                  set, looked, set, (free.empty() ? cache_directory(set) : free).string()));
 }
 
 ImageBytes read_set(const fs::path& folder, const char* role) {

@@ -71,6 +71,14 @@ TEST_CASE("gather: any image size, channel count and border, samples in any orde
   check_gather({300, 1, 3, 3, 0}, 17);
 }
 
+TEST_CASE("gather: random shapes") {
+  std::mt19937 engine(17);
+  const auto below = [&](unsigned limit) { return index_t(engine() % limit); };
+  for (int round = 0; round < 25; ++round) {
+    check_gather({1 + below(40), 1 + below(4), 1 + below(20), 1 + below(70), below(4)}, 1 + below(30));
+  }
+}
+
 TEST_CASE("gather: an empty batch is refused with its size") {
   CHECK_THROWS_WITH_AS(gather_images({0, 1, 2, 2, 0}, {}, nullptr, nullptr, nullptr, nullptr),
                        doctest::Contains("batch 0"), InvalidArgument);
