@@ -25,7 +25,7 @@ struct MnistCommand {
   DataOptions data;
   PruningOptions pruning;
   std::optional<Math> math;
-  std::int64_t epochs = 10, fine_tune_epochs = 8;
+  std::int64_t epochs = 10, fine_tune_epochs = 12;
   std::uint64_t seed = 1;
   bool quick = false;
   std::vector<std::int64_t> batches{1, 32, 256, 1024};
@@ -51,7 +51,7 @@ void MnistCommand::run() const {
   say(output,
       fmt::format("   test accuracy {:.2f} %, {:.0f} images/s\n\n", 100 * dense.accuracy(), trained.images_per_second));
 
-  const TrainingOptions fine_tuning{.epochs = quick ? 2 : fine_tune_epochs, .learning_rate = 0.002f, .seed = seed};
+  const TrainingOptions fine_tuning{.epochs = quick ? 2 : fine_tune_epochs, .learning_rate = 0.003f, .seed = seed};
   say(output, fmt::format("2. remove {:.0f} % of the weights ({}, {}) while training on\n", 100 * pruning.sparsity,
                           pruning.criterion, pruning.schedule));
   pruning::Pruner pruner(model, make_pruner_options(pruning, steps_of(fine_tuning, images), seed));
