@@ -84,7 +84,7 @@ pruning::PrunerOptions make_pruner_options(const PruningOptions& options, std::i
   pruning::PrunerOptions result{.min_density = options.min_density};
   if (options.criterion == "random") result.criterion = pruning::random(seed);
   result.scope = options.scope == "local" ? pruning::Scope::local : pruning::Scope::global;
-  const int end = std::max(1, int(0.6 * double(steps)));
+  const int end = std::max(1, int(0.4 * double(steps)));
   result.schedule = options.schedule == "one-shot" || steps < 2
                         ? pruning::one_shot(options.sparsity)
                         : pruning::cubic({.to = options.sparsity, .end = end, .every = std::max(1, end / 20)});
