@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/simt/block_scheduler.h"
+#include "kernels/simt/emulated_async_copy.h"
 #include "kernels/simt/order.h"
 #include "kernels/simt/simt.h"
 
@@ -123,6 +124,7 @@ bool BlockScheduler::next_block() {
   here.suspended = false;
   here.barrier = nullptr;
   here.ready = nullptr;
+  if (std::exchange(here.copying, false)) forget_copies();
   shared_.begin_block();
   return true;
 }

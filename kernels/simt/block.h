@@ -40,6 +40,7 @@ struct Here {
   unsigned started = 0, count = 0;  // threads begun, threads of the block; 0 between launches
   bool suspended = false;           // some thread of this block has waited
   bool unwinding = false;           // an error ends the block: whoever resumes throws
+  bool copying = false;             // some thread has started asynchronous copies
   const void* barrier = nullptr;    // where the ring waits; null while there is no ring
   PositionSet* ready = nullptr;     // who can run; null while there is a ring
   Lane* current = nullptr;
