@@ -3,6 +3,7 @@
 // the operands are not aligned to 16 bytes), 16 of them for each 128-bit shared load, one barrier per step.
 #include "kernels/gemm.h"
 
+#include "kernels/gemm_epilogue.h"
 #include "kernels/gemm_loaders.h"
 #include "kernels/require.h"
 #include "kernels/thin_product.h"
@@ -11,72 +12,14 @@
 namespace espalier::kernels {
 namespace {
 
-// activation(alpha * product + beta * C + bias) for the activations that are straight on both sides of zero.
-struct EpilogueStore {
-  float* c;
-  index_t m, n;
-  float alpha, beta;
-  const float *row_bias, *column_bias;
-  float slope;  // below zero: 1 leaves the number alone, 0 is relu
-  bool aligned;
-
-  template <int kCount>
-  __device__ void operator()(index_t, index_t row, index_t column, const float (&product)[kCount]) const {
-    if (row >= m || column >= n) return;
-    float* to = c + row * n + column;
-    const index_t left = n - column;
-    float values[kCount];
-    const float shift = row_bias == nullptr ? 0.0f : row_bias[row];
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) values[i] = alpha * product[i] + shift;
-    if (beta != 0.0f) {
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) values[i] += i < left ? beta * to[i] : 0.0f;
-    }
-    if (column_bias != nullptr) {
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) values[i] += i < left ? column_bias[column + i] : 0.0f;
-    }
-    if (slope != 1.0f) {
-      const float below = slope;
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        const float bent = below == 0.0f ? 0.0f : below * values[i];  // not 0 * -inf
-        values[i] = values[i] <= 0.0f ? bent : values[i];
-      }
-    }
-    store_run(to, left, aligned, values);
-  }
-};
-
-bool is_straight(Activation activation) {
-  return activation == Activation::none || activation == Activation::relu || activation == Activation::leaky_relu;
-}
-
-EpilogueStore epilogue_store(const GemmShape& shape, const GemmEpilogue& epilogue, float* c) {
-  const bool by_row = epilogue.bias_axis == BiasAxis::row;
-  const float slope = epilogue.activation == Activation::relu         ? 0.0f
-                      : epilogue.activation == Activation::leaky_relu ? epilogue.leaky_slope
-                                                                      : 1.0f;
-  return {.c = c,
-          .m = shape.m,
-          .n = shape.n,
-          .alpha = epilogue.alpha,
-          .beta = epilogue.beta,
-          .row_bias = by_row ? epilogue.bias : nullptr,
-          .column_bias = by_row ? nullptr : epilogue.bias,
-          .slope = slope,
-          .aligned = rows_aligned(c, shape.n)};
-}
-
 struct Operands {
   Transpose transpose_a, transpose_b;
   MatrixView a, b;
 };
 
 template <class Tile, int kVector>
-void multiply_operands(const ProductShape& shape, const Operands& in, const EpilogueStore& store, Workspace workspace,
-                       cudaStream_t stream) {
+void multiply_operands(const ProductShape& shape, const Operands& in, const EpilogueStore<float>& store,
+                       Workspace workspace, cudaStream_t stream) {
   using DeepA = DeepLoader<Tile, Side::a, kVector>;
   using WideA = WideLoader<Tile, Side::a, kVector>;
   using DeepB = DeepLoader<Tile, Side::b, kVector>;
@@ -94,8 +37,8 @@ void multiply_operands(const ProductShape& shape, const Operands& in, const Epil
 
 // 128-bit loads where every row of both operands allows them.
 template <class Tile>
-void multiply_with(const ProductShape& shape, const Operands& in, const EpilogueStore& store, Workspace workspace,
-                   cudaStream_t stream) {
+void multiply_with(const ProductShape& shape, const Operands& in, const EpilogueStore<float>& store,
+                   Workspace workspace, cudaStream_t stream) {
   const bool wide = rows_aligned(in.a.data, in.a.leading) && rows_aligned(in.b.data, in.b.leading);
   if (Tile::kThreads == 1 || !wide) {
     multiply_operands<Tile, 1>(shape, in, store, workspace, stream);
@@ -136,7 +79,7 @@ bool is_thin(const GemmShape& shape, Transpose transpose_a, Transpose transpose_
          (transpose_a == Transpose::no || shape.m == 1) && transpose_b == Transpose::yes;
 }
 
-void multiply_thin(const GemmShape& shape, const Operands& in, const EpilogueStore& store, GemmTile tile,
+void multiply_thin(const GemmShape& shape, const Operands& in, const EpilogueStore<float>& store, GemmTile tile,
                    cudaStream_t stream) {
   const ThinProduct product{.m = shape.m, .n = shape.n, .k = shape.k, .a = in.a.data, .b = in.b.data};
   if constexpr (simt::kEmulated) {
@@ -170,7 +113,7 @@ void gemm(const GemmShape& shape, Transpose transpose_a, Transpose transpose_b, 
                     transpose_b,
                     {.data = a, .leading = transpose_a == Transpose::no ? shape.k : shape.m, .width = shape.m},
                     {.data = b, .leading = transpose_b == Transpose::no ? shape.n : shape.k, .width = shape.n}};
-  const EpilogueStore store = epilogue_store(shape, epilogue, c);
+  const EpilogueStore<float> store = epilogue_store(shape, epilogue, c);
   if (is_thin(shape, transpose_a, transpose_b, tile)) {
     multiply_thin(shape, in, store, tile, stream);
   } else {

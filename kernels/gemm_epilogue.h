@@ -1,0 +1,88 @@
+// What happens to a product on its way to C: the store of gemm.cu and of gemm_tensor_core.cu, for C in fp32 or 16 bits.
+#pragma once
+#include "kernels/gemm.h"
+#include "kernels/gemm_tile.h"
+#include "kernels/simt/half.h"
+
+namespace espalier::kernels {
+
+// Four neighbours of 16 bits in one 64-bit store, where they are all inside and aligned.
+template <class T, int kCount>
+__device__ inline void store_run(T* to, index_t left, bool aligned, const float (&values)[kCount]) {
+  struct alignas(8) Four {
+    T value[4];
+  };
+  if constexpr (kCount == 4) {
+    if (aligned && left >= kCount) {
+      *reinterpret_cast<Four*>(to) = {from_float<T>(values[0]), from_float<T>(values[1]), from_float<T>(values[2]),
+                                      from_float<T>(values[3])};
+      return;
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    if (i < left) to[i] = from_float<T>(values[i]);
+  }
+}
+
+// activation(alpha * product + beta * C + bias) for the activations that are straight on both sides of zero.
+template <class T>
+struct EpilogueStore {
+  T* c;
+  index_t m, n;
+  float alpha, beta;
+  const float *row_bias, *column_bias;
+  float slope;   // below zero: 1 leaves the number alone, 0 is relu
+  bool aligned;  // every row begins where four neighbours can be stored at once
+
+  template <int kCount>
+  __device__ void operator()(index_t, index_t row, index_t column, const float (&product)[kCount]) const {
+    if (row >= m || column >= n) return;
+    T* to = c + row * n + column;
+    const index_t left = n - column;
+    float values[kCount];
+    const float shift = row_bias == nullptr ? 0.0f : row_bias[row];
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) values[i] = alpha * product[i] + shift;
+    if (beta != 0.0f) {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) values[i] += i < left ? beta * to_float(to[i]) : 0.0f;
+    }
+    if (column_bias != nullptr) {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) values[i] += i < left ? column_bias[column + i] : 0.0f;
+    }
+    if (slope != 1.0f) {
+      const float below = slope;
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) {
+        const float bent = below == 0.0f ? 0.0f : below * values[i];  // not 0 * -inf
+        values[i] = values[i] <= 0.0f ? bent : values[i];
+      }
+    }
+    store_run(to, left, aligned, values);
+  }
+};
+
+inline bool is_straight(Activation activation) {
+  return activation == Activation::none || activation == Activation::relu || activation == Activation::leaky_relu;
+}
+
+template <class T>
+EpilogueStore<T> epilogue_store(const GemmShape& shape, const GemmEpilogue& epilogue, T* c) {
+  const bool by_row = epilogue.bias_axis == BiasAxis::row;
+  const float slope = epilogue.activation == Activation::relu         ? 0.0f
+                      : epilogue.activation == Activation::leaky_relu ? epilogue.leaky_slope
+                                                                      : 1.0f;
+  return {.c = c,
+          .m = shape.m,
+          .n = shape.n,
+          .alpha = epilogue.alpha,
+          .beta = epilogue.beta,
+          .row_bias = by_row ? epilogue.bias : nullptr,
+          .column_bias = by_row ? nullptr : epilogue.bias,
+          .slope = slope,
+          .aligned = reinterpret_cast<std::uintptr_t>(c) % (4 * sizeof(T)) == 0 && shape.n % 4 == 0};
+}
+
+}  // namespace espalier::kernels
