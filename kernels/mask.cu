@@ -228,6 +228,19 @@ void launch_keep_highest(std::span<const ScoredTensor> tensors, index_t kept, in
   });
 }
 
+// One word a thread. Runs once per new mask, so it is plain.
+__global__ void pack_keep_kernel(index_t count, const std::uint8_t* __restrict__ keep,
+                                 std::uint32_t* __restrict__ bits) {
+  for_each_element(mask_words(count), [&](index_t word) {
+    const index_t first = 32 * word, left = count - first;
+    std::uint32_t packed = 0;
+    for (int bit = 0; bit < 32; ++bit) {
+      if (bit < left && keep[first + bit] != 0) packed |= 1u << bit;
+    }
+    bits[word] = packed;
+  });
+}
+
 }  // namespace
 
 void magnitude_scores(index_t count, const float* weight, float* score, cudaStream_t stream) {
@@ -266,6 +279,11 @@ void count_kept(std::span<const MaskedTensor> tensors, std::int64_t* kept, cudaS
   for_each_table(std::span<const CountedTensor>(counted), [&](const TensorTable<CountedTensor>& table) {
     simt::launch(count_kept_kernel, table.launch(stream), table);
   });
+}
+
+void pack_keep(index_t count, const std::uint8_t* keep, std::uint32_t* bits, cudaStream_t stream) {
+  if (count == 0) return;
+  simt::launch(pack_keep_kernel, elements_grid(mask_words(count), stream), count, keep, bits);
 }
 
 void hash_mask(index_t count, const std::uint8_t* keep, std::uint64_t* hash, cudaStream_t stream) {

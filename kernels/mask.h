@@ -38,6 +38,10 @@ struct MaskedTensor {
 // kept [tensors] = how many of each live.
 void count_kept(std::span<const MaskedTensor> tensors, std::int64_t* kept, cudaStream_t stream);
 
+// bits [ceil(count / 32)]: bit i % 32 of word i / 32 is 1 where keep[i] is not 0; bits beyond count are 0.
+constexpr index_t mask_words(index_t count) { return (count + 31) / 32; }
+void pack_keep(index_t count, const std::uint8_t* keep, std::uint32_t* bits, cudaStream_t stream);
+
 // hash [1]: equal for equal masks, different for different ones but for a chance of 2^-64; the same on every device.
 void hash_mask(index_t count, const std::uint8_t* keep, std::uint64_t* hash, cudaStream_t stream);
 

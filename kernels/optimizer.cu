@@ -1,110 +1,219 @@
 // SGD and Adam with masks, one block per chunk of a tensor; formulae and cost in optimizer.h.
+// A GPU thread takes four neighbouring weights through 128-bit loads and stores, and their four mask bits from one word
+// that eight threads share; a CPU thread runs along its chunk, and the compiler vectorises.
 #include "kernels/optimizer.h"
 
+#include "kernels/last_block.h"
 #include "kernels/tensor_table.h"
 
 namespace espalier::kernels {
 namespace {
 
-using Threads = Team<Chunk::kThreads>;
+constexpr int kWord = 32;  // weights per word of mask bits
+static_assert(Chunk::kElements % kWord == 0, "a chunk must begin with a word of mask bits of its own");
 
-struct Masked {
-  const std::uint8_t* keep;
-  __device__ float operator()(index_t i, float value) const { return keep[i] != 0 ? value : 0.0f; }
-};
-struct Unmasked {
-  __device__ float operator()(index_t, float value) const { return value; }
+// What an update changes of one tensor: the weight and its moments, element by element the same.
+template <int kArrays>
+struct Changed {
+  float* array[kArrays];
 };
 
-// The mask is tested once per chunk, so that the loop without one has neither its loads nor a branch.
-template <class Update>
-__device__ void with_mask(const std::uint8_t* keep, Update update) {
-  if (keep != nullptr)
-    update(Masked{keep});
-  else
-    update(Unmasked{});
+template <int kArrays>
+__device__ bool is_aligned(const float* gradient, const Changed<kArrays>& changed) {
+  std::uintptr_t address = reinterpret_cast<std::uintptr_t>(gradient);
+  for (int k = 0; k < kArrays; ++k) address |= reinterpret_cast<std::uintptr_t>(changed.array[k]);
+  return address % sizeof(float4) == 0;
 }
 
-__global__ void sgd_update_kernel(const TensorTable<SgdTensor> table, const SgdState* state) {
+// On a GPU: rule(gradient, values) changes the values of one weight in place.
+template <int kArrays, class Rule>
+__device__ void update_by_quads(const Chunk& chunk, const float* __restrict__ gradient, const Changed<kArrays>& changed,
+                                const std::uint32_t* __restrict__ keep, const Rule& rule) {
+  constexpr int kQuad = 4;
+  const bool aligned = is_aligned(gradient, changed);
+  for (index_t i = chunk.begin + kQuad * index_t(threadIdx.x); i < chunk.end; i += kQuad * Chunk::kThreads) {
+    const std::uint32_t kept = keep == nullptr ? ~0u : keep[i / kWord] >> (i % kWord);
+    const bool whole = aligned && i + kQuad <= chunk.end;
+    float g[kQuad] = {}, values[kArrays][kQuad] = {};
+    if (whole) {
+      *reinterpret_cast<float4*>(g) = *reinterpret_cast<const float4*>(gradient + i);
+#pragma unroll
+      for (int k = 0; k < kArrays; ++k) {
+        *reinterpret_cast<float4*>(values[k]) = *reinterpret_cast<const float4*>(changed.array[k] + i);
+      }
+    } else {
+#pragma unroll
+      for (int j = 0; j < kQuad; ++j) {
+        if (i + j >= chunk.end) continue;
+        g[j] = gradient[i + j];
+        for (int k = 0; k < kArrays; ++k) values[k][j] = changed.array[k][i + j];
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kQuad; ++j) {
+      float of_weight[kArrays];
+      for (int k = 0; k < kArrays; ++k) of_weight[k] = values[k][j];
+      rule(g[j], of_weight);
+      for (int k = 0; k < kArrays; ++k) values[k][j] = kept >> j & 1u ? of_weight[k] : 0.0f;
+    }
+    if (whole) {
+#pragma unroll
+      for (int k = 0; k < kArrays; ++k) {
+        *reinterpret_cast<float4*>(changed.array[k] + i) = *reinterpret_cast<const float4*>(values[k]);
+      }
+    } else {
+#pragma unroll
+      for (int j = 0; j < kQuad; ++j) {
+        if (i + j >= chunk.end) continue;
+        for (int k = 0; k < kArrays; ++k) changed.array[k][i + j] = values[k][j];
+      }
+    }
+  }
+}
+
+struct Everything {
+  __device__ float operator()(index_t, float value) const { return value; }
+};
+struct Living {
+  const std::uint32_t* lives;  // as wide as a weight, so that both fill a vector alike
+  __device__ float operator()(index_t i, float value) const { return lives[i] != 0 ? value : 0.0f; }
+};
+
+// On a CPU: the same weight by weight. The arrays never overlap, which the compiler cannot see.
+template <int kArrays, class Rule, class Masked>
+__device__ void update_run(index_t begin, index_t count, const float* all_gradients, const Changed<kArrays>& changed,
+                           const Rule& rule, Masked masked) {
+  const float* const gradient = all_gradients + begin;
+  Changed<kArrays> at;
+  for (int k = 0; k < kArrays; ++k) at.array[k] = changed.array[k] + begin;
+#pragma GCC ivdep
+  for (index_t i = 0; i < count; ++i) {
+    float of_weight[kArrays];
+    for (int k = 0; k < kArrays; ++k) of_weight[k] = at.array[k][i];
+    rule(gradient[i], of_weight);
+    for (int k = 0; k < kArrays; ++k) at.array[k][i] = masked(i, of_weight[k]);
+  }
+}
+
+template <int kArrays, class Rule>
+__device__ void update_by_words(const Chunk& chunk, const float* gradient, const Changed<kArrays>& changed,
+                                const std::uint32_t* keep, const Rule& rule) {
+  if (keep == nullptr) {
+    return update_run(chunk.begin, chunk.end - chunk.begin, gradient, changed, rule, Everything{});
+  }
+  constexpr int kRun = 16 * kWord;  // spread to words first, so that the update vectorises as it does without a mask
+  std::uint32_t lives[kRun];
+  for (index_t begin = chunk.begin; begin < chunk.end; begin += kRun) {
+    const index_t left = chunk.end - begin, count = left < kRun ? left : kRun;
+    for (index_t i = 0; i < count; i += kWord) {
+      const std::uint32_t word = keep[(begin + i) / kWord];
+      for (int bit = 0; bit < kWord; ++bit) lives[i + bit] = word >> bit & 1u;
+    }
+    update_run(begin, count, gradient, changed, rule, Living{lives});
+  }
+}
+
+template <int kArrays, class Rule>
+__device__ void update_chunk(const Chunk& chunk, const float* gradient, const Changed<kArrays>& changed,
+                             const std::uint32_t* keep, const Rule& rule) {
+  if constexpr (simt::kEmulated) {
+    update_by_words(chunk, gradient, changed, keep, rule);
+  } else {
+    update_by_quads(chunk, gradient, changed, keep, rule);
+  }
+}
+
+template <class State>
+__device__ float rate_of(const State& state) {
+  const bool listed = state.step >= state.rates.begin && state.step < state.rates.end;
+  return listed ? state.rates.rate[state.step - state.rates.begin] : state.learning_rate;
+}
+
+__global__ void sgd_update_kernel(const TensorTable<SgdTensor> table, SgdState* state, unsigned blocks) {
   const Chunk chunk = table.chunk_of_block();
   const SgdTensor& tensor = table.entry[chunk.tensor];
   const SgdState of = *state;
-  float* __restrict__ w = tensor.value;
-  float* __restrict__ m = tensor.momentum;
-  const float* __restrict__ gradient = tensor.gradient;
-  with_mask(tensor.keep, [&](auto masked) {
-    if (m == nullptr) {
-      Threads::for_each(chunk.begin, chunk.end, [&](index_t i) {
-        const float g = of.gradient_scale * gradient[i] + of.weight_decay * w[i];
-        w[i] = masked(i, w[i] - of.learning_rate * g);
-      });
-      return;
-    }
-    Threads::for_each(chunk.begin, chunk.end, [&](index_t i) {
-      const float g = of.gradient_scale * gradient[i] + of.weight_decay * w[i];
-      const float velocity = of.momentum * m[i] + g;
-      const float direction = of.nesterov != 0 ? g + of.momentum * velocity : velocity;
-      m[i] = masked(i, velocity);
-      w[i] = masked(i, w[i] - of.learning_rate * direction);
-    });
-  });
+  const float rate = rate_of(of);
+  const auto decayed = [&](float gradient, float w) { return of.gradient_scale * gradient + of.weight_decay * w; };
+  if (tensor.momentum == nullptr) {
+    update_chunk<1>(chunk, tensor.gradient, {{tensor.value}}, tensor.keep,
+                    [&](float gradient, float(&value)[1]) { value[0] -= rate * decayed(gradient, value[0]); });
+  } else {
+    update_chunk<2>(chunk, tensor.gradient, {{tensor.value, tensor.momentum}}, tensor.keep,
+                    [&](float gradient, float(&value)[2]) {
+                      const float g = decayed(gradient, value[0]), velocity = of.momentum * value[1] + g;
+                      const float direction = of.nesterov != 0 ? g + of.momentum * velocity : velocity;
+                      value[0] -= rate * direction;
+                      value[1] = velocity;
+                    });
+  }
+  if (is_last_block(&state->finished_blocks, blocks) && threadIdx.x == 0) {
+    state->learning_rate = rate;
+    state->step = of.step + 1;
+  }
 }
 
-__global__ void adam_update_kernel(const TensorTable<AdamTensor> table, const AdamState* state) {
+struct BiasCorrections {
+  float first, root_second;
+};
+
+__device__ BiasCorrections corrections_of(const AdamState& state, std::int64_t update) {
+  return {float(1.0 - pow(state.beta1, double(update))), float(sqrt(1.0 - pow(state.beta2, double(update))))};
+}
+
+__global__ void adam_update_kernel(const TensorTable<AdamTensor> table, AdamState* state, unsigned blocks) {
   const Chunk chunk = table.chunk_of_block();
   const AdamTensor& tensor = table.entry[chunk.tensor];
   const AdamState of = *state;
-  float* __restrict__ w = tensor.value;
-  float* __restrict__ m = tensor.first_moment;
-  float* __restrict__ v = tensor.second_moment;
-  const float* __restrict__ gradient = tensor.gradient;
+  const BiasCorrections correction = of.bias_correction1 > 0.0f
+                                         ? BiasCorrections{of.bias_correction1, of.root_bias_correction2}
+                                         : corrections_of(of, of.step + 1);
+  const float learning_rate = rate_of(of);
   const float beta2 = float(of.beta2), complement1 = float(1.0 - of.beta1), complement2 = float(1.0 - of.beta2);
   const bool decoupled = of.decay == WeightDecay::decoupled;
-  const float shrink = decoupled ? 1.0f - of.learning_rate * of.weight_decay : 1.0f;
+  const float shrink = decoupled ? 1.0f - learning_rate * of.weight_decay : 1.0f;
   const float decay = decoupled ? 0.0f : of.weight_decay;
-  const float rate = of.learning_rate / of.bias_correction1, inverse_root = 1.0f / of.root_bias_correction2;
-  with_mask(tensor.keep, [&](auto masked) {
-    Threads::for_each(chunk.begin, chunk.end, [&](index_t i) {
-      const float g = of.gradient_scale * gradient[i] + decay * w[i];
-      const float first = m[i] + complement1 * (g - m[i]);
-      const float second = beta2 * v[i] + complement2 * g * g;
-      m[i] = masked(i, first);
-      v[i] = masked(i, second);
-      w[i] = masked(i, w[i] * shrink - rate * first / (sqrtf(second) * inverse_root + of.epsilon));
-    });
-  });
+  const float rate = learning_rate / correction.first, inverse_root = 1.0f / correction.root_second;
+  update_chunk<3>(chunk, tensor.gradient, {{tensor.value, tensor.first_moment, tensor.second_moment}}, tensor.keep,
+                  [&](float gradient, float(&value)[3]) {
+                    const float g = of.gradient_scale * gradient + decay * value[0];
+                    value[1] += complement1 * (g - value[1]);
+                    value[2] = beta2 * value[2] + complement2 * g * g;
+                    const float spread = sqrtf(value[2]) * inverse_root + of.epsilon;
+                    value[0] = value[0] * shrink - rate * value[1] / spread;
+                  });
+  if (is_last_block(&state->finished_blocks, blocks) && threadIdx.x == 0) {
+    const BiasCorrections next = corrections_of(of, of.step + 2);
+    state->bias_correction1 = next.first;
+    state->root_bias_correction2 = next.root_second;
+    state->learning_rate = learning_rate;
+    state->step = of.step + 1;
+  }
 }
 
-__global__ void advance_sgd_step_kernel(SgdState* state) { ++state->step; }
-
-__global__ void advance_adam_step_kernel(AdamState* state) {
-  const double step = double(++state->step);
-  state->bias_correction1 = float(1.0 - pow(state->beta1, step));
-  state->root_bias_correction2 = float(sqrt(1.0 - pow(state->beta2, step)));
+// The blocks of all tables count together, so that the last one of the last table ends the update.
+template <class Tensor>
+unsigned blocks_of(std::span<const Tensor> tensors) {
+  index_t blocks = 0;
+  for (const Tensor& tensor : tensors) blocks += chunks_of(std::max<index_t>(tensor.count, 0));
+  require(blocks <= kMaxGridX, "an update of ", blocks, " chunks; at most ", kMaxGridX, " can be counted");
+  return unsigned(blocks);
 }
-
-constexpr unsigned kOneThread = 1;
 
 }  // namespace
 
-void sgd_update(std::span<const SgdTensor> tensors, const SgdState* state, cudaStream_t stream) {
+void sgd_update(std::span<const SgdTensor> tensors, SgdState* state, cudaStream_t stream) {
+  const unsigned blocks = blocks_of(tensors);
   for_each_table(tensors, [&](const TensorTable<SgdTensor>& table) {
-    simt::launch(sgd_update_kernel, table.launch(stream), table, state);
+    simt::launch(sgd_update_kernel, table.launch(stream), table, state, blocks);
   });
 }
 
-void adam_update(std::span<const AdamTensor> tensors, const AdamState* state, cudaStream_t stream) {
+void adam_update(std::span<const AdamTensor> tensors, AdamState* state, cudaStream_t stream) {
+  const unsigned blocks = blocks_of(tensors);
   for_each_table(tensors, [&](const TensorTable<AdamTensor>& table) {
-    simt::launch(adam_update_kernel, table.launch(stream), table, state);
+    simt::launch(adam_update_kernel, table.launch(stream), table, state, blocks);
   });
-}
-
-void advance_step(SgdState* state, cudaStream_t stream) {
-  simt::launch(advance_sgd_step_kernel, simt::Launch{dim3(kOneThread), dim3(kOneThread), 0, stream}, state);
-}
-
-void advance_step(AdamState* state, cudaStream_t stream) {
-  simt::launch(advance_adam_step_kernel, simt::Launch{dim3(kOneThread), dim3(kOneThread), 0, stream}, state);
 }
 
 }  // namespace espalier::kernels

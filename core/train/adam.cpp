@@ -6,7 +6,7 @@
 namespace espalier {
 namespace {
 
-kernels::AdamState device_state(const AdamOptions& options, kernels::WeightDecay decay) {
+kernels::AdamState initial_state(const AdamOptions& options, kernels::WeightDecay decay) {
   const auto is_beta = [](double beta) { return beta >= 0 && beta < 1; };
   require(is_beta(options.beta1) && is_beta(options.beta2), "adam: betas ", options.beta1, " and ", options.beta2,
           "; both must be in [0, 1)");
@@ -28,8 +28,7 @@ Adam::Adam(std::vector<Parameter*> parameters, const AdamOptions& options)
     : Adam(std::move(parameters), options, kernels::WeightDecay::l2) {}
 
 Adam::Adam(std::vector<Parameter*> parameters, const AdamOptions& options, kernels::WeightDecay decay)
-    : Optimizer(std::move(parameters), options.learning_rate),
-      device_(device_state(options, decay)),
+    : DeviceOptimizer(std::move(parameters), initial_state(options, decay)),
       first_moments_(zeros_for_each("first_moment")),
       second_moments_(zeros_for_each("second_moment")) {}
 
@@ -43,12 +42,11 @@ void Adam::step() {
     tensor.gradient = parameter.value.gradient().data<float>();
     tensor.first_moment = first_moments_[i].value.data<float>();
     tensor.second_moment = second_moments_[i].value.data<float>();
-    if (parameter.mask()) tensor.keep = parameter.mask()->keep.data<std::uint8_t>();
+    if (parameter.mask()) tensor.keep = parameter.keep_bits().data<std::uint32_t>();
     tensor.count = parameter.size();
     tensors.push_back(tensor);
   }
-  kernels::advance_step(device_.get(), current_stream());
-  kernels::adam_update(tensors, device_.get(), current_stream());
+  kernels::adam_update(tensors, device_state(), current_stream());
 }
 
 std::vector<Buffer*> Adam::state() {
@@ -56,12 +54,6 @@ std::vector<Buffer*> Adam::state() {
   for (Buffer& moment : first_moments_) state.push_back(&moment);
   for (Buffer& moment : second_moments_) state.push_back(&moment);
   return state;
-}
-
-void Adam::set_steps(std::int64_t steps) {
-  kernels::AdamState state = device_.read();
-  state.step = steps;  // the bias corrections follow with the next step
-  device_.write(state);
 }
 
 }  // namespace espalier

@@ -12,21 +12,18 @@ struct AdamOptions {
   float epsilon = 1e-8f, weight_decay = 0.0f;
 };
 
-class Adam : public Optimizer {
+class Adam : public DeviceOptimizer<kernels::AdamState> {
  public:
   explicit Adam(std::vector<Parameter*> parameters, const AdamOptions& options = {});
   std::string_view kind() const override { return "adam"; }
   void step() override;
   std::vector<Buffer*> state() override;
-  std::int64_t steps() const override { return device_.read().step; }
-  void set_steps(std::int64_t steps) override;
 
  protected:
   Adam(std::vector<Parameter*> parameters, const AdamOptions& options, kernels::WeightDecay decay);
-  float* device_learning_rate() const override { return &device_.get()->learning_rate; }
+  void forget_derived(kernels::AdamState& state) const override { state.bias_correction1 = 0.0f; }
 
  private:
-  DeviceState<kernels::AdamState> device_;
   std::vector<Buffer> first_moments_, second_moments_;
 };
 

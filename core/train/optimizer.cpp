@@ -31,10 +31,23 @@ void Optimizer::zero_gradients() {
   for (Parameter* parameter : parameters_) parameter->value.clear_gradient();
 }
 
+float Optimizer::learning_rate() const { return listed_rates_.defined() ? read_rates().learning_rate : learning_rate_; }
+
 void Optimizer::set_learning_rate(float rate) {
   require_rate(rate);
   learning_rate_ = rate;
-  kernels::fill(1, rate, device_learning_rate(), current_stream());
+  if (!listed_rates_.defined()) return kernels::fill(1, rate, device_learning_rate(), current_stream());
+  write_rates({rate});
+  listed_rates_ = Tensor();
+}
+
+void Optimizer::set_learning_rates(std::span<const float> rates) {
+  require(!rates.empty(), "optimizer: a list of no learning rates");
+  for (const float rate : rates) require_rate(rate);
+  const std::int64_t count = std::int64_t(rates.size()), begin = steps();
+  learning_rate_ = learning_rate();
+  listed_rates_ = Tensor::from({count}, rates);
+  write_rates({learning_rate_, {listed_rates_.data<float>(), begin, begin + count}});
 }
 
 std::vector<Buffer> Optimizer::zeros_for_each(const std::string& role) const {

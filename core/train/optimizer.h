@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/train/parameter.h"
+#include "kernels/optimizer.h"
 
 namespace espalier {
 
@@ -23,8 +24,11 @@ class Optimizer {
   void zero_gradients();                      // the next backward() starts from nothing
   virtual void step() = 0;                    // parameters without a gradient stay as they are
 
-  float learning_rate() const { return learning_rate_; }
-  void set_learning_rate(float rate);  // enqueues; holds for every later step, a captured one too
+  float learning_rate() const;  // of the last update, or the one set since; waits while a list holds
+  // Holds for every later step, a captured one too.
+  void set_learning_rate(float rate);
+  // The coming steps take these rates one after the other, without the host; later ones keep the last. Waits.
+  void set_learning_rates(std::span<const float> rates);
 
   const std::vector<Parameter*>& parameters() const { return parameters_; }
   // What a checkpoint must keep beside the learning rate.
@@ -35,6 +39,12 @@ class Optimizer {
  protected:
   // Throws InvalidArgument when a parameter is there twice or two have the same name.
   Optimizer(std::vector<Parameter*> parameters, float learning_rate);
+  struct Rates {
+    float learning_rate = 0;
+    kernels::RateList list = {};
+  };
+  virtual Rates read_rates() const = 0;  // both wait for current_stream()
+  virtual void write_rates(const Rates& rates) = 0;
   virtual float* device_learning_rate() const = 0;
   // One tensor of zeros for each parameter, called "role/conv2d_1.weight".
   std::vector<Buffer> zeros_for_each(const std::string& role) const;
@@ -42,6 +52,7 @@ class Optimizer {
  private:
   std::vector<Parameter*> parameters_;
   float learning_rate_;
+  Tensor listed_rates_;  // what set_learning_rates() was given; undefined: nothing
 };
 
 // The struct that an update kernel reads, in device memory.
@@ -61,6 +72,41 @@ class DeviceState {
  private:
   static std::span<const std::byte> bytes_of(const State& state) { return std::as_bytes(std::span(&state, 1)); }
   Tensor bytes_;
+};
+
+// An optimizer whose update kernel counts steps and follows rates in a State of its own.
+template <class State>
+class DeviceOptimizer : public Optimizer {
+ public:
+  std::int64_t steps() const override { return device_.read().step; }
+  void set_steps(std::int64_t steps) override {
+    State state = device_.read();
+    state.rates.begin += steps - state.step, state.rates.end += steps - state.step;
+    state.step = steps;
+    forget_derived(state);
+    device_.write(state);
+  }
+
+ protected:
+  DeviceOptimizer(std::vector<Parameter*> parameters, const State& state)
+      : Optimizer(std::move(parameters), state.learning_rate), device_(state) {}
+  State* device_state() const { return device_.get(); }
+  virtual void forget_derived(State&) const {}  // what followed from the step that is now another
+
+  Rates read_rates() const override {
+    const State state = device_.read();
+    return {state.learning_rate, state.rates};
+  }
+  void write_rates(const Rates& rates) override {
+    State state = device_.read();
+    state.learning_rate = rates.learning_rate;
+    state.rates = rates.list;
+    device_.write(state);
+  }
+  float* device_learning_rate() const override { return &device_.get()->learning_rate; }
+
+ private:
+  DeviceState<State> device_;
 };
 
 }  // namespace espalier

@@ -25,6 +25,14 @@ void Parameter::set_mask(Mask mask) {
   const Tensor& weight = value.value();
   const auto address = weight.data<float>();
   kernels::apply_keep(weight.size(), mask_->keep.data<std::uint8_t>(), address, address, current_stream());
+  keep_bits_ = Tensor::empty({kernels::mask_words(weight.size())}, DType::u32);
+  kernels::pack_keep(weight.size(), mask_->keep.data<std::uint8_t>(), keep_bits_.data<std::uint32_t>(),
+                     current_stream());
+}
+
+void Parameter::clear_mask() {
+  mask_.reset();
+  keep_bits_ = Tensor();
 }
 
 }  // namespace espalier

@@ -28,12 +28,15 @@ class Parameter {
   std::string name;          // "dense_1.weight" once its module is part of a model
   Variable value;            // requires a gradient
   void set_mask(Mask mask);  // zeroes the value where keep is 0; throws InvalidArgument when the shapes differ
-  void clear_mask() { mask_.reset(); }
+  void clear_mask();
   const Mask* mask() const { return mask_ ? &*mask_ : nullptr; }
+  // The mask as the update kernels read it: u32, bit i % 32 of word i / 32; undefined without a mask.
+  const Tensor& keep_bits() const { return keep_bits_; }
   std::int64_t size() const { return value.value().size(); }
 
  private:
   std::optional<Mask> mask_;
+  Tensor keep_bits_;
 };
 
 }  // namespace espalier

@@ -6,7 +6,7 @@
 namespace espalier {
 namespace {
 
-kernels::SgdState device_state(const SgdOptions& options) {
+kernels::SgdState initial_state(const SgdOptions& options) {
   require(options.momentum >= 0 && options.momentum < 1, "sgd: momentum ", options.momentum, "; it must be in [0, 1)");
   require(options.weight_decay >= 0, "sgd: weight decay ", options.weight_decay, "; it must be at least 0");
   require(!options.nesterov || options.momentum > 0, "sgd: Nesterov's update needs a momentum above 0");
@@ -21,7 +21,7 @@ kernels::SgdState device_state(const SgdOptions& options) {
 }  // namespace
 
 Sgd::Sgd(std::vector<Parameter*> parameters, const SgdOptions& options)
-    : Optimizer(std::move(parameters), options.learning_rate), device_(device_state(options)) {
+    : DeviceOptimizer(std::move(parameters), initial_state(options)) {
   if (options.momentum > 0) velocities_ = zeros_for_each("velocity");
 }
 
@@ -34,24 +34,17 @@ void Sgd::step() {
     tensor.value = parameter.value.value().data<float>();
     tensor.gradient = parameter.value.gradient().data<float>();
     if (!velocities_.empty()) tensor.momentum = velocities_[i].value.data<float>();
-    if (parameter.mask()) tensor.keep = parameter.mask()->keep.data<std::uint8_t>();
+    if (parameter.mask()) tensor.keep = parameter.keep_bits().data<std::uint32_t>();
     tensor.count = parameter.size();
     tensors.push_back(tensor);
   }
-  kernels::advance_step(device_.get(), current_stream());
-  kernels::sgd_update(tensors, device_.get(), current_stream());
+  kernels::sgd_update(tensors, device_state(), current_stream());
 }
 
 std::vector<Buffer*> Sgd::state() {
   std::vector<Buffer*> state;
   for (Buffer& velocity : velocities_) state.push_back(&velocity);
   return state;
-}
-
-void Sgd::set_steps(std::int64_t steps) {
-  kernels::SgdState state = device_.read();
-  state.step = steps;
-  device_.write(state);
 }
 
 }  // namespace espalier

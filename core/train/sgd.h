@@ -10,20 +10,14 @@ struct SgdOptions {
   bool nesterov = false;
 };
 
-class Sgd final : public Optimizer {
+class Sgd final : public DeviceOptimizer<kernels::SgdState> {
  public:
   explicit Sgd(std::vector<Parameter*> parameters, const SgdOptions& options = {});
   std::string_view kind() const override { return "sgd"; }
   void step() override;
   std::vector<Buffer*> state() override;
-  std::int64_t steps() const override { return device_.read().step; }
-  void set_steps(std::int64_t steps) override;
-
- protected:
-  float* device_learning_rate() const override { return &device_.get()->learning_rate; }
 
  private:
-  DeviceState<kernels::SgdState> device_;
   std::vector<Buffer> velocities_;  // none without momentum
 };
 

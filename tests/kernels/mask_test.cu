@@ -150,3 +150,17 @@ TEST_CASE("hash_mask: equal masks agree, any change of bit or size shows") {
   for (std::size_t size : {1u, 4999u, 5001u}) CHECK(seen.insert(hash_of(std::vector<std::uint8_t>(size, 0))).second);
   CHECK(hash.guards_intact());
 }
+
+TEST_CASE("pack_keep: a bit for each byte, zeros behind the last") {
+  for (const std::size_t count : {1, 31, 32, 33, 257, 4099}) {
+    std::vector<std::uint8_t> keep;
+    for (const float value : random_floats(count, unsigned(count))) keep.push_back(value > 0 ? 1 : 0);
+    const GuardedBuffer<std::uint8_t> bytes(keep);
+    GuardedBuffer<std::uint32_t> bits{std::size_t(mask_words(index_t(count)))};
+    pack_keep(index_t(count), bytes.data(), bits.data(), nullptr);
+    std::vector<std::uint32_t> expected(bits.size());
+    for (std::size_t i = 0; i < count; ++i) expected[i / 32] |= std::uint32_t(keep[i]) << (i % 32);
+    CHECK(bits.download() == expected);
+    CHECK(bits.guards_intact());
+  }
+}

@@ -27,11 +27,17 @@ std::vector<std::uint8_t> random_mask(std::size_t count, unsigned seed) {
   return keep;
 }
 
+std::vector<std::uint32_t> bits_of(const std::vector<std::uint8_t>& keep) {
+  std::vector<std::uint32_t> words((keep.size() + 31) / 32);
+  for (std::size_t i = 0; i < keep.size(); ++i) words[i / 32] |= std::uint32_t(keep[i] != 0) << (i % 32);
+  return words;
+}
+
 // A tensor on the device beside its reference; the odd ones are masked.
 struct Tensor {
   OptimizedInDouble expected;
   GuardedBuffer<float> value, gradient, first, second;
-  GuardedBuffer<std::uint8_t> keep;
+  GuardedBuffer<std::uint32_t> keep;
 
   Tensor(std::size_t count, unsigned seed)
       : expected(random_floats(count, seed), seed % 2 == 1 ? random_mask(count, seed) : std::vector<std::uint8_t>()),
@@ -39,9 +45,9 @@ struct Tensor {
         gradient(count),
         first(std::vector<float>(count, 0.0f)),
         second(std::vector<float>(count, 0.0f)),
-        keep(expected.keep) {}
+        keep(bits_of(expected.keep)) {}
 
-  const std::uint8_t* mask() const { return expected.keep.empty() ? nullptr : keep.data(); }
+  const std::uint32_t* mask() const { return expected.keep.empty() ? nullptr : keep.data(); }
   bool guards_intact() const {
     return value.guards_intact() && first.guards_intact() && second.guards_intact() && keep.guards_intact() &&
            gradient.guards_intact();
@@ -94,7 +100,6 @@ void check_sgd(const SgdState& options, std::vector<Tensor> tensors) {
       tensor.expected.sgd_step(options, gradient);
       if (options.momentum == 0.0f) tensor.expected.first.assign(gradient.size(), 0.0);
     }
-    advance_step(state.data(), nullptr);
     sgd_update(list, state.data(), nullptr);
   }
   CHECK(state.download()[0].step == kSteps);
@@ -115,7 +120,6 @@ void check_adam(const AdamState& options, std::vector<Tensor> tensors) {
       tensor.gradient.upload(gradient);
       tensor.expected.adam_step(options, step, gradient);
     }
-    advance_step(state.data(), nullptr);
     adam_update(list, state.data(), nullptr);
   }
   CHECK(state.download()[0].step == kSteps);
@@ -160,7 +164,7 @@ TEST_CASE("optimizers: a masked weight and its state become +0.0f whatever weigh
   const std::vector<std::uint8_t> keep = {0, 0, 0, 0, 0, 0, 0, 1};
   for (float direction : {1.0f, -1.0f, nan}) {
     GuardedBuffer<float> w(ugly), m(ugly), v(ugly), gradient(std::vector<float>(ugly.size(), direction));
-    GuardedBuffer<std::uint8_t> mask(keep);
+    GuardedBuffer<std::uint32_t> mask(bits_of(keep));
     GuardedBuffer<SgdState> sgd = on_device(SgdState{.momentum = 0.9f, .weight_decay = 0.1f});
     GuardedBuffer<AdamState> adam = on_device(AdamState{.weight_decay = 0.1f});
     const SgdTensor of_sgd{w.data(), gradient.data(), m.data(), mask.data(), index_t(ugly.size())};
@@ -169,7 +173,6 @@ TEST_CASE("optimizers: a masked weight and its state become +0.0f whatever weigh
     CHECK(masked_are_positive_zero(m, keep));
     w.upload(ugly);
     m.upload(ugly);
-    advance_step(adam.data(), nullptr);
     const AdamTensor of_adam{w.data(), gradient.data(), m.data(), v.data(), mask.data(), index_t(ugly.size())};
     adam_update(std::span(&of_adam, 1), adam.data(), nullptr);
     CHECK(masked_are_positive_zero(w, keep));
@@ -198,4 +201,57 @@ TEST_CASE("sgd_update: a captured update follows a learning rate that changes af
   cuda_check(cudaGraphExecDestroy(executable));
   cuda_check(cudaGraphDestroy(graph));
   cuda_check(cudaStreamDestroy(stream));
+}
+
+TEST_CASE("sgd_update: rates of a list are taken by the number of the update, by replays of one capture too") {
+  GuardedBuffer<float> w(std::vector<float>{0.0f}), gradient(std::vector<float>{-1.0f});
+  const GuardedBuffer<float> rates(std::vector<float>{1.0f, 10.0f, 100.0f});
+  GuardedBuffer<SgdState> state =
+      on_device(SgdState{.learning_rate = 0.5f, .step = 6, .rates = {rates.data(), /*begin=*/7, /*end=*/10}});
+  const SgdTensor tensor{w.data(), gradient.data(), nullptr, nullptr, 1};
+  for (const float expected : {0.5f, 1.5f, 11.5f, 111.5f, 211.5f}) {  // the last of the list holds on
+    sgd_update(std::span(&tensor, 1), state.data(), nullptr);
+    CHECK(w.download()[0] == expected);
+  }
+  CHECK(state.download()[0].learning_rate == 100.0f);
+  CHECK(state.download()[0].step == 11);
+  CHECK(state.download()[0].finished_blocks == 0);
+}
+
+TEST_CASE("adam_update: corrections kept from the update before equal those worked out anew") {
+  const std::vector<float> start = random_floats(5, 1), slope = random_floats(5, 2);
+  GuardedBuffer<float> kept[4] = {GuardedBuffer<float>(start), GuardedBuffer<float>(slope), GuardedBuffer<float>(5),
+                                  GuardedBuffer<float>(5)};
+  std::vector<float> results[2];
+  for (const bool anew : {false, true}) {
+    kept[0].upload(start);
+    for (int moment : {2, 3}) kept[moment].upload(std::vector<float>(5, 0.0f));
+    const AdamTensor tensor{kept[0].data(), kept[1].data(), kept[2].data(), kept[3].data(), nullptr, 5};
+    GuardedBuffer<AdamState> state = on_device(AdamState{});
+    for (int step = 0; step < kSteps; ++step) {
+      if (anew) {
+        AdamState resumed = state.download()[0];
+        resumed.bias_correction1 = 0.0f;
+        state.upload(std::vector<AdamState>{resumed});
+      }
+      adam_update(std::span(&tensor, 1), state.data(), nullptr);
+    }
+    results[anew] = kept[0].download();
+  }
+  CHECK(results[0] == results[1]);
+}
+
+TEST_CASE("sgd_update: tensors off 16-byte boundaries are updated as well") {
+  for (const std::size_t offset : {std::size_t(1), std::size_t(3)}) {
+    const std::size_t count = 2051;
+    const std::vector<float> start = random_floats(count + offset, 1), slope = random_floats(count, 2);
+    GuardedBuffer<float> w(start), gradient(slope);
+    GuardedBuffer<SgdState> state = on_device(SgdState{.learning_rate = 0.5f});
+    const SgdTensor tensor{w.data() + offset, gradient.data(), nullptr, nullptr, index_t(count)};
+    sgd_update(std::span(&tensor, 1), state.data(), nullptr);
+    const std::vector<float> updated = w.download();
+    for (std::size_t i = 0; i < offset; ++i) CHECK(updated[i] == start[i]);
+    for (std::size_t i = 0; i < count; ++i) CHECK(updated[i + offset] == start[i + offset] - 0.5f * slope[i]);
+    CHECK(w.guards_intact());
+  }
 }
