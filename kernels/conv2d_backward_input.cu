@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "kernels/conv2d.h"
-#include "kernels/conv2d_panels.h"
+#include "kernels/conv2d_pool_panels.h"
 #include "kernels/conv2d_tiles.h"
 
 namespace espalier::kernels {
@@ -111,7 +111,9 @@ struct InputGradientStore {
   }
 };
 
-void backward_input_by_tiles(const Conv2dShape& s, const float* dy, const float* w, float* dx, cudaStream_t stream) {
+template <bool kPooled>
+void backward_input_by_tiles(const Conv2dShape& s, const float* dy, const PooledGradient& pooled, const float* w,
+                             float* dx, cudaStream_t stream) {
   const int stride = int(s.stride), period = stride / std::gcd(stride, int(s.dilation));
   const GradientTaps taps{.kernel_height = int(s.kernel_height),
                           .kernel_width = int(s.kernel_width),
@@ -145,7 +147,10 @@ void backward_input_by_tiles(const Conv2dShape& s, const float* dy, const float*
                                 .pixel_columns = pixel_columns,
                                 .pixels = pixels,
                                 .phases = stride,
-                                .gradient = taps};
+                                .gradient = taps,
+                                .pooled = pooled,
+                                .image_planes = s.filters,
+                                .group_planes = s.filters_per_group()};
   const InputGradientStore store{.dx = dx,
                                  .channels = int(s.channels_per_group()),
                                  .height = int(s.height),
@@ -161,7 +166,8 @@ void backward_input_by_tiles(const Conv2dShape& s, const float* dy, const float*
                              .batch = s.groups * stride * stride};
   with_conv2d_tile(product, [&](auto tile) {
     using Tile = decltype(tile);
-    tiled_product<Tile, TapWeightLoader<Tile>, GatherLoader<Tile>>(product, weights, gather, store, {}, stream);
+    tiled_product<Tile, TapWeightLoader<Tile>, GatherLoader<Tile, kPooled>>(product, weights, gather, store, {},
+                                                                            stream);
   });
 }
 
@@ -171,8 +177,8 @@ void backward_input_by_tiles(const Conv2dShape& s, const float* dy, const float*
 constexpr int kGradientFloats = 24 * 1024, kPanelFloats = 8 * 1024, kMostPixels = 128, kLeastPixels = 32;
 constexpr int kFewFilters = 8;
 
-template <int kLanes>
-__global__ void conv2d_backward_input_panel_kernel(PanelCut cut, const float* dy, const float* w, float* dx) {
+template <int kLanes, class Gradient>
+__global__ void conv2d_backward_input_panel_kernel(PanelCut cut, Gradient dy, const float* w, float* dx) {
   const int group = int(blockIdx.y);
   const int first_channel = int(blockIdx.x % unsigned(cut.channel_pieces())) * cut.channel_piece;
   const index_t first_block = index_t(blockIdx.x / unsigned(cut.channel_pieces())) * cut.blocks.per_image_group();
@@ -194,8 +200,7 @@ __global__ void conv2d_backward_input_panel_kernel(PanelCut cut, const float* dy
     product.columns = block.pixels();
     for (int filter = 0; filter < cut.filters; filter += cut.filter_piece) {
       product.depth = std::min(cut.filter_piece, cut.filters - filter);
-      load_pixels(cut.geometry, block, product.depth, dy + cut.y_offset(block, group) + filter * cut.geometry.y_plane(),
-                  gradient, cut.pitch);
+      dy.template load<kLanes>(cut, block, group, filter, product.depth, gradient);
       for (int entry = first_entry; entry < end_entry; entry += cut.entry_piece) {
         product.rows = std::min(cut.entry_piece, end_entry - entry);
         product.a = w + (index_t(group) * cut.filters + filter) * cut.patch + entry;
@@ -206,19 +211,19 @@ __global__ void conv2d_backward_input_panel_kernel(PanelCut cut, const float* dy
   }
 }
 
-template <bool kOnCpu>
-void backward_input_by_panels(const Conv2dShape& shape, const float* dy, const float* w, float* dx,
+template <bool kOnCpu, class Gradient>
+void backward_input_by_panels(const Conv2dShape& shape, const Gradient& dy, const float* w, float* dx,
                               cudaStream_t stream) {
   if constexpr (kOnCpu) {
     PanelCut cut(shape);
     const int taps = cut.patch / cut.channels, most = cut.filters > kFewFilters ? kMostPixels : kPanelFloats / taps;
-    cut.blocks = pixel_blocks(shape, std::max(std::min(kGradientFloats / cut.filters, most), kLeastPixels));
+    cut.blocks = Gradient::cut(shape, std::max(std::min(kGradientFloats / cut.filters, most), kLeastPixels));
     cut.pitch = simt::whole_lanes(cut.blocks.pixels());
     cut.filter_piece = even_piece(cut.filters, kGradientFloats / cut.pitch);
     const index_t wanted_pieces = ceil_div(kWantedPanelBlocks, cut.blocks.along_batch() * shape.groups);
     cut.channel_piece = even_piece(cut.channels, cut.channels / wanted_pieces);
     cut.entry_piece = even_piece(cut.channel_piece * taps, kPanelFloats / cut.pitch);
-    simt::launch(conv2d_backward_input_panel_kernel<simt::kLanes>,
+    simt::launch(conv2d_backward_input_panel_kernel<simt::kLanes, Gradient>,
                  panel_launch(cut.blocks.along_batch() * cut.channel_pieces(), shape.groups,
                               index_t(cut.entry_piece + cut.filter_piece) * cut.pitch, stream),
                  cut, dy, w, dx);
@@ -232,11 +237,23 @@ void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const floa
   require_valid(shape, "conv2d_backward_input");
   switch (resolve(method, shape)) {
     case Conv2dMethod::panels:
-      return backward_input_by_panels<simt::kEmulated>(shape, dy, w, dx, stream);
+      return backward_input_by_panels<simt::kEmulated>(shape, StoredPanels{dy}, w, dx, stream);
     case Conv2dMethod::direct:
       return conv2d_backward_input_direct(shape, dy, w, dx, stream);
     default:
-      return backward_input_by_tiles(shape, dy, w, dx, stream);
+      return backward_input_by_tiles<false>(shape, dy, {}, w, dx, stream);
+  }
+}
+
+void conv2d_pool_backward_input(const Conv2dShape& shape, const float* y, const float* dy, const std::uint8_t* route,
+                                const float* w, float* dx, Activation activation, float leaky_slope,
+                                cudaStream_t stream, Conv2dMethod method) {
+  require_valid_pool(shape, activation, leaky_slope, "conv2d_pool_backward_input");
+  const PooledGradient gradient(shape, y, dy, route, activation, leaky_slope);
+  if (resolve(method, shape) == Conv2dMethod::panels) {
+    backward_input_by_panels<simt::kEmulated>(shape, PooledPanels{gradient, shape.filters}, w, dx, stream);
+  } else {
+    backward_input_by_tiles<true>(shape, nullptr, gradient, w, dx, stream);
   }
 }
 

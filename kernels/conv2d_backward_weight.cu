@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "kernels/conv2d.h"
-#include "kernels/conv2d_panels.h"
+#include "kernels/conv2d_pool_panels.h"
 #include "kernels/conv2d_tiles.h"
 
 namespace espalier::kernels {
@@ -36,13 +36,15 @@ index_t weight_columns(const Conv2dShape& shape, bool with_bias) { return shape.
 // Both operands have k = (image, output row, output column).
 struct Pixels {
   const float* data = nullptr;
+  PooledGradient pooled = {};  // instead of data, of a fused block
+  index_t image_planes = 0;
   index_t image = 0, group = 0;  // floats from one image, one group to the next
   int rows = 1, columns = 1;     // of the output
   int width_of_tile = 1;         // filters or columns that exist in a group
 };
 
 // A [m, k] = dy: row = filter of the group.
-template <class Tile>
+template <class Tile, bool kPooled>
 class OutputGradientLoader {
   using Stage = DeepStage<Tile, Tile::kM>;
 
@@ -51,28 +53,39 @@ class OutputGradientLoader {
   static constexpr Strides kStrides = Stage::kStrides;
 
   __device__ OutputGradientLoader(const Pixels& p, index_t first, index_t batch)
-      : plane_(p.rows * p.columns), image_(p.image), step_(Tile::kK, 1, plane_), k_{{0, 1, 1}, {0, 1, 1}} {
+      : p_(p), step_(Tile::kK, rows(), columns()), k_{{0, 1, 1}, {0, 1, 1}} {
     base_ = p.data + batch * p.group;
+    plane_ = batch * p.width_of_tile;
 #pragma unroll
     for (int pass = 0; pass < Stage::kRowPasses; ++pass) {
       const index_t filter = first + stage_.row + pass * Stage::kRowsAtOnce;
-      offset_[pass] = int(detail::clamp_index(filter, p.width_of_tile - 1)) * plane_;
+      const int existing = int(detail::clamp_index(filter, p.width_of_tile - 1));
+      offset_[pass] = kPooled ? existing : existing * p.rows * p.columns;
     }
   }
 
   __device__ void start(index_t k) {
 #pragma unroll
-    for (int step = 0; step < Stage::kDepthPasses; ++step) k_[step] = Odometer(k + stage_.k + step * 8, 1, plane_);
+    for (int step = 0; step < Stage::kDepthPasses; ++step)
+      k_[step] = Odometer(k + stage_.k + step * 8, rows(), columns());
   }
 
   template <class Depth>
   __device__ void fetch(index_t, Depth depth) {
 #pragma unroll
     for (int step = 0; step < Stage::kDepthPasses; ++step) {
-      const float* from = base_ + k_[step].high * image_ + k_[step].low;
+      const Odometer& k = k_[step];  // image, row, column; rows and columns in one where dy is in memory
+      const float* from = base_ + k.high * p_.image + k.low;
+      const index_t plane = plane_ + k.high * p_.image_planes;
       if (inside(stage_.k + step * 8, depth)) {
 #pragma unroll
-        for (int pass = 0; pass < Stage::kRowPasses; ++pass) stage_.value[pass][step] = from[offset_[pass]];
+        for (int pass = 0; pass < Stage::kRowPasses; ++pass) {
+          if constexpr (kPooled) {
+            stage_.value[pass][step] = p_.pooled.at(plane + offset_[pass], k.middle, k.low);
+          } else {
+            stage_.value[pass][step] = from[offset_[pass]];
+          }
+        }
       }
       k_[step].add(step_);
     }
@@ -84,11 +97,14 @@ class OutputGradientLoader {
   }
 
  private:
+  __device__ int rows() const { return kPooled ? p_.rows : 1; }
+  __device__ int columns() const { return kPooled ? p_.columns : p_.rows * p_.columns; }
+
+  const Pixels& p_;
   Stage stage_;
-  int plane_;
-  index_t image_;
   Odometer step_, k_[Stage::kDepthPasses];
   const float* base_;
+  index_t plane_;
   int offset_[Stage::kRowPasses];
 };
 
@@ -167,11 +183,14 @@ ProductShape weight_product(const Conv2dShape& s, bool with_bias) {
           .batch = s.groups};
 }
 
-void backward_weight_by_tiles(const Conv2dShape& s, const float* x, const float* dy, const WeightGradientStore& store,
-                              Workspace workspace, cudaStream_t stream) {
+template <bool kPooled>
+void backward_weight_by_tiles(const Conv2dShape& s, const float* x, const float* dy, const PooledGradient& pooled,
+                              const WeightGradientStore& store, Workspace workspace, cudaStream_t stream) {
   const int rows = int(s.out_height()), columns = int(s.out_width());
   const index_t plane = index_t(rows) * columns;
   const Pixels gradient{.data = dy,
+                        .pooled = pooled,
+                        .image_planes = s.filters,
                         .image = s.filters * plane,
                         .group = s.filters_per_group() * plane,
                         .rows = rows,
@@ -193,8 +212,8 @@ void backward_weight_by_tiles(const Conv2dShape& s, const float* x, const float*
   const ProductShape product = weight_product(s, store.db != nullptr);
   with_conv2d_tile(product, [&](auto tile) {
     using Tile = decltype(tile);
-    tiled_product<Tile, OutputGradientLoader<Tile>, PatchColumnLoader<Tile>>(product, gradient, patches, store,
-                                                                             workspace, stream);
+    tiled_product<Tile, OutputGradientLoader<Tile, kPooled>, PatchColumnLoader<Tile>>(product, gradient, patches, store,
+                                                                                      workspace, stream);
   });
 }
 
@@ -221,8 +240,8 @@ struct PartialWeights {
   index_t size, row, bias_step;
 };
 
-template <int kLanes>
-__global__ void conv2d_backward_weight_panel_kernel(PanelCut cut, ImageSplits split, const float* x, const float* dy,
+template <int kLanes, class Gradient>
+__global__ void conv2d_backward_weight_panel_kernel(PanelCut cut, ImageSplits split, const float* x, Gradient dy,
                                                     PartialWeights to) {
   const int pieces = cut.filter_pieces() * cut.entry_pieces(), piece = int(blockIdx.x % unsigned(pieces));
   const index_t part = blockIdx.x / unsigned(pieces);
@@ -236,6 +255,7 @@ __global__ void conv2d_backward_weight_panel_kernel(PanelCut cut, ImageSplits sp
   float* panel = simt::dynamic_shared<float>();                        // [entry_piece + 1, pitch]
   float* gradient = panel + index_t(cut.entry_piece + 1) * cut.pitch;  // [pixels, sum_pitch]
   float* sums = gradient + index_t(cut.blocks.pixels()) * sum_pitch;   // [entry_piece + 1, sum_pitch]
+  float* scratch = sums + index_t(cut.entry_piece + 1) * sum_pitch;    // [filter_piece, pitch] if pooled
   if (cut.filters > kDotFilters && filters < sum_pitch) {
     std::memset(gradient, 0, std::size_t(cut.blocks.pixels()) * std::size_t(sum_pitch) * sizeof(float));
   }
@@ -258,12 +278,11 @@ __global__ void conv2d_backward_weight_panel_kernel(PanelCut cut, ImageSplits sp
     product.depth = block.pixels();
     gather_patches(cut.geometry, block, first_entry, entries, x + cut.x_offset(block, group), panel, cut.pitch,
                    block.pixels());
-    const float* from = dy + cut.y_offset(block, group) + first_filter * cut.geometry.y_plane();
     if (cut.filters > kDotFilters) {
-      load_pixels_transposed(cut.geometry, block, filters, from, gradient, sum_pitch);
+      dy.template load_transposed<kLanes>(cut, block, group, first_filter, filters, scratch, gradient, sum_pitch);
       simt::panel_product(product);
     } else {
-      load_pixels(cut.geometry, block, filters, from, gradient, cut.pitch);
+      dy.template load<kLanes>(cut, block, group, first_filter, filters, gradient);
       add_dot_products(product, cut.pitch);
     }
   }
@@ -276,12 +295,13 @@ __global__ void conv2d_backward_weight_panel_kernel(PanelCut cut, ImageSplits sp
   }
 }
 
+template <class Gradient>
 PanelCut weight_cut(const Conv2dShape& shape) {
   PanelCut cut(shape);
   cut.filter_piece = even_piece(cut.filters, kMostFilters);
   cut.entry_piece = even_piece(cut.patch, kMostEntries);
   const int pixels = std::min(kPanelFloats / cut.entry_piece, kGradientFloats / simt::whole_lanes(cut.filter_piece));
-  cut.blocks = pixel_blocks(shape, pixels);
+  cut.blocks = Gradient::cut(shape, pixels);
   cut.pitch = simt::whole_lanes(cut.blocks.pixels());
   return cut;
 }
@@ -293,24 +313,25 @@ ImageSplits image_splits(const PanelCut& cut, index_t groups, index_t most) {
   return {ceil_div(cut.blocks.along_batch(), image_groups), image_groups};
 }
 
+template <class Gradient>
 index_t panels_workspace(const Conv2dShape& shape) {
-  const index_t splits = image_splits(weight_cut(shape), shape.groups, INT64_MAX).splits;
+  const index_t splits = image_splits(weight_cut<Gradient>(shape), shape.groups, INT64_MAX).splits;
   return splits == 1 ? 0 : splits * shape.filters * weight_columns(shape, true);
 }
 
-template <bool kOnCpu>
-void backward_weight_by_panels(const Conv2dShape& shape, const float* x, const float* dy,
+template <bool kOnCpu, class Gradient>
+void backward_weight_by_panels(const Conv2dShape& shape, const float* x, const Gradient& dy,
                                const WeightGradientStore& store, Workspace workspace, cudaStream_t stream) {
   if constexpr (kOnCpu) {
-    const PanelCut cut = weight_cut(shape);
+    const PanelCut cut = weight_cut<Gradient>(shape);
     const index_t columns = weight_columns(shape, store.db != nullptr), result = shape.filters * columns;
     const ImageSplits split = image_splits(cut, shape.groups, workspace.floats / result);
     const PartialWeights direct{store.dw, store.db, 0, store.patch, 1};
     const PartialWeights partial{workspace.data, store.db == nullptr ? nullptr : workspace.data + store.patch, result,
                                  columns, columns};
-    const index_t floats = index_t(cut.entry_piece + 1) * cut.pitch +
+    const index_t floats = index_t(cut.entry_piece + 1 + (Gradient::kPooled ? cut.filter_piece : 0)) * cut.pitch +
                            index_t(cut.blocks.pixels() + cut.entry_piece + 1) * simt::whole_lanes(cut.filter_piece);
-    simt::launch(conv2d_backward_weight_panel_kernel<simt::kLanes>,
+    simt::launch(conv2d_backward_weight_panel_kernel<simt::kLanes, Gradient>,
                  panel_launch(split.splits * cut.filter_pieces() * cut.entry_pieces(), shape.groups, floats, stream),
                  cut, split, x, dy, split.splits == 1 ? direct : partial);
     if (split.splits == 1) return;
@@ -328,11 +349,11 @@ void conv2d_backward_weight(const Conv2dShape& shape, const float* x, const floa
   const WeightGradientStore store{dw, db, shape.filters_per_group(), shape.patch(), rows_aligned(dw, shape.patch())};
   switch (resolve(method, shape)) {
     case Conv2dMethod::panels:
-      return backward_weight_by_panels<simt::kEmulated>(shape, x, dy, store, workspace, stream);
+      return backward_weight_by_panels<simt::kEmulated>(shape, x, StoredPanels{dy}, store, workspace, stream);
     case Conv2dMethod::direct:
       return conv2d_backward_weight_direct(shape, x, dy, dw, db, stream);
     default:
-      return backward_weight_by_tiles(shape, x, dy, store, workspace, stream);
+      return backward_weight_by_tiles<false>(shape, x, dy, {}, store, workspace, stream);
   }
 }
 
@@ -340,12 +361,33 @@ index_t conv2d_backward_weight_workspace(const Conv2dShape& shape, Conv2dMethod 
   require_valid(shape, "conv2d_backward_weight_workspace");
   switch (resolve(method, shape)) {
     case Conv2dMethod::panels:
-      return panels_workspace(shape);
+      return panels_workspace<StoredPanels>(shape);
     case Conv2dMethod::direct:
       return 0;
     default:
       return tiles_workspace(shape);
   }
+}
+
+void conv2d_pool_backward_weight(const Conv2dShape& shape, const float* x, const float* y, const float* dy,
+                                 const std::uint8_t* route, float* dw, float* db, Activation activation,
+                                 float leaky_slope, Workspace workspace, cudaStream_t stream, Conv2dMethod method) {
+  require_valid_pool(shape, activation, leaky_slope, "conv2d_pool_backward_weight");
+  if (workspace.data == nullptr) workspace.floats = 0;
+  const WeightGradientStore store{dw, db, shape.filters_per_group(), shape.patch(), rows_aligned(dw, shape.patch())};
+  const PooledGradient gradient(shape, y, dy, route, activation, leaky_slope);
+  if (resolve(method, shape) == Conv2dMethod::panels) {
+    backward_weight_by_panels<simt::kEmulated>(shape, x, PooledPanels{gradient, shape.filters}, store, workspace,
+                                               stream);
+  } else {
+    backward_weight_by_tiles<true>(shape, x, nullptr, gradient, store, workspace, stream);
+  }
+}
+
+index_t conv2d_pool_backward_weight_workspace(const Conv2dShape& shape, Conv2dMethod method) {
+  require_valid(shape, "conv2d_pool_backward_weight_workspace");
+  return resolve(method, shape) == Conv2dMethod::panels ? panels_workspace<PooledPanels>(shape)
+                                                        : tiles_workspace(shape);
 }
 
 }  // namespace espalier::kernels

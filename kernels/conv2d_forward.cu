@@ -1,11 +1,17 @@
 // y = activation(w * patches of x + bias). By tiles: an implicit GEMM with rows = filters and columns = pixels, its B
 // gathered through a table of offsets. By panels (CPU): the patches of a block of pixels are gathered into the cache
 // and multiplied by all filters. Reads x once per tile of filters from the L2 cache, w once per tile of pixels, writes
-// y once.
+// y once. A fused block (conv2d_pool.h) is the same product with its pixels in the order of the pool's windows, so that
+// the four of a window meet in one thread, and writes a quarter.
+#include <numeric>
+#include <type_traits>
+
 #include "kernels/conv2d.h"
-#include "kernels/conv2d_panels.h"
+#include "kernels/conv2d_gradient.h"
+#include "kernels/conv2d_pool_panels.h"
 #include "kernels/conv2d_tiles.h"
 #include "kernels/tiled_product.h"
+#include "kernels/warp.h"
 
 namespace espalier::kernels {
 namespace {
@@ -41,10 +47,74 @@ struct ForwardStore {
   }
 };
 
-template <class Tile>
-void forward_with_tile(const ProductShape& product, const MatrixView& w, const GatherParameters& x,
-                       const ForwardStore& store, cudaStream_t stream) {
-  tiled_product<Tile, DeepLoader<Tile, Side::a, 1>, GatherLoader<Tile>>(product, w, x, store, {}, stream);
+// The four columns of a store are a window. Eight neighbouring lanes have neighbouring windows of one row of the tile
+// (ThreadTile), so four of them, the first of which is a multiple of four, make a byte of the route.
+struct PooledStore {
+  float* y;
+  std::uint8_t* route;
+  const float* bias;
+  index_t filters, all_filters, batch;  // filters: of a group
+  index_t windows, padded_windows;      // of a plane; padded to whole bytes, as the columns are
+  float slope;
+
+  template <int kCount>
+  __device__ void operator()(index_t group, index_t row, index_t column, const float (&sums)[kCount]) const {
+    static_assert(kCount % 4 == 0, "a window has four pixels");
+#pragma unroll
+    for (int first = 0; first < kCount; first += 4) store_window(group, row, (column + first) / 4, sums + first);
+  }
+
+ private:
+  __device__ void store_window(index_t group, index_t row, index_t column, const float* sums) const {
+    const index_t image = divide(column, padded_windows), window = column - image * padded_windows;
+    float best = sums[0];
+    int place = 0;
+#pragma unroll
+    for (int i = 1; i < 4; ++i) {
+      const bool better = wins(sums[i], best);
+      best = better ? sums[i] : best, place = better ? i : place;
+    }
+    const bool exists = row < filters && image < batch && window < windows;
+    int places = exists ? place << (window % 4 * 2) : 0;
+    places |= __shfl_xor_sync(kFullWarp, places, 1);
+    places |= __shfl_xor_sync(kFullWarp, places, 2);
+    if (!exists) return;
+    const index_t filter = group * filters + row, plane = image * all_filters + filter;
+    best += bias == nullptr ? 0.0f : bias[filter];
+    y[plane * windows + window] = bend(best, best, slope);
+    if (route != nullptr && window % 4 == 0) {
+      route[plane * (padded_windows / 4) + window / 4] = std::uint8_t(places);
+    }
+  }
+};
+
+template <class Store>
+void forward_with_tiles(const ProductShape& product, const MatrixView& w, const GatherParameters& x, const Store& store,
+                        cudaStream_t stream) {
+  with_conv2d_tile(product, [&]<class Tile>(Tile) {
+    tiled_product<Tile, DeepLoader<Tile, Side::a, 1>, GatherLoader<Tile>>(product, w, x, store, {}, stream);
+  });
+}
+
+GatherParameters gather_patches_of(const Conv2dShape& s, const float* x) {
+  return {.source = x,
+          .height = int(s.height),
+          .width = int(s.width),
+          .image = s.channels * s.height * s.width,
+          .group = s.channels_per_group() * s.height * s.width,
+          .tap_rows = int(s.kernel_height),
+          .tap_columns = int(s.kernel_width),
+          .row_step = int(s.dilation),
+          .column_step = int(s.dilation),
+          .pixel_rows = int(s.out_height()),
+          .pixel_columns = int(s.out_width()),
+          .pixels = s.batch * s.out_height() * s.out_width(),
+          .scale = int(s.stride),
+          .shift = -int(s.padding)};
+}
+
+MatrixView weights_of(const Conv2dShape& s, const float* w) {
+  return {w, s.patch(), s.filters_per_group(), s.filters_per_group() * s.patch()};
 }
 
 void forward_by_tiles(const Conv2dShape& s, const float* x, const float* w, const float* bias, float* y,
@@ -57,31 +127,33 @@ void forward_by_tiles(const Conv2dShape& s, const float* x, const float* w, cons
                            .all_filters = s.filters,
                            .plane = plane,
                            .pixels = s.batch * plane,
-                           .slope = !bent                            ? 1.0f
-                                    : activation == Activation::relu ? 0.0f
-                                                                     : leaky_slope,
+                           .slope = slope_below_zero(activation, leaky_slope),
                            .aligned = rows_aligned(y, plane)};
-  const GatherParameters gather{.source = x,
-                                .height = int(s.height),
-                                .width = int(s.width),
-                                .image = s.channels * s.height * s.width,
-                                .group = s.channels_per_group() * s.height * s.width,
-                                .tap_rows = int(s.kernel_height),
-                                .tap_columns = int(s.kernel_width),
-                                .row_step = int(s.dilation),
-                                .column_step = int(s.dilation),
-                                .pixel_rows = int(s.out_height()),
-                                .pixel_columns = int(s.out_width()),
-                                .pixels = s.batch * plane,
-                                .scale = int(s.stride),
-                                .shift = -int(s.padding)};
-  const MatrixView weights{w, s.patch(), s.filters_per_group(), s.filters_per_group() * s.patch()};
   const ProductShape product{.m = s.filters_per_group(), .n = s.batch * plane, .k = s.patch(), .batch = s.groups};
-  with_conv2d_tile(product,
-                   [&](auto tile) { forward_with_tile<decltype(tile)>(product, weights, gather, store, stream); });
+  forward_with_tiles(product, weights_of(s, w), gather_patches_of(s, x), store, stream);
   if (!bent && activation != Activation::none) {
     activation_forward(s.output_size(), activation, leaky_slope, y, y, stream);
   }
+}
+
+void pool_by_tiles(const Conv2dShape& s, const float* x, const float* w, const float* bias, float* y,
+                   std::uint8_t* route, float slope, cudaStream_t stream) {
+  const index_t windows = s.out_height() / 2 * (s.out_width() / 2), padded = route_plane_bytes(windows) * 4;
+  const PooledStore store{.y = y,
+                          .route = route,
+                          .bias = bias,
+                          .filters = s.filters_per_group(),
+                          .all_filters = s.filters,
+                          .batch = s.batch,
+                          .windows = windows,
+                          .padded_windows = padded,
+                          .slope = slope};
+  GatherParameters gather = gather_patches_of(s, x);
+  gather.windows_across = int(s.out_width() / 2);
+  gather.windows = int(windows);
+  gather.pixels = s.batch * padded * 4;
+  const ProductShape product{.m = s.filters_per_group(), .n = gather.pixels, .k = s.patch(), .batch = s.groups};
+  forward_with_tiles(product, weights_of(s, w), gather, store, stream);
 }
 
 // ---- panels
@@ -90,9 +162,45 @@ void forward_by_tiles(const Conv2dShape& s, const float* x, const float* w, cons
 // take, one thread, batch 128: 0.55, 1.81, 0.60 and 2.76 ms; with half of both 0.61, 1.89, 0.57 and 2.77 ms.
 constexpr int kPanelFloats = 32 * 1024, kSumFloats = 16 * 1024, kMostFilters = 128, kLeastPixels = 128;
 
-template <int kLanes>
-__global__ void conv2d_forward_panel_kernel(PanelCut cut, const float* x, const float* w, const float* bias, float* y,
-                                            Activation activation, float leaky_slope) {
+// What becomes of the sums [filters, pitch] of a block; `filter` is the first of all.
+struct StoreWhole {
+  float* y;
+  Activation activation;
+  float leaky_slope;
+
+  template <int kLanes>
+  void store(const PanelCut& cut, const PixelBlock& block, int group, int first_filter, int filters, const float* bias,
+             float* sums, float*) const {
+    for (int f = 0; f < filters; ++f) {
+      finish_row(activation, leaky_slope, bias == nullptr ? 0.0f : bias[f], block.pixels(),
+                 sums + index_t(f) * cut.pitch);
+    }
+    store_pixels(cut.geometry, block, filters, sums, cut.pitch,
+                 y + cut.y_offset(block, group) + first_filter * cut.geometry.y_plane());
+  }
+};
+
+struct StorePooled {
+  PooledOutput output;
+  index_t all_filters;
+
+  template <int kLanes>
+  void store(const PanelCut& cut, const PixelBlock& block, int group, int first_filter, int filters, const float* bias,
+             float* sums, float* scratch) const {
+    for (int image = 0; image < block.images; ++image) {
+      const index_t plane = (block.image + image) * all_filters + index_t(group) * cut.filters + first_filter;
+      for (int f = 0; f < filters; ++f) {
+        pool_rows<kLanes>(output, plane + f, block.row, block.rows,
+                          sums + index_t(f) * cut.pitch + index_t(image) * block.rows * block.columns,
+                          bias == nullptr ? 0.0f : bias[f], reinterpret_cast<std::uint8_t*>(scratch));
+      }
+    }
+  }
+};
+
+template <int kLanes, class Finish>
+__global__ void conv2d_forward_panel_kernel(PanelCut cut, const float* x, const float* w, const float* bias,
+                                            Finish finish) {
   const int group = int(blockIdx.y), first_filter = int(blockIdx.x % unsigned(cut.filter_pieces())) * cut.filter_piece;
   const PixelBlock block = cut.blocks[blockIdx.x / unsigned(cut.filter_pieces())];
   const int filters = std::min(cut.filter_piece, cut.filters - first_filter);
@@ -115,30 +223,37 @@ __global__ void conv2d_forward_panel_kernel(PanelCut cut, const float* x, const 
     product.accumulate = first > 0;
     simt::panel_product(product);
   }
-  for (int f = 0; f < filters; ++f) {
-    finish_row(activation, leaky_slope, bias == nullptr ? 0.0f : bias[filter + f], block.pixels(),
-               sums + index_t(f) * cut.pitch);
-  }
-  y += cut.y_offset(block, group) + first_filter * cut.geometry.y_plane();
-  store_pixels(cut.geometry, block, filters, sums, cut.pitch, y);
+  finish.template store<kLanes>(cut, block, group, first_filter, filters, bias == nullptr ? nullptr : bias + filter,
+                                sums, sums + index_t(cut.filter_piece) * cut.pitch);
 }
 
-template <bool kOnCpu>
-void forward_by_panels(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,
-                       Activation activation, float leaky_slope, cudaStream_t stream) {
+// Cuts `pixels` into blocks of whole rows of windows, of which each ends with a byte of the route; or into any blocks.
+PanelCut forward_cut(const Conv2dShape& shape, const PixelBlocks& pixels, bool pooled) {
+  PanelCut cut(shape);
+  cut.filter_piece = even_piece(cut.filters, kMostFilters);
+  const index_t work = shape.batch * pixels.out_height * pixels.out_width * cut.filter_pieces() * shape.groups;
+  const index_t fair = std::max<index_t>(2 * simt::kLanes, work / kWantedPanelBlocks);
+  const index_t cached = std::max(kLeastPixels, kPanelFloats / cut.patch);
+  const int pixels_of_block = int(std::min({fair, cached, index_t(kSumFloats / cut.filter_piece)}));
+  const int row_unit = pooled ? 2 * (4 / std::gcd(4, pixels.out_width / 2)) : 1;
+  cut.blocks = pixel_blocks(pixels, pooled ? std::max(pixels_of_block, pixels.out_width) : pixels_of_block, row_unit);
+  cut.pitch = simt::whole_lanes(cut.blocks.pixels());
+  cut.filter_piece = even_piece(cut.filters, std::min<index_t>(kMostFilters, 2 * kSumFloats / cut.pitch));
+  cut.entry_piece = even_piece(cut.patch, kPanelFloats / cut.pitch);
+  return cut;
+}
+
+template <bool kOnCpu, class Finish>
+void forward_by_panels(const Conv2dShape& shape, const float* x, const float* w, const float* bias,
+                       const PixelBlocks& pixels, const Finish& finish, cudaStream_t stream) {
   if constexpr (kOnCpu) {
-    PanelCut cut(shape);
-    cut.filter_piece = even_piece(cut.filters, kMostFilters);
-    const index_t work = shape.batch * cut.geometry.y_plane() * cut.filter_pieces() * shape.groups;
-    const index_t fair = std::max<index_t>(2 * simt::kLanes, work / kWantedPanelBlocks);
-    const index_t cached = std::max(kLeastPixels, kPanelFloats / cut.patch);
-    cut.blocks = pixel_blocks(shape, int(std::min({fair, cached, index_t(kSumFloats / cut.filter_piece)})));
-    cut.pitch = simt::whole_lanes(cut.blocks.pixels());
-    cut.entry_piece = even_piece(cut.patch, kPanelFloats / cut.pitch);
-    simt::launch(conv2d_forward_panel_kernel<simt::kLanes>,
+    constexpr bool kPooled = std::is_same_v<Finish, StorePooled>;
+    const PanelCut cut = forward_cut(shape, pixels, kPooled);
+    const index_t scratch = kPooled ? cut.blocks.pixels() / 16 + 2 : 0;  // a byte for each window, and seven
+    simt::launch(conv2d_forward_panel_kernel<simt::kLanes, Finish>,
                  panel_launch(cut.blocks.count() * cut.filter_pieces(), shape.groups,
-                              index_t(cut.entry_piece + cut.filter_piece) * cut.pitch, stream),
-                 cut, x, w, bias, y, activation, leaky_slope);
+                              index_t(cut.entry_piece + cut.filter_piece) * cut.pitch + scratch, stream),
+                 cut, x, w, bias, finish);
   }
 }
 
@@ -149,11 +264,26 @@ void conv2d_forward(const Conv2dShape& shape, const float* x, const float* w, co
   require_valid(shape, "conv2d_forward");
   switch (resolve(method, shape)) {
     case Conv2dMethod::panels:
-      return forward_by_panels<simt::kEmulated>(shape, x, w, bias, y, activation, leaky_slope, stream);
+      return forward_by_panels<simt::kEmulated>(shape, x, w, bias, all_pixels(shape),
+                                                StoreWhole{y, activation, leaky_slope}, stream);
     case Conv2dMethod::direct:
       return conv2d_forward_direct(shape, x, w, bias, y, activation, leaky_slope, stream);
     default:
       return forward_by_tiles(shape, x, w, bias, y, activation, leaky_slope, stream);
+  }
+}
+
+void conv2d_pool_forward(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,
+                         std::uint8_t* route, Activation activation, float leaky_slope, cudaStream_t stream,
+                         Conv2dMethod method) {
+  require_valid_pool(shape, activation, leaky_slope, "conv2d_pool_forward");
+  const float slope = slope_below_zero(activation, leaky_slope);
+  if (resolve(method, shape) == Conv2dMethod::panels) {
+    const PooledOutput output{y, route, int(shape.out_height() / 2), int(shape.out_width() / 2), slope};
+    forward_by_panels<simt::kEmulated>(shape, x, w, bias, pooled_pixels(shape), StorePooled{output, shape.filters},
+                                       stream);
+  } else {
+    pool_by_tiles(shape, x, w, bias, y, route, slope, stream);
   }
 }
 

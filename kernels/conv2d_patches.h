@@ -62,9 +62,10 @@ struct PixelBlocks {
   }
 };
 
-// Blocks of at most `most_pixels`, cut where the fewest lanes of the last vectors stay empty.
-inline PixelBlocks pixel_blocks(const Conv2dShape& shape, int most_pixels) {
-  PixelBlocks blocks{.batch = shape.batch, .out_height = int(shape.out_height()), .out_width = int(shape.out_width())};
+// `all` (whose blocks are unset) in blocks of at most `most_pixels`, cut where the fewest lanes of the last vectors
+// stay empty; an image's rows in multiples of `row_unit`.
+inline PixelBlocks pixel_blocks(PixelBlocks all, int most_pixels, int row_unit = 1) {
+  PixelBlocks blocks = all;
   most_pixels = std::max(most_pixels, simt::kLanes);
   const index_t image = index_t(blocks.out_height) * blocks.out_width;
   blocks.columns = blocks.out_width <= most_pixels
@@ -72,13 +73,14 @@ inline PixelBlocks pixel_blocks(const Conv2dShape& shape, int most_pixels) {
                        : simt::whole_lanes(ceil_div(blocks.out_width, ceil_div(blocks.out_width, most_pixels)));
   if (image * 2 <= most_pixels) {  // several small images to a block, as even as can be
     blocks.rows = blocks.out_height;
-    blocks.images = int(ceil_div(shape.batch, ceil_div(shape.batch, most_pixels / image)));
+    blocks.images = int(ceil_div(all.batch, ceil_div(all.batch, most_pixels / image)));
     return blocks;
   }
   const int most_rows = std::max(1, std::min(blocks.out_height, most_pixels / blocks.columns));
+  const int most_units = most_rows == blocks.out_height ? ceil_div(most_rows, row_unit) : most_rows / row_unit;
   index_t fewest_lanes = INT64_MAX;
-  for (int rows = most_rows; rows > most_rows / 2; --rows) {
-    const int rest = blocks.out_height % rows;
+  for (int units = std::max(1, most_units), least = units / 2; units > least; --units) {
+    const int rows = std::min(units * row_unit, blocks.out_height), rest = blocks.out_height % rows;
     const index_t lanes = index_t(blocks.out_height / rows) * simt::whole_lanes(rows * blocks.columns) +
                           simt::whole_lanes(rest * blocks.columns);
     if (lanes < fewest_lanes) {
@@ -87,6 +89,11 @@ inline PixelBlocks pixel_blocks(const Conv2dShape& shape, int most_pixels) {
     }
   }
   return blocks;
+}
+
+// To be cut.
+inline PixelBlocks all_pixels(const Conv2dShape& shape) {
+  return {.batch = shape.batch, .out_height = int(shape.out_height()), .out_width = int(shape.out_width())};
 }
 
 namespace detail {

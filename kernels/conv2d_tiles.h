@@ -9,6 +9,7 @@
 // table of offsets in shared memory, refilled every kTableTaps steps: two divisions per entry and block, none per
 // element.
 #pragma once
+#include "kernels/conv2d_gradient.h"
 #include "kernels/gemm_loaders.h"
 #include "kernels/shapes.h"
 #include "kernels/tiled_product.h"
@@ -51,13 +52,16 @@ struct GatherParameters {
   int row_step = 1, column_step = 1;      // from tap to tap
   int pixel_rows = 1, pixel_columns = 1;  // column = (image * pixel_rows + row) * pixel_columns + column
   index_t pixels = 0;                     // of all images: the product's n
+  int windows = 0, windows_across = 0;    // if any: columns come by 2 x 2 windows, those of an image rounded up to 4
   int scale = 1, shift = 0;               // row0 = row * scale + shift (and that of the phase)
   int phases = 0;                         // per axis; the product's batch is (group, row phase, column phase)
   GradientTaps gradient = {};             // if there are any
+  PooledGradient pooled = {};             // the source of a fused block's input gradient
+  index_t image_planes = 0, group_planes = 0;
 };
 
 struct TableTap {
-  int offset, row, column, unused;  // 16 bytes: one broadcast load
+  int offset, row, column, channel;  // 16 bytes: one broadcast load
 };
 inline constexpr int kTableTaps = 512;
 
@@ -72,8 +76,8 @@ __device__ inline index_t divide(index_t x, index_t y) {
   return (x | y) >> 31 == 0 ? index_t(unsigned(x) / unsigned(y)) : x / y;
 }
 
-// B [k, n] of the product, as described above.
-template <class Tile>
+// B [k, n] of the product, as described above; or of a source that PooledGradient makes.
+template <class Tile, bool kPooled = false>
 class GatherLoader {
   static constexpr int kRowsAtOnce = Tile::kThreads / Tile::kN, kPasses = Tile::kK / kRowsAtOnce;
   static_assert(Tile::kThreads % Tile::kN == 0 && Tile::kK % kRowsAtOnce == 0, "threads cover whole rows of the tile");
@@ -85,10 +89,8 @@ class GatherLoader {
 
   __device__ GatherLoader(const GatherParameters& p, index_t first, index_t batch)
       : p_(p), lane_(int(threadIdx.x) % Tile::kN), k_(int(threadIdx.x) / Tile::kN) {
-    const index_t pixel = detail::clamp_index(first + lane_, p.pixels - 1), row = divide(pixel, p.pixel_columns);
-    const index_t image = divide(row, p.pixel_rows);
-    row_ = int(row - image * p.pixel_rows) * p.scale + p.shift;
-    column_ = int(pixel - row * p.pixel_columns) * p.scale + p.shift;
+    const index_t image = locate(detail::clamp_index(first + lane_, p.pixels - 1));
+    row_ = row_ * p.scale + p.shift, column_ = column_ * p.scale + p.shift;
     tap_rows_ = p.tap_rows, tap_columns_ = p.tap_columns;
     if (p.phases > 0) {
       const int phase = int(batch % (p.phases * p.phases));
@@ -99,6 +101,7 @@ class GatherLoader {
       tap_rows_ = rows.taps, tap_columns_ = columns.taps;
     }
     pixel_ = p.source + image * p.image + batch * p.group + index_t(row_) * p.width + column_;
+    plane_ = image * p.image_planes + batch * p.group_planes;
   }
 
   __device__ void start(index_t k) { table_begin_ = k - kTableTaps; }
@@ -112,9 +115,13 @@ class GatherLoader {
       const int at = k_ + pass * kRowsAtOnce;
       if (!inside(at, depth)) continue;
       const TableTap tap = taps[at];
-      const bool in_image =
-          unsigned(row_ + tap.row) < unsigned(p_.height) && unsigned(column_ + tap.column) < unsigned(p_.width);
-      stage_[pass] = in_image ? pixel_[tap.offset] : 0.0f;
+      if constexpr (kPooled) {
+        stage_[pass] = p_.pooled.at(plane_ + tap.channel, row_ + tap.row, column_ + tap.column);
+      } else {
+        const bool in_image =
+            unsigned(row_ + tap.row) < unsigned(p_.height) && unsigned(column_ + tap.column) < unsigned(p_.width);
+        stage_[pass] = in_image ? pixel_[tap.offset] : 0.0f;
+      }
     }
   }
 
@@ -125,6 +132,19 @@ class GatherLoader {
   }
 
  private:
+  // Row and column of a pixel; its image is returned.
+  __device__ index_t locate(index_t pixel) {
+    if (p_.windows == 0) {
+      const index_t row = divide(pixel, p_.pixel_columns), image = divide(row, p_.pixel_rows);
+      row_ = int(row - image * p_.pixel_rows), column_ = int(pixel - row * p_.pixel_columns);
+      return image;
+    }
+    const index_t padded = (p_.windows + 3) / 4 * 4, all = pixel / 4, image = divide(all, padded);
+    const int place = int(pixel % 4), window = int(detail::clamp_index(all - image * padded, p_.windows - 1));
+    row_ = window / p_.windows_across * 2 + place / 2, column_ = window % p_.windows_across * 2 + place % 2;
+    return image;
+  }
+
   // All threads come here in the same step: k is theirs in common.
   __device__ void fill_table(index_t k) {
     __syncthreads();
@@ -137,7 +157,7 @@ class GatherLoader {
       const int down = tap_row * p_.row_step, right = tap_column * p_.column_step;
       const bool exists = tap_row < tap_rows_ && tap_column < tap_columns_;  // else a row no image has: reads as zero
       tap_table()[i] = {int(channel) * p_.height * p_.width + down * p_.width + right, exists ? down : 1 << 30, right,
-                        0};
+                        int(channel)};
     }
     __syncthreads();
   }
@@ -146,6 +166,7 @@ class GatherLoader {
   int lane_, k_, row_, column_, tap_rows_, tap_columns_;
   index_t table_begin_ = 0;
   const float* pixel_;
+  index_t plane_;
   float stage_[kPasses] = {};
 };
 
