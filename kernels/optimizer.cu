@@ -71,14 +71,6 @@ __device__ void update_by_quads(const Chunk& chunk, const float* __restrict__ gr
   }
 }
 
-struct Everything {
-  __device__ float operator()(index_t, float value) const { return value; }
-};
-struct Living {
-  const std::uint32_t* lives;  // as wide as a weight, so that both fill a vector alike
-  __device__ float operator()(index_t i, float value) const { return lives[i] != 0 ? value : 0.0f; }
-};
-
 // On a CPU: the same weight by weight. The arrays never overlap, which the compiler cannot see.
 template <int kArrays, class Rule, class Masked>
 __device__ void update_run(index_t begin, index_t count, const float* all_gradients, const Changed<kArrays>& changed,
@@ -99,9 +91,10 @@ template <int kArrays, class Rule>
 __device__ void update_by_words(const Chunk& chunk, const float* gradient, const Changed<kArrays>& changed,
                                 const std::uint32_t* keep, const Rule& rule) {
   if (keep == nullptr) {
-    return update_run(chunk.begin, chunk.end - chunk.begin, gradient, changed, rule, Everything{});
+    return update_run(chunk.begin, chunk.end - chunk.begin, gradient, changed, rule,
+                      [](index_t, float value) { return value; });
   }
-  constexpr int kRun = 16 * kWord;  // spread to words first, so that the update vectorises as it does without a mask
+  constexpr int kRun = 16 * kWord;  // each bit spread to the width of a weight first: then the update vectorises
   std::uint32_t lives[kRun];
   for (index_t begin = chunk.begin; begin < chunk.end; begin += kRun) {
     const index_t left = chunk.end - begin, count = left < kRun ? left : kRun;
@@ -109,7 +102,10 @@ __device__ void update_by_words(const Chunk& chunk, const float* gradient, const
       const std::uint32_t word = keep[(begin + i) / kWord];
       for (int bit = 0; bit < kWord; ++bit) lives[i + bit] = word >> bit & 1u;
     }
-    update_run(begin, count, gradient, changed, rule, Living{lives});
+    update_run(begin, count, gradient, changed, rule,
+               [list = static_cast<const std::uint32_t*>(lives)](index_t i, float value) {
+                 return list[i] != 0 ? value : 0.0f;
+               });
   }
 }
 
