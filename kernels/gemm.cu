@@ -92,6 +92,15 @@ void multiply_thin(const GemmShape& shape, const Operands& in, const EpilogueSto
   }
 }
 
+__global__ void row_sums_kernel(index_t m, index_t k, index_t row_step, index_t depth_step, const float* a,
+                                float* sums) {
+  for_each_element(m, [&](index_t row) {
+    float sum = 0.0f;
+    for (index_t i = 0; i < k; ++i) sum += a[row * row_step + i * depth_step];
+    sums[row] = sum;
+  });
+}
+
 void check(const GemmShape& shape, Transpose transpose_a, Transpose transpose_b, const float* a, const float* b,
            const float* c) {
   require(shape.m >= 0 && shape.n >= 0 && shape.k >= 0, "gemm: m ", shape.m, ", n ", shape.n, ", k ", shape.k,
@@ -123,6 +132,21 @@ void gemm(const GemmShape& shape, Transpose transpose_a, Transpose transpose_b, 
   if (!is_straight(epilogue.activation)) {
     activation_forward(shape.m * shape.n, epilogue.activation, epilogue.leaky_slope, c, c, stream);
   }
+  if (epilogue.row_sums != nullptr) {
+    const bool deep = transpose_a == Transpose::no;
+    simt::launch(row_sums_kernel, elements_grid(shape.m, stream), shape.m, shape.k, deep ? shape.k : 1,
+                 deep ? 1 : shape.m, a, epilogue.row_sums);
+  }
+}
+
+void gemm_pair(const GemmCall& first, const GemmCall& second, cudaStream_t stream, Workspace workspace) {
+  for (const GemmCall& call : {first, second}) {
+    gemm(call.shape, call.transpose_a, call.transpose_b, call.a, call.b, call.c, call.epilogue, stream, workspace);
+  }
+}
+
+index_t gemm_pair_workspace_floats(const GemmCall& first, const GemmCall& second) {
+  return std::max(gemm_workspace_floats(first.shape), gemm_workspace_floats(second.shape));
 }
 
 index_t gemm_workspace_floats(const GemmShape& shape, GemmTile tile) {
@@ -136,7 +160,8 @@ void gemm_epilogue(const GemmShape& shape, const GemmEpilogue& epilogue, float* 
   if (shape.m == 0 || shape.n == 0) return;
   GemmEpilogue rest = epilogue;
   rest.alpha = 1.0f, rest.beta = 0.0f;
-  if (rest.bias != nullptr || rest.activation == Activation::relu || rest.activation == Activation::leaky_relu) {
+  if (rest.bias != nullptr || rest.residual != nullptr || rest.activation == Activation::relu ||
+      rest.activation == Activation::leaky_relu) {
     sum_splits(ProductGrid{.shape = {.m = shape.m, .n = shape.n, .k = shape.k}}, c, epilogue_store(shape, rest, c),
                stream);
   }

@@ -16,10 +16,12 @@ enum class BiasAxis { row, column };
 // sigmoid and tanh are a second pass over C (8 bytes per element), since the product has no registers left for them.
 struct GemmEpilogue {
   float alpha = 1.0f, beta = 0.0f;
-  const float* bias = nullptr;  // [m] or [n], by bias_axis
+  const float* bias = nullptr;      // [m] or [n], by bias_axis
+  const float* residual = nullptr;  // [m, n], one more term before the activation
   BiasAxis bias_axis = BiasAxis::column;
   Activation activation = Activation::none;
   float leaky_slope = kDefaultLeakySlope;
+  float* row_sums = nullptr;  // [m] = op(A) * 1: the bias gradient db beside dw = dy^T x, since op(A) is dy^T
 };
 
 // Tiles of C per block. `automatic` weighs size against count (and has the CPU's own tiles in the cpu build). `thin` is
@@ -33,6 +35,19 @@ void gemm(const GemmShape& shape, Transpose transpose_a, Transpose transpose_b, 
 
 // The workspace that gemm() would make use of; 0 for most shapes.
 index_t gemm_workspace_floats(const GemmShape& shape, GemmTile tile = GemmTile::automatic);
+
+// One product with all its arguments.
+struct GemmCall {
+  GemmShape shape;
+  Transpose transpose_a = Transpose::no, transpose_b = Transpose::no;
+  const float *a = nullptr, *b = nullptr;
+  float* c = nullptr;
+  GemmEpilogue epilogue = {};
+};
+
+// Two products, neither an operand of the other: dx = dy W and dw = dy^T x with db of a dense layer, for example.
+void gemm_pair(const GemmCall& first, const GemmCall& second, cudaStream_t stream, Workspace workspace = {});
+index_t gemm_pair_workspace_floats(const GemmCall& first, const GemmCall& second);
 
 // C = activation(C + bias): what is left to do after a vendor's product.
 void gemm_epilogue(const GemmShape& shape, const GemmEpilogue& epilogue, float* c, cudaStream_t stream);

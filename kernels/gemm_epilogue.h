@@ -25,13 +25,13 @@ __device__ inline void store_run(T* to, index_t left, bool aligned, const float 
   }
 }
 
-// activation(alpha * product + beta * C + bias) for the activations that are straight on both sides of zero.
+// activation(alpha * product + beta * C + bias + residual) for the activations that are straight on both sides of zero.
 template <class T>
 struct EpilogueStore {
   T* c;
   index_t m, n;
   float alpha, beta;
-  const float *row_bias, *column_bias;
+  const float *row_bias, *column_bias, *residual;
   float slope;   // below zero: 1 leaves the number alone, 0 is relu
   bool aligned;  // every row begins where four neighbours can be stored at once
 
@@ -51,6 +51,11 @@ struct EpilogueStore {
     if (column_bias != nullptr) {
 #pragma unroll
       for (int i = 0; i < kCount; ++i) values[i] += i < left ? column_bias[column + i] : 0.0f;
+    }
+    if (residual != nullptr) {
+      const float* from = residual + row * n + column;
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) values[i] += i < left ? from[i] : 0.0f;
     }
     if (slope != 1.0f) {
       const float below = slope;
@@ -81,6 +86,7 @@ EpilogueStore<T> epilogue_store(const GemmShape& shape, const GemmEpilogue& epil
           .beta = epilogue.beta,
           .row_bias = by_row ? epilogue.bias : nullptr,
           .column_bias = by_row ? nullptr : epilogue.bias,
+          .residual = epilogue.residual,
           .slope = slope,
           .aligned = reinterpret_cast<std::uintptr_t>(c) % (4 * sizeof(T)) == 0 && shape.n % 4 == 0};
 }

@@ -7,10 +7,14 @@ namespace espalier::kernels {
 
 using index_t = std::int64_t;
 
-// Scratch memory for launchers that can use some, which say how much would help them. None at all is always right.
+// Scratch memory for launchers that can use some, which say how much would help them. None at all is always right, and
+// no two launches that may overlap share one. With `arrivals` a launcher that would need a second pass can let the last
+// block to arrive do it: kArrivals counters, zero before their first use, which every launch leaves at zero.
+inline constexpr index_t kArrivals = 1024;
 struct Workspace {
   float* data = nullptr;
   index_t floats = 0;
+  unsigned* arrivals = nullptr;
 };
 
 // C [m, n] = alpha * op(A) [m, k] * op(B) [k, n] + beta * C, all row-major.

@@ -137,6 +137,43 @@ TEST_CASE("gemm: bias by row and by column, and every activation") {
   }
 }
 
+TEST_CASE("gemm: a residual is added before the activation") {
+  for (GemmTile tile : {GemmTile::automatic, GemmTile::small}) {
+    for (std::size_t offset : {0, 1}) {
+      check_all_transposes({.shape = {35, 37, 23},
+                            .epilogue = {.beta = 0.5f, .activation = Activation::relu},
+                            .tile = tile,
+                            .with_bias = true,
+                            .with_residual = true,
+                            .offset = offset});
+    }
+  }
+}
+
+TEST_CASE("gemm: row sums of A come with the product, split or not") {
+  for (GemmTile tile : {GemmTile::automatic, GemmTile::small, GemmTile::medium}) {
+    check_all_transposes({.shape = {1, 1, 3}, .tile = tile, .with_row_sums = true});
+    check_all_transposes({.shape = {67, 71, 29}, .tile = tile, .with_row_sums = true});
+    for (bool arrivals : {false, true}) {
+      check_all_transposes({.shape = {61, 70, 1003},
+                            .tile = tile,
+                            .with_row_sums = true,
+                            .with_workspace = true,
+                            .with_arrivals = arrivals});
+    }
+  }
+}
+
+TEST_CASE("gemm: a pair of products is both of them") {
+  const GemmProblem input{.shape = {33, 67, 20}, .with_workspace = true, .with_arrivals = true};
+  const GemmProblem weight{.shape = {20, 67, 33}, .transpose_a = kYes, .with_row_sums = true};
+  CHECK(mismatch_of_pair(input, weight) == "");
+  CHECK(mismatch_of_pair(weight, input) == "");
+  CHECK(mismatch_of_pair({.shape = {128, 800, 500}, .with_workspace = true, .with_arrivals = true},
+                         {.shape = {500, 800, 128}, .transpose_a = kYes, .with_row_sums = true}) == "");
+  CHECK(mismatch_of_pair({.shape = {1, 1, 1}}, {.shape = {0, 3, 4}}) == "");
+}
+
 TEST_CASE("gemm: relu of a negative infinity is zero, and NaN passes") {
   const std::vector<float> a{-INFINITY, NAN}, b{1.0f};
   const GuardedBuffer<float> device_a(a), device_b(b);
