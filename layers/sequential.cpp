@@ -1,5 +1,6 @@
 #include "layers/sequential.h"
 
+#include "core/autograd/place.h"
 #include "layers/activation.h"
 #include "layers/product.h"
 
@@ -19,6 +20,7 @@ Sequential::Sequential(std::vector<std::unique_ptr<Module>> layers) : layers_(st
 Variable Sequential::operator()(const Variable& x) {
   Variable y = x;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const PlaceScope place(layers_[i]->name());
     const ActivationLayer* const activation = i + 1 < layers_.size() ? fusible(*layers_[i + 1]) : nullptr;
     auto* const product = dynamic_cast<ProductLayer*>(layers_[i].get());
     if (product && activation) {  // y is written once, already activated

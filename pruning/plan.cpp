@@ -8,6 +8,7 @@
 #include "core/device/stream.h"
 #include "kernels/random.h"
 #include "kernels/require.h"
+#include "kernels/simt/range.h"
 
 namespace espalier::pruning {
 namespace {
@@ -88,7 +89,9 @@ struct Plan::State {
     std::map<int, Tensor> values = constants;
     values[input_value] = input;
     Context context{.recording = false};
-    for (const Instruction& instruction : instructions) {
+    for (std::size_t i = 0; i < instructions.size(); ++i) {
+      const Instruction& instruction = instructions[i];
+      const simt::Range range("layer", steps[i].layer, "forward");
       Tensors inputs;
       for (const int value : instruction.inputs) inputs.push_back(values.at(value));
       values[instruction.output] = instruction.function->forward(inputs, context);

@@ -11,6 +11,7 @@
 #include "apps/commands/measure.h"
 #include "apps/commands/output.h"
 #include "apps/commands/stages.h"
+#include "apps/commands/trace_file.h"
 #include "layers/model_file.h"
 #include "layers/zoo.h"
 
@@ -24,6 +25,7 @@ struct BenchCommand {
   double sparsity = 0.9;
   std::vector<std::int64_t> batches{1, 32, 256, 1024};
   std::filesystem::path checkpoint;
+  std::filesystem::path trace;
 
   void run() const;
 };
@@ -63,8 +65,9 @@ Command bench_command(CLI::App& app) {
       ->capture_default_str();
   parser->add_option("--batches", command->batches, "Batch sizes")->capture_default_str();
   add_math_option(*parser, command->math);
+  add_trace_option(*parser, command->trace);
   add_output_options(*parser, command->output);
-  return {parser, [command] { command->run(); }};
+  return {parser, [command] { with_trace(command->trace, "bench", [&] { command->run(); }); }};
 }
 
 }  // namespace espalier::apps

@@ -12,6 +12,7 @@
 #include "apps/commands/measure.h"
 #include "apps/commands/run_folder.h"
 #include "apps/commands/stages.h"
+#include "apps/commands/trace_file.h"
 #include "layers/model_file.h"
 #include "layers/zoo.h"
 
@@ -30,6 +31,7 @@ struct MnistCommand {
   bool quick = false;
   std::vector<std::int64_t> batches{1, 32, 256, 1024};
   std::filesystem::path run_dir;
+  std::filesystem::path trace;
 
   void run() const;
 };
@@ -100,8 +102,9 @@ Command mnist_command(CLI::App& app) {
   add_data_options(*parser, command->data);
   add_math_option(*parser, command->math);
   parser->add_option("--run-dir", command->run_dir, "Folder for the results (default: runs/mnist-DATE-TIME)");
+  add_trace_option(*parser, command->trace);
   add_output_options(*parser, command->output);
-  return {parser, [command] { command->run(); }};
+  return {parser, [command] { with_trace(command->trace, "mnist", [&] { command->run(); }); }};
 }
 
 }  // namespace espalier::apps

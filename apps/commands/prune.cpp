@@ -9,6 +9,7 @@
 #include "apps/commands/data.h"
 #include "apps/commands/run_folder.h"
 #include "apps/commands/stages.h"
+#include "apps/commands/trace_file.h"
 #include "layers/model_file.h"
 
 namespace espalier::apps {
@@ -21,6 +22,7 @@ struct PruneCommand {
   PruningOptions pruning;
   std::optional<Math> math;
   std::filesystem::path checkpoint, run_dir;
+  std::filesystem::path trace;
 
   void run() const;
 };
@@ -76,8 +78,9 @@ Command prune_command(CLI::App& app) {
   add_training_options(*parser, command->training);
   add_math_option(*parser, command->math);
   parser->add_option("--run-dir", command->run_dir, "Folder for the results (default: runs/prune-DATE-TIME)");
+  add_trace_option(*parser, command->trace);
   add_output_options(*parser, command->output);
-  return {parser, [command] { command->run(); }};
+  return {parser, [command] { with_trace(command->trace, "prune", [&] { command->run(); }); }};
 }
 
 }  // namespace espalier::apps

@@ -9,6 +9,7 @@
 #include "apps/commands/data.h"
 #include "apps/commands/run_folder.h"
 #include "apps/commands/stages.h"
+#include "apps/commands/trace_file.h"
 #include "layers/model_file.h"
 #include "layers/zoo.h"
 
@@ -22,6 +23,7 @@ struct TrainCommand {
   std::optional<Math> math;
   std::string model = "seed-cnn";
   std::filesystem::path run_dir, resume;
+  std::filesystem::path trace;
 
   void run() const;
 };
@@ -70,8 +72,9 @@ Command train_command(CLI::App& app) {
   add_math_option(*parser, command->math);
   parser->add_option("--run-dir", command->run_dir, "Folder for the results (default: runs/train-DATE-TIME)");
   parser->add_option("--resume", command->resume, "Go on from this checkpoint of the same run");
+  add_trace_option(*parser, command->trace);
   add_output_options(*parser, command->output);
-  return {parser, [command] { command->run(); }};
+  return {parser, [command] { with_trace(command->trace, "train", [&] { command->run(); }); }};
 }
 
 }  // namespace espalier::apps

@@ -7,6 +7,7 @@
 #include "core/device/stream.h"
 #include "kernels/elementwise.h"
 #include "kernels/require.h"
+#include "kernels/simt/range.h"
 
 namespace espalier {
 namespace {
@@ -40,6 +41,8 @@ void check_gradients(const Node& node, const Tensors& gradients) {
 void propagate(Node& node) {
   require(node.context.recording, std::string(node.function->name()),
           ": backward() was called twice through this result; run the model again first");
+  const simt::Range range("layer", node.place.empty() ? node.function->name() : std::string_view(node.place),
+                          "backward");
   const Tensors gradients = node.function->backward(node.gradient, node.context);
   check_gradients(node, gradients);
   for (std::size_t i = 0; i < gradients.size(); ++i) {

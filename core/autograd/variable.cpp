@@ -2,12 +2,22 @@
 
 #include <string>
 
+#include "core/autograd/place.h"
 #include "kernels/require.h"
+#include "kernels/simt/range.h"
 
 namespace espalier {
 namespace {
 
 thread_local bool recording = true;
+
+// Runs the node's function over the inputs' values, in a range called after the layer.
+void run_forward(const Function& function, const Tensors& values, Variable::Node& node) {
+  const std::string_view place = current_place().empty() ? function.name() : current_place();
+  const simt::Range range("layer", place, "forward");
+  node.value = function.forward(values, node.context);
+  if (node.context.recording && simt::Range::wanted()) node.place = place;
+}
 
 }  // namespace
 
@@ -71,7 +81,7 @@ Variable apply(std::shared_ptr<const Function> function, const std::vector<Varia
   auto node = std::make_shared<Variable::Node>();
   node->context.recording = record;
   node->context.needs_gradient = std::move(needs);
-  node->value = function->forward(values, node->context);
+  run_forward(*function, values, *node);
   if (record) {
     node->requires_gradient = true;
     node->function = std::move(function);

@@ -2,6 +2,7 @@
 // Gradients accumulate over uses and over backward() calls until clear_gradient().
 #pragma once
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/autograd/function.h"
@@ -44,7 +45,8 @@ struct Variable::Node {
   std::shared_ptr<const Function> function;  // null for a leaf
   std::vector<Variable> inputs;
   Context context;
-  ~Node();  // iterative: a deep tape must not overflow the stack
+  std::string place = {};  // the layer, where somebody wants ranges
+  ~Node();                 // iterative: a deep tape must not overflow the stack
 };
 
 // Runs forward and, when an input requires a gradient and recording is on, records the call on the tape.

@@ -1,6 +1,7 @@
 #include "core/device/graph.h"
 
 #include "core/device/error.h"
+#include "kernels/simt/range.h"
 
 namespace espalier {
 
@@ -14,6 +15,7 @@ struct Graph::State {
     if (graph) cudaGraphDestroy(graph);
   }
   void capture(const std::function<void()>& work) {
+    const simt::Range range("graph", "capture");
     const Stream stream;
     const StreamScope scope(stream);
     check(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeThreadLocal));
@@ -42,7 +44,12 @@ Graph::~Graph() = default;
 Graph::Graph(Graph&&) noexcept = default;
 Graph& Graph::operator=(Graph&&) noexcept = default;
 
-void Graph::launch() const { check(cudaGraphLaunch(state_->executable, current_stream())); }
+void Graph::launch() const {
+  const simt::Range range("graph", [&] {
+    return simt::RangeText{"graph replay", std::to_string(node_count()) + " nodes"};
+  });
+  check(cudaGraphLaunch(state_->executable, current_stream()));
+}
 
 std::size_t Graph::node_count() const {
   std::size_t count = 0;

@@ -2,6 +2,7 @@
 
 #include "core/device/stream.h"
 #include "kernels/require.h"
+#include "kernels/simt/range.h"
 
 namespace espalier {
 namespace {
@@ -33,6 +34,7 @@ Adam::Adam(std::vector<Parameter*> parameters, const AdamOptions& options, kerne
       second_moments_(zeros_for_each("second_moment")) {}
 
 void Adam::step() {
+  const simt::Range range("update", kind(), "update");
   std::vector<kernels::AdamTensor> tensors;
   for (std::size_t i = 0; i < parameters().size(); ++i) {
     const Parameter& parameter = *parameters()[i];

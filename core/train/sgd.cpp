@@ -2,6 +2,7 @@
 
 #include "core/device/stream.h"
 #include "kernels/require.h"
+#include "kernels/simt/range.h"
 
 namespace espalier {
 namespace {
@@ -26,6 +27,7 @@ Sgd::Sgd(std::vector<Parameter*> parameters, const SgdOptions& options)
 }
 
 void Sgd::step() {
+  const simt::Range range("update", kind(), "update");
   std::vector<kernels::SgdTensor> tensors;
   for (std::size_t i = 0; i < parameters().size(); ++i) {
     const Parameter& parameter = *parameters()[i];

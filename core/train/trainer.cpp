@@ -8,6 +8,7 @@
 #include "core/device/stream.h"
 #include "core/train/training_log.h"
 #include "kernels/require.h"
+#include "kernels/simt/range.h"
 
 namespace espalier {
 namespace {
@@ -68,6 +69,7 @@ EpochReport Trainer::run_epoch(TrainingLog& log) {
                         .batches = loader_.batches(),
                         .step = step_,
                         .learning_rate = rate_of_next_step()};
+  const simt::Range range("epoch", "epoch", std::to_string(moment.epoch));
   metrics_.reset();
   Metrics read = metrics_.read();
   const Clock clock;
@@ -101,6 +103,7 @@ float Trainer::rate_of_next_step() const {
 }
 
 void Trainer::train_step() {
+  const simt::Range range("step", "training step");
   const float rate = rate_of_next_step();
   if (rate != optimizer_.learning_rate()) optimizer_.set_learning_rate(rate);
   if (options_.execution == Execution::captured && loader_.next_size() == buffers_.size()) {

@@ -57,4 +57,10 @@ void run_grid(const Launch& launch, const void* kernel, Entry entry, const void*
   run_on_threads(grid);
 }
 
+// A launch of its own; those that a graph replays are part of the graph's range.
+void run_grid_in_range(const Launch& launch, const void* kernel, Entry entry, const void* closure) {
+  const Range range("kernel", [&] { return range_text(launch); });
+  run_grid(launch, kernel, entry, closure);
+}
+
 }  // namespace espalier::simt::detail

@@ -29,6 +29,7 @@ void validate(const Launch& launch, const void* kernel);
 bool capture_in_progress();  // of any stream
 void submit(const Launch& launch, std::function<void()> run);
 void run_grid(const Launch& launch, const void* kernel, Entry entry, const void* closure);
+void run_grid_in_range(const Launch& launch, const void* kernel, Entry entry, const void* closure);
 
 }  // namespace detail
 
@@ -38,7 +39,7 @@ void launch(void (*kernel)(Parameters...), const Launch& launch, Arguments&&... 
   using Call = detail::Call<Parameters...>;
   const Call call{kernel, {static_cast<Parameters>(std::forward<Arguments>(arguments))...}};
   detail::validate(launch, call.address());
-  if (!detail::capture_in_progress()) return detail::run_grid(launch, call.address(), &Call::run, &call);
+  if (!detail::capture_in_progress()) return detail::run_grid_in_range(launch, call.address(), &Call::run, &call);
   detail::submit(launch, [=] { detail::run_grid(launch, call.address(), &Call::run, &call); });
 }
 

@@ -11,6 +11,8 @@
 #include <string>
 #include <utility>
 
+#include "kernels/simt/range.h"
+
 #if defined(ESPALIER_CUDA)
 #include <cuda_runtime.h>
 #else
@@ -46,14 +48,21 @@ struct Launch {
   std::source_location where = std::source_location::current();
 };
 
-inline std::string describe(const Launch& launch) {
+inline std::string describe_size(const Launch& launch) {
   const auto size = [](const dim3& d) {
     return "(" + std::to_string(d.x) + ", " + std::to_string(d.y) + ", " + std::to_string(d.z) + ")";
   };
-  return std::string(launch.where.function_name()) + " at " + launch.where.file_name() + ":" +
-         std::to_string(launch.where.line()) + ": grid " + size(launch.grid) + ", block " + size(launch.block) + ", " +
+  return "grid " + size(launch.grid) + ", block " + size(launch.block) + ", " +
          std::to_string(launch.dynamic_shared_bytes) + " bytes of dynamic shared memory";
 }
+
+inline std::string describe(const Launch& launch) {
+  return std::string(launch.where.function_name()) + " at " + launch.where.file_name() + ":" +
+         std::to_string(launch.where.line()) + ": " + describe_size(launch);
+}
+
+// What traces and profilers show of a launch.
+inline RangeText range_text(const Launch& launch) { return {launcher_name(launch.where), describe_size(launch)}; }
 
 #if defined(__CUDACC__)
 
@@ -62,6 +71,7 @@ constexpr std::size_t kSharedBytesWithoutOptIn = 48 * 1024;
 // kernel<<<grid, block, bytes, stream>>>(arguments...); arguments convert to the kernel's parameter types.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), const Launch& launch, Arguments&&... arguments) {
+  const Range range("kernel", [&] { return range_text(launch); });
   cudaError_t status = cudaSuccess;
   if (launch.dynamic_shared_bytes > kSharedBytesWithoutOptIn) {
     status = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 
 #include "core/data/synthetic.h"
@@ -80,6 +81,26 @@ TEST_CASE("espalier mnist: the report has what it promises, and both checkpoints
   std::string line;
   CHECK(std::getline(metrics, line));
   CHECK(nlohmann::json::parse(line).contains("loss"));
+}
+
+TEST_CASE("espalier --trace: a trace file that lists layers, kernels and replays") {
+  const Program espalier;
+  const auto names = [&] {
+    const nlohmann::json trace = espalier.json("trace");
+    std::set<std::string> found;
+    for (const auto& event : trace.at("traceEvents")) found.insert(event.at("name"));
+    return found;
+  };
+  REQUIRE(espalier("bench --model lenet-300-100 --batches 2 --trace " + espalier.file("trace")) == 0);
+  CHECK(names().contains("dense_1 forward"));
+  CHECK(names().contains("graph replay"));
+  REQUIRE(espalier("train --model lenet-300-100 --epochs 1 --batch 16 --trace " + espalier.file("trace") +
+                   " --run-dir " + espalier.file("t") + espalier.data_option()) == 0);
+  for (const char* name : {"epoch 1", "training step", "dense_3 backward", "adam update"}) {
+    CAPTURE(name);
+    CHECK(names().contains(name));
+  }
+  CHECK(espalier("bench --batches 2 --trace " + espalier.file("no/such/folder")) == 5);
 }
 
 TEST_CASE("espalier: each kind of failure has its exit code and one line that names the culprit") {
