@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "kernels/elementary.h"
+#include "kernels/last_block.h"
 #include "kernels/require.h"
 #include "kernels/warp.h"
 
@@ -78,15 +79,39 @@ __global__ void log_softmax_backward_kernel(MatrixShape shape, const float* __re
   Team<kThreads>::for_each(0, row.columns, [&](index_t i) { dx[i] = dy[i] - exponential(y[i]) * sum; });
 }
 
-struct RowLoss {
-  float loss;
-  std::int32_t correct;
+struct LossSums {
+  float* losses;  // [rows]
+  float* mean;
+  double* sum;  // null: not wanted
+};
+
+// By one block: the order of summation is the same whichever block it is.
+template <int kThreads>
+__device__ void add_up_losses(index_t rows, const LossSums& of) {
+  using Block = Team<kThreads>;
+  double sum = 0;
+  Block::for_each(0, rows, [&](index_t row) { sum += double(of.losses[row]); });
+  sum = Block::reduce(sum, Sum());
+  if (!Block::leads()) return;
+  of.mean[0] = float(sum / double(rows));
+  if (of.sum != nullptr) *of.sum += sum;
+}
+
+template <int kThreads>
+__global__ void add_up_losses_kernel(index_t rows, LossSums of) {
+  add_up_losses<kThreads>(rows, of);
+}
+
+constexpr int kLossThreads = simt::kEmulated ? 1 : 128;
+
+struct CrossEntropyGradient {
+  float* dlogits;                 // null: not wanted
+  unsigned long long* confusion;  // null: not wanted
 };
 
 template <int kThreads, class Label>
-__global__ void softmax_cross_entropy_kernel(MatrixShape shape, float smoothing, const float* __restrict__ logits,
-                                             const Label* __restrict__ labels, float* __restrict__ dlogits,
-                                             RowLoss* __restrict__ losses) {
+__device__ void cross_entropy_of_row(const MatrixShape& shape, float smoothing, const float* logits,
+                                     const Label* labels, const CrossEntropyGradient& out, float* losses) {
   using Rows = Team<kThreads>;
   const Row<kThreads> row(shape);
   const float* x = logits + row.begin;
@@ -95,17 +120,21 @@ __global__ void softmax_cross_entropy_kernel(MatrixShape shape, float smoothing,
   const index_t label = valid && row.exists ? given : 0;
   const float most = row_maximum<kThreads>(x, row.columns), sum = sum_of_exponentials<kThreads>(x, row.columns, most);
   const int columns = int(row.columns);
-  const int first = Rows::fold(
-      0, columns, columns, [&](index_t i) { return x[i] == most ? int(i) : columns; }, Min());
   const float shifted = smoothing == 0.0f ? 0.0f : Rows::sum(0, columns, [&](index_t i) { return x[i] - most; });
   constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
   const float on_label = 1.0f - smoothing, on_each = smoothing / float(shape.columns);
   if (row.exists && Rows::leads()) {
     const float loss = logf(sum) - on_label * (x[label] - most) - on_each * shifted;
-    losses[row.index] = {valid ? loss : kNan, valid && first == label ? 1 : 0};
+    losses[row.index] = valid ? loss : kNan;
   }
-  if (dlogits == nullptr || !row.exists) return;
-  float* dx = dlogits + row.begin;
+  if (out.confusion != nullptr) {
+    const int first = Rows::fold(
+        0, columns, columns, [&](index_t i) { return x[i] == most ? int(i) : columns; }, Min());
+    const index_t predicted = first < columns ? first : 0;  // a row of NaN has no maximum
+    if (row.exists && valid && Rows::leads()) atomicAdd(&out.confusion[label * shape.columns + predicted], 1ull);
+  }
+  if (out.dlogits == nullptr || !row.exists) return;
+  float* dx = out.dlogits + row.begin;
   const float probability = 1.0f / sum, scale = valid ? 1.0f / float(shape.rows) : kNan;
   Rows::for_each(0, columns, [&](index_t i) { dx[i] = (exponential(x[i] - most) * probability - on_each) * scale; });
   if (label % kThreads == Rows::lane()) {  // outside the loop, which stays free of branches
@@ -113,30 +142,23 @@ __global__ void softmax_cross_entropy_kernel(MatrixShape shape, float smoothing,
   }
 }
 
-template <int kThreads>
-__global__ void sum_losses_kernel(index_t rows, const RowLoss* __restrict__ losses, float* __restrict__ loss,
-                                  ClassificationTotals* __restrict__ totals) {
-  using Block = Team<kThreads>;
-  double sum = 0;
-  std::int32_t correct = 0;
-  Block::for_each(0, rows, [&](index_t row) {
-    sum += double(losses[row].loss);
-    correct += losses[row].correct;
-  });
-  sum = Block::reduce(sum, Sum());
-  correct = Block::reduce(correct, Sum());
-  if (!Block::leads()) return;
-  loss[0] = float(sum / double(rows));
-  if (totals == nullptr) return;
-  totals->loss += sum;
-  totals->samples += rows;
-  totals->correct += correct;
+template <int kThreads, class Label>
+__global__ void softmax_cross_entropy_kernel(MatrixShape shape, float smoothing, const float* __restrict__ logits,
+                                             const Label* __restrict__ labels, CrossEntropyGradient out, LossSums sums,
+                                             unsigned* arrivals) {
+  cross_entropy_of_row<kThreads>(shape, smoothing, logits, labels, out, sums.losses);
+  if (arrivals == nullptr || !is_last_block(arrivals, gridDim.x)) return;
+  if constexpr (simt::kEmulated) {  // one thread does it all: a block of 16 would meet in emulated shuffles
+    if (threadIdx.x == 0) add_up_losses<1>(shape.rows, sums);
+  } else {
+    add_up_losses<kThreads >= kLossThreads ? kThreads : kLossThreads>(shape.rows, sums);
+  }
 }
 
 template <class Label>
 void launch_cross_entropy(const MatrixShape& shape, float smoothing, const float* logits, const Label* labels,
                           const SoftmaxCrossEntropyOutputs& outputs, void* workspace, cudaStream_t stream,
-                          RowTeam team) {
+                          unsigned* arrivals, RowTeam team) {
   require(shape.rows >= 1 && shape.columns >= 1, "softmax_cross_entropy: logits [", shape.rows, ", ", shape.columns,
           "]; a mean loss needs at least one row and one class");
   require(shape.rows <= std::numeric_limits<std::int32_t>::max() &&
@@ -144,14 +166,15 @@ void launch_cross_entropy(const MatrixShape& shape, float smoothing, const float
           "softmax_cross_entropy: logits [", shape.rows, ", ", shape.columns, "] exceed 2^31 - 1; split the batch");
   require(smoothing >= 0.0f && smoothing <= 1.0f, "softmax_cross_entropy: label smoothing ", smoothing,
           " is not in [0, 1]");
-  auto* losses = static_cast<RowLoss*>(workspace);
+  const CrossEntropyGradient out{outputs.dlogits, reinterpret_cast<unsigned long long*>(outputs.confusion)};
+  const LossSums sums{static_cast<float*>(workspace), outputs.loss, outputs.loss_sum};
   with_row_team(shape.columns, team, [&]<int kThreads>() {
     simt::launch(softmax_cross_entropy_kernel<kThreads, Label>, team_per_row<kThreads>(shape.rows, stream), shape,
-                 smoothing, logits, labels, outputs.dlogits, losses);
+                 smoothing, logits, labels, out, sums, arrivals);
   });
-  constexpr int kThreads = simt::kEmulated ? 1 : 256;
-  simt::launch(sum_losses_kernel<kThreads>, simt::Launch{dim3(1), dim3(kThreads), 0, stream}, shape.rows, losses,
-               outputs.loss, outputs.totals);
+  if (arrivals != nullptr) return;
+  simt::launch(add_up_losses_kernel<kLossThreads>, simt::Launch{dim3(1), dim3(kLossThreads), 0, stream}, shape.rows,
+               sums);
 }
 
 }  // namespace
@@ -187,19 +210,19 @@ void log_softmax_backward(const MatrixShape& shape, const float* y, const float*
 }
 
 std::size_t softmax_cross_entropy_workspace_bytes(const MatrixShape& shape) {
-  return std::size_t(shape.rows) * sizeof(RowLoss);
+  return std::size_t(shape.rows) * sizeof(float);
 }
 
 void softmax_cross_entropy(const MatrixShape& shape, float label_smoothing, const float* logits,
                            const std::uint8_t* labels, const SoftmaxCrossEntropyOutputs& outputs, void* workspace,
-                           cudaStream_t stream, RowTeam team) {
-  launch_cross_entropy(shape, label_smoothing, logits, labels, outputs, workspace, stream, team);
+                           cudaStream_t stream, unsigned* arrivals, RowTeam team) {
+  launch_cross_entropy(shape, label_smoothing, logits, labels, outputs, workspace, stream, arrivals, team);
 }
 
 void softmax_cross_entropy(const MatrixShape& shape, float label_smoothing, const float* logits,
                            const std::int32_t* labels, const SoftmaxCrossEntropyOutputs& outputs, void* workspace,
-                           cudaStream_t stream, RowTeam team) {
-  launch_cross_entropy(shape, label_smoothing, logits, labels, outputs, workspace, stream, team);
+                           cudaStream_t stream, unsigned* arrivals, RowTeam team) {
+  launch_cross_entropy(shape, label_smoothing, logits, labels, outputs, workspace, stream, arrivals, team);
 }
 
 }  // namespace espalier::kernels

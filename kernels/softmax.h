@@ -24,27 +24,22 @@ void log_softmax_forward(const MatrixShape& shape, const float* x, float* y, cud
 void log_softmax_backward(const MatrixShape& shape, const float* y, const float* dy, float* dx, cudaStream_t stream,
                           RowTeam team = RowTeam::automatic);
 
-// What a pass over a data set adds up, in device memory; all zeros to begin with.
-struct ClassificationTotals {
-  double loss = 0;  // sum over samples; divide by samples for the mean
-  std::int64_t samples = 0;
-  std::int64_t correct = 0;  // the label's logit is the row's first maximum
-};
-
 struct SoftmaxCrossEntropyOutputs {
-  float* loss = nullptr;                   // [1]: mean over rows
-  float* dlogits = nullptr;                // [rows, columns], d(loss)/d(logits); null: not wanted
-  ClassificationTotals* totals = nullptr;  // added to; null: not wanted
+  float* loss = nullptr;              // [1]: mean over rows
+  float* dlogits = nullptr;           // [rows, columns], d(loss)/d(logits); null: not wanted
+  double* loss_sum = nullptr;         // [1] += sum over rows; null: not wanted
+  std::int64_t* confusion = nullptr;  // [columns, columns] += 1 at (label, the row's first maximum); null: not wanted
 };
 
 // loss = mean over rows of -sum_c q_c log softmax(logits)_c, q = smoothing / columns + (1 - smoothing) at the label.
-// labels [rows] in [0, columns): any other makes the row's loss and gradient NaN, and nothing is read out of bounds.
+// labels [rows] in [0, columns): any other makes the row's loss and gradient NaN and counts nowhere; nothing is read
+// out of bounds. One launch with `arrivals` (one zero, zero again afterwards), else a second one sums up the losses.
 std::size_t softmax_cross_entropy_workspace_bytes(const MatrixShape& shape);
 void softmax_cross_entropy(const MatrixShape& shape, float label_smoothing, const float* logits,
                            const std::uint8_t* labels, const SoftmaxCrossEntropyOutputs& outputs, void* workspace,
-                           cudaStream_t stream, RowTeam team = RowTeam::automatic);
+                           cudaStream_t stream, unsigned* arrivals = nullptr, RowTeam team = RowTeam::automatic);
 void softmax_cross_entropy(const MatrixShape& shape, float label_smoothing, const float* logits,
                            const std::int32_t* labels, const SoftmaxCrossEntropyOutputs& outputs, void* workspace,
-                           cudaStream_t stream, RowTeam team = RowTeam::automatic);
+                           cudaStream_t stream, unsigned* arrivals = nullptr, RowTeam team = RowTeam::automatic);
 
 }  // namespace espalier::kernels

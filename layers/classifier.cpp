@@ -5,10 +5,10 @@
 namespace espalier {
 
 Trainable classifier(Module& model, const ClassifierOptions& options) {
-  const auto forward = [&model, options](const Batch& batch) {
+  const auto forward = [&model, options](const Batch& batch, MetricsAccumulator& metrics) {
     if (!model.training()) model.set_training(true);
-    const Variable logits = model(batch.images);
-    return Outcome{logits, softmax_cross_entropy(logits, batch.labels, {.label_smoothing = options.label_smoothing})};
+    return softmax_cross_entropy(model(batch.images), batch.labels,
+                                 {.label_smoothing = options.label_smoothing, .metrics = &metrics});
   };
   return {forward, model.parameters(), model.buffers()};
 }

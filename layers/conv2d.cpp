@@ -111,7 +111,7 @@ Tensor Conv2dFunction::forward(const Tensors& inputs, Context& context) const {
 Tensors Conv2dFunction::backward(const Tensor& dy, const Context& context) const {
   const Tensor &x = context.saved[0], &weight = context.saved[1];
   const kernels::Conv2dShape shape = shape_for(x.shape(), weight.shape());
-  const Tensor dz = product_gradient(dy, context.saved.back());
+  const Tensor dz = product_gradient(dy, context.saved.back(), context);
   Tensors gradients(context.needs_gradient.size());
   if (context.needs(0)) gradients[0] = input_gradient(shape, dz, weight, vendor());
   const bool bias = gradients.size() > 2 && context.needs(2);

@@ -63,7 +63,7 @@ Tensor DenseFunction::forward(const Tensors& inputs, Context& context) const {
 
 Tensors DenseFunction::backward(const Tensor& dy, const Context& context) const {
   const Tensor &x = context.saved[0], &weight = context.saved[1];
-  const Tensor dz = product_gradient(dy, context.saved[2]);  // [batch, out]
+  const Tensor dz = product_gradient(dy, context.saved[2], context);  // [batch, out]
   const std::int64_t batch = x.shape()[0], in = weight.shape()[1], out = weight.shape()[0];
   Tensors gradients(context.needs_gradient.size());
   if (context.needs(0)) {

@@ -27,8 +27,7 @@ Metrics evaluate_samples(Module& model, const Samples& samples, const EvaluateOp
   MetricsAccumulator metrics(samples.dataset().classes());
   for (std::int64_t first = 0; first < samples.size(); first += options.batch) {
     const Batch batch = samples.batch(first, std::min(options.batch, samples.size() - first));
-    const Variable logits = model(batch.images);
-    metrics.add(logits.value(), batch.labels, softmax_cross_entropy(logits, batch.labels).value());
+    softmax_cross_entropy(model(batch.images), batch.labels, {.metrics = &metrics});
   }
   return metrics.read();
 }

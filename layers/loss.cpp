@@ -1,6 +1,7 @@
-// Losses whose forward leaves the gradient for dloss = 1 behind: backward only scales it.
+// Losses whose forward leaves the gradient for dloss = 1 behind: backward only scales it, or hands it over as it is.
 #include "layers/loss.h"
 
+#include "core/device/memory.h"
 #include "core/device/stream.h"
 #include "kernels/require.h"
 #include "kernels/softmax.h"
@@ -18,6 +19,9 @@ struct LossFunction : Function {
     kernels::scale_unit_gradient(unit.size(), unit.data<float>(), dloss.data<float>(), gradient.data<float>(),
                                  current_stream());
     return {gradient, Tensor()};
+  }
+  Tensors backward_from_one(const Shape&, const Context& context) const override {
+    return {context.saved[0], Tensor()};
   }
 };
 
@@ -39,13 +43,18 @@ class SoftmaxCrossEntropyFunction final : public LossFunction {
     const Tensor loss = Tensor::empty({1});
     const Tensor workspace = workspace_of(kernels::softmax_cross_entropy_workspace_bytes(shape));
     kernels::SoftmaxCrossEntropyOutputs outputs{.loss = loss.data<float>()};
+    if (options_.metrics != nullptr) {
+      options_.metrics->require_classes(shape.columns);
+      outputs.loss_sum = options_.metrics->loss_sum();
+      outputs.confusion = options_.metrics->confusion();
+    }
     if (context.recording) {
       context.saved = {Tensor::like(logits)};
       outputs.dlogits = context.saved[0].data<float>();
     }
     const auto launch = [&](const auto* on_device) {
       kernels::softmax_cross_entropy(shape, options_.label_smoothing, logits.data<float>(), on_device, outputs,
-                                     workspace.raw(), current_stream());
+                                     workspace.raw(), current_stream(), current_pool().arrivals());
     };
     if (wide)
       launch(static_cast<const std::int32_t*>(labels.data<std::int32_t>()));

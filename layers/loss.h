@@ -2,11 +2,13 @@
 // computes them can be captured as a graph.
 #pragma once
 #include "core/autograd/variable.h"
+#include "core/train/metrics.h"
 
 namespace espalier {
 
 struct LossOptions {
-  float label_smoothing = 0.0f;  // in [0, 1]: the part of the target spread evenly over all classes
+  float label_smoothing = 0.0f;           // in [0, 1]: the part of the target spread evenly over all classes
+  MetricsAccumulator* metrics = nullptr;  // loss and predictions are added to it in the same launch; null: nowhere
 };
 
 // Mean over the batch of -log softmax(logits)[label]; logits [N, classes], labels [N] of type u8 or i32.

@@ -4,8 +4,14 @@
 
 namespace espalier {
 
-Tensor ProductFunction::product_gradient(const Tensor& dy, const Tensor& y) const {
-  if (activation == kernels::Activation::none) return dy;
+std::optional<float> ProductFunction::output_slope() const {
+  if (activation == kernels::Activation::relu) return 0.0f;
+  if (activation == kernels::Activation::leaky_relu) return slope;
+  return std::nullopt;
+}
+
+Tensor ProductFunction::product_gradient(const Tensor& dy, const Tensor& y, const Context& context) const {
+  if (activation == kernels::Activation::none || context.slope_applied) return dy;
   Tensor dz = Tensor::like(dy);
   kernels::activation_backward(dy.size(), activation, slope, y.data<float>(), dy.data<float>(), dz.data<float>(),
                                current_stream());

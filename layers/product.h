@@ -16,11 +16,12 @@ struct ProductFunction : Function {
   float slope = kernels::kDefaultLeakySlope;                   // of leaky_relu below zero
   std::optional<Math> math;                                    // whose kernels; none: current_math()
 
+  std::optional<float> output_slope() const override;
   bool vendor() const { return math.value_or(current_math()) == Math::vendor; }
 
  protected:
   // dy through the activation: the gradient of the product itself. `y` is what forward returned.
-  Tensor product_gradient(const Tensor& dy, const Tensor& y) const;
+  Tensor product_gradient(const Tensor& dy, const Tensor& y, const Context& context) const;
 };
 
 class ProductLayer : public Module {

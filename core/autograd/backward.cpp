@@ -1,6 +1,7 @@
 // The walk of the tape: nodes in reverse topological order, found without recursion. Each node's gradient is complete
 // when the walk reaches it, because all its uses come first.
 #include <string>
+#include <unordered_map>
 
 #include "core/autograd/topological_order.h"
 #include "core/autograd/variable.h"
@@ -38,12 +39,38 @@ void check_gradients(const Node& node, const Tensors& gradients) {
   }
 }
 
-void propagate(Node& node) {
+using Uses = std::unordered_map<const Node*, int>;
+
+Uses count_uses(const std::vector<Node*>& nodes) {
+  Uses uses;
+  for (const Node* node : nodes) {
+    for (const Variable& input : node->inputs) ++uses[input.node().get()];
+  }
+  return uses;
+}
+
+// Leaves the last part of an input's backward, its activation, to this node where nobody else reads that input.
+void take_over_slopes(Node& node, const Uses& uses) {
+  if (!node.function->applies_input_slopes()) return;
+  node.context.input_slopes.assign(node.inputs.size(), std::nullopt);
+  for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+    Node& input = *node.inputs[i].node();
+    if (!input.function || !node.context.needs_gradient[i] || uses.at(&input) != 1) continue;
+    node.context.input_slopes[i] = input.function->output_slope();
+    input.context.slope_applied = node.context.input_slopes[i].has_value();
+  }
+}
+
+// A node without a gradient is the result itself, whose gradient is 1.
+void propagate(Node& node, const Uses& uses) {
   require(node.context.recording, std::string(node.function->name()),
           ": backward() was called twice through this result; run the model again first");
+  take_over_slopes(node, uses);
   const simt::Range range("layer", node.place.empty() ? node.function->name() : std::string_view(node.place),
                           "backward");
-  const Tensors gradients = node.function->backward(node.gradient, node.context);
+  const Tensors gradients = node.gradient.defined()
+                                ? node.function->backward(node.gradient, node.context)
+                                : node.function->backward_from_one(node.value.shape(), node.context);
   check_gradients(node, gradients);
   for (std::size_t i = 0; i < gradients.size(); ++i) {
     if (node.context.needs_gradient[i]) accumulate(node.inputs[i].node()->gradient, gradients[i]);
@@ -53,12 +80,22 @@ void propagate(Node& node) {
   node.context.recording = false;
 }
 
+void walk(const Variable& result) {
+  const std::vector<Node*> order = topological_order(result);
+  const Uses uses = count_uses(order);
+  for (auto node = order.rbegin(); node != order.rend(); ++node) {
+    const bool reached = (*node)->gradient.defined() || *node == result.node().get();
+    if ((*node)->function && reached) propagate(**node, uses);
+  }
+}
+
 }  // namespace
 
 void Variable::backward() {
   require(value().size() == 1, "backward() without a gradient needs a single number, not ", shape().to_string(),
           "; reduce it to a loss first or pass the gradient");
-  backward(Tensor::full(shape(), 1.0f));
+  if (!requires_gradient() || !node_->function) return backward(Tensor::full(shape(), 1.0f));
+  walk(*this);
 }
 
 void Variable::backward(const Tensor& output_gradient) {
@@ -66,10 +103,7 @@ void Variable::backward(const Tensor& output_gradient) {
   require(output_gradient.shape() == shape(), "backward(): the gradient has shape ",
           output_gradient.shape().to_string(), ", the value ", shape().to_string());
   accumulate(node_->gradient, output_gradient);
-  const std::vector<Node*> order = topological_order(*this);
-  for (auto node = order.rbegin(); node != order.rend(); ++node) {
-    if ((*node)->function && (*node)->gradient.defined()) propagate(**node);
-  }
+  walk(*this);
 }
 
 }  // namespace espalier

@@ -35,9 +35,13 @@ struct MemoryPool::State {
   std::mutex mutex;
   std::multimap<std::size_t, void*> free_blocks;  // by size class
   MemoryStatistics statistics;
-  bool closed = false;  // its MemoryPool is gone: blocks coming back go to the device
+  unsigned* arrivals = nullptr;  // never given back before the end
+  bool closed = false;           // its MemoryPool is gone: blocks coming back go to the device
 
-  ~State() { release(); }
+  ~State() {
+    release();
+    cudaFree(arrivals);
+  }
   void release() {
     for (const auto& [bytes, block] : free_blocks) {
       cudaFree(block);
@@ -103,6 +107,17 @@ std::shared_ptr<void> MemoryPool::allocate(std::size_t bytes) {
   statistics.used_bytes += std::int64_t(rounded);
   statistics.peak_used_bytes = std::max(statistics.peak_used_bytes, statistics.used_bytes);
   return {block, [state = state_, rounded](void* freed) { state->give_back(freed, rounded); }};
+}
+
+unsigned* MemoryPool::arrivals() {
+  const std::size_t bytes = size_class(kArrivals * sizeof(unsigned));
+  const std::lock_guard lock(state_->mutex);
+  if (state_->arrivals == nullptr) {
+    void* const block = state_->take(bytes);
+    check(cudaMemsetAsync(block, 0, bytes, current_stream()));
+    state_->arrivals = static_cast<unsigned*>(block);
+  }
+  return state_->arrivals;
 }
 
 MemoryStatistics MemoryPool::statistics() const {

@@ -75,6 +75,10 @@ void MetricsAccumulator::add(const Tensor& logits, const Tensor& labels, const T
                                 current_stream());
 }
 
+void MetricsAccumulator::require_classes(std::int64_t classes) const {
+  require(classes == classes_, "metrics: scores for ", classes, " classes, counted are ", classes_);
+}
+
 Metrics MetricsAccumulator::read() const {
   Metrics metrics{0, classes_, confusion_.to_host_as<std::int64_t>()};
   metrics.loss = ratio(loss_sum_.to_host_as<double>().front(), double(metrics.samples()));

@@ -35,6 +35,11 @@ class MetricsAccumulator {
   Metrics read() const;  // waits for current_stream()
   void reset();
 
+  // For kernels that add to the sums themselves: f64 [1] sum of the samples' losses, i64 [classes, classes] counts.
+  DevicePointer<double> loss_sum() const { return loss_sum_.data<double>(); }
+  DevicePointer<std::int64_t> confusion() const { return confusion_.data<std::int64_t>(); }
+  void require_classes(std::int64_t classes) const;  // throws InvalidArgument when these sums have others
+
  private:
   std::int64_t classes_;
   Tensor confusion_;  // i64 [classes, classes]

@@ -118,9 +118,7 @@ void Trainer::train_step() {
 
 void Trainer::update(const Batch& batch) {
   optimizer_.zero_gradients();
-  Outcome outcome = model_.forward(batch);
-  metrics_.add(outcome.logits.value(), batch.labels, outcome.loss.value());
-  outcome.loss.backward();
+  model_.forward(batch, metrics_).backward();
   optimizer_.step();
 }
 

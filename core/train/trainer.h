@@ -19,13 +19,9 @@
 
 namespace espalier {
 
-struct Outcome {
-  Variable logits;  // [N, classes]
-  Variable loss;    // mean over the batch
-};
-
 struct Trainable {
-  std::function<Outcome(const Batch&)> forward;  // in training mode
+  // The mean loss over the batch, in training mode; adds loss and predictions to the metrics.
+  std::function<Variable(const Batch&, MetricsAccumulator&)> forward;
   std::vector<Parameter*> parameters;
   std::vector<Buffer*> buffers;
 };

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "kernels/require.h"
@@ -39,16 +40,33 @@ std::vector<std::int32_t> random_labels(const MatrixShape& shape) {
 
 struct LossBuffers {
   GuardedBuffer<float> loss{1}, dlogits;
-  GuardedBuffer<ClassificationTotals> totals{std::vector<ClassificationTotals>(1)};
+  GuardedBuffer<double> loss_sum{std::vector<double>{0.25}};
+  GuardedBuffer<std::int64_t> confusion;
+  GuardedBuffer<unsigned> arrivals{std::vector<unsigned>{0}};
   GuardedBuffer<unsigned char> workspace;
 
   explicit LossBuffers(const MatrixShape& shape)
-      : dlogits(std::size_t(shape.size())), workspace(softmax_cross_entropy_workspace_bytes(shape)) {}
-  SoftmaxCrossEntropyOutputs outputs() { return {loss.data(), dlogits.data(), totals.data()}; }
+      : dlogits(std::size_t(shape.size())),
+        confusion(std::vector<std::int64_t>(std::size_t(shape.columns * shape.columns), 7)),
+        workspace(softmax_cross_entropy_workspace_bytes(shape)) {}
+  SoftmaxCrossEntropyOutputs outputs() { return {loss.data(), dlogits.data(), loss_sum.data(), confusion.data()}; }
   bool guards_intact() const {
-    return loss.guards_intact() && dlogits.guards_intact() && totals.guards_intact() && workspace.guards_intact();
+    return loss.guards_intact() && dlogits.guards_intact() && loss_sum.guards_intact() && confusion.guards_intact() &&
+           arrivals.guards_intact() && workspace.guards_intact();
   }
 };
+
+// The counts of two calls on top of the sevens that were there.
+std::vector<std::int64_t> confusion_reference(const MatrixShape& shape, const std::vector<float>& logits,
+                                              const std::vector<std::int32_t>& labels) {
+  std::vector<std::int64_t> counts(std::size_t(shape.columns * shape.columns), 7);
+  for (index_t row = 0; row < shape.rows; ++row) {
+    const auto first = logits.begin() + row * shape.columns;
+    const index_t predicted = std::max_element(first, first + shape.columns) - first;
+    counts[std::size_t(labels[std::size_t(row)] * shape.columns + predicted)] += 2;
+  }
+  return counts;
+}
 
 template <class Label>
 void check_cross_entropy(const MatrixShape& shape, float smoothing, RowTeam team) {
@@ -59,16 +77,16 @@ void check_cross_entropy(const MatrixShape& shape, float smoothing, RowTeam team
   const GuardedBuffer<float> logits(host);
   const GuardedBuffer<Label> on_device(std::vector<Label>(labels.begin(), labels.end()));
   LossBuffers buffers(shape);
-  for (int call = 0; call < 2; ++call) {  // the totals go on
+  for (unsigned* arrivals : {buffers.arrivals.data(), static_cast<unsigned*>(nullptr)}) {  // one launch, two launches
     softmax_cross_entropy(shape, smoothing, logits.data(), on_device.data(), buffers.outputs(),
-                          buffers.workspace.data(), nullptr, team);
+                          buffers.workspace.data(), nullptr, arrivals, team);
   }
-  const ClassificationTotals totals = buffers.totals.download()[0];
   CHECK(std::abs(buffers.loss.download()[0] - expected.loss) <= kTolerance * (1 + expected.loss));
   CHECK(difference(buffers.dlogits.download(), expected.dlogits, 0, kTolerance / double(shape.rows)) == "");
-  CHECK(totals.samples == 2 * shape.rows);
-  CHECK(totals.correct == 2 * expected.correct);
-  CHECK(std::abs(totals.loss / double(totals.samples) - expected.loss) <= kTolerance * (1 + expected.loss));
+  CHECK(buffers.confusion.download() == confusion_reference(shape, host, labels));
+  const double mean = (buffers.loss_sum.download()[0] - 0.25) / double(2 * shape.rows);
+  CHECK(std::abs(mean - expected.loss) <= kTolerance * (1 + expected.loss));
+  CHECK(buffers.arrivals.download()[0] == 0);
   CHECK(buffers.guards_intact());
 }
 
@@ -131,7 +149,8 @@ TEST_CASE("softmax_cross_entropy: huge logits neither overflow nor lose the grad
   softmax_cross_entropy(shape, 0, logits.data(), labels.data(), buffers.outputs(), buffers.workspace.data(), nullptr);
   CHECK(buffers.loss.download()[0] == doctest::Approx(std::log(2.0) / 2));
   CHECK(difference(buffers.dlogits.download(), std::vector<double>{0, 0, 0, 0.25, -0.25, 0}, 0, 1e-7) == "");
-  CHECK(buffers.totals.download()[0].correct == 1);  // of two equal maxima the first is the prediction
+  // Of two equal maxima the first is the prediction.
+  CHECK(buffers.confusion.download() == std::vector<std::int64_t>{8, 7, 7, 8, 7, 7, 7, 7, 7});
 }
 
 TEST_CASE("softmax_cross_entropy: a label out of range gives NaN, and only in its row") {
@@ -143,7 +162,8 @@ TEST_CASE("softmax_cross_entropy: a label out of range gives NaN, and only in it
     for (RowTeam team : kTeams) {
       LossBuffers buffers(shape);
       softmax_cross_entropy(shape, 0.1f, logits.data(), labels.data(), buffers.outputs(), buffers.workspace.data(),
-                            nullptr, team);
+                            nullptr, buffers.arrivals.data(), team);
+      CHECK(buffers.confusion.download()[0] == 7);
       CHECK(std::isnan(buffers.loss.download()[0]));
       const std::vector<float> dlogits = buffers.dlogits.download();
       for (std::size_t i = 0; i < 12; ++i) CHECK(std::isnan(dlogits[i]) == (i / 4 == 1));
@@ -152,7 +172,7 @@ TEST_CASE("softmax_cross_entropy: a label out of range gives NaN, and only in it
   }
 }
 
-TEST_CASE("softmax_cross_entropy: without gradient and totals gives the same loss") {
+TEST_CASE("softmax_cross_entropy: without gradient and sums gives the same loss") {
   const MatrixShape shape{33, 10};
   const GuardedBuffer<float> logits(random_floats(330, 1));
   const GuardedBuffer<std::int32_t> labels(random_labels(shape));

@@ -27,6 +27,28 @@ struct BrokenFunction final : Function {
   Tensors backward(const Tensor&, const Context&) const override { return {Tensor::zeros({1})}; }
 };
 
+// Its slope of 3 at every point, or nothing where its reader has applied that.
+struct SteepFunction final : Function {
+  std::string_view name() const override { return "steep"; }
+  Tensor forward(const Tensors& in, Context&) const override { return in[0].clone(); }
+  Tensors backward(const Tensor& dy, const Context& context) const override {
+    return {Tensor::full(dy.shape(), (context.slope_applied ? 1.0f : 3.0f) * dy.to_host().front())};
+  }
+  std::optional<float> output_slope() const override { return 3.0f; }
+};
+
+struct ReaderFunction final : Function {
+  std::string_view name() const override { return "reader"; }
+  Tensor forward(const Tensors& in, Context&) const override { return in[0].clone(); }
+  Tensors backward(const Tensor& dy, const Context& context) const override {
+    const float slope = context.input_slope(0).value_or(1.0f);
+    applied = context.input_slope(0).has_value();
+    return {Tensor::full(dy.shape(), slope * dy.to_host().front())};
+  }
+  bool applies_input_slopes() const override { return true; }
+  mutable bool applied = false;
+};
+
 Variable sum(const Variable& a, const Variable& b) { return apply(std::make_shared<SumFunction>(), {a, b}); }
 Variable leaf(float value) { return {Tensor::full({2}, value), Gradient::required}; }
 
@@ -81,6 +103,28 @@ TEST_CASE("backward: a chain of 20,000 steps neither recurses nor leaks its tape
   for (int i = 0; i < length; ++i) y = sum(y, Variable(Tensor::full({2}, 0.0f)));
   y.backward(Tensor::full({2}, 1.0f));
   CHECK(x.gradient().to_host() == twice(1));
+}
+
+TEST_CASE("backward: the only reader of an activation applies its slope, one of several readers does not") {
+  const Variable x = leaf(1);
+  const auto reader = std::make_shared<ReaderFunction>();
+  apply(reader, {apply(std::make_shared<SteepFunction>(), {x})}).backward(Tensor::full({2}, 5.0f));
+  CHECK(reader->applied);
+  CHECK(x.gradient().to_host() == twice(15));
+
+  const Variable z = leaf(1), steep = apply(std::make_shared<SteepFunction>(), {z});
+  sum(apply(reader, {steep}), steep).backward(Tensor::full({2}, 5.0f));
+  CHECK(!reader->applied);
+  CHECK(z.gradient().to_host() == twice(30));
+}
+
+TEST_CASE("backward: a result of one element begins with the gradient 1") {
+  const Variable x(Tensor::full({1}, 4.0f), Gradient::required);
+  sum(x, x).backward();
+  CHECK(x.gradient().item() == 2.0f);
+  Variable alone(Tensor::full({1}, 4.0f), Gradient::required);
+  alone.backward();
+  CHECK(alone.gradient().item() == 1.0f);
 }
 
 TEST_CASE("no gradient: inference records nothing") {

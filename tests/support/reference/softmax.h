@@ -28,7 +28,6 @@ inline SoftmaxInDouble softmax_reference(const kernels::MatrixShape& shape, cons
 
 struct CrossEntropyInDouble {
   double loss = 0;
-  std::int64_t correct = 0;
   std::vector<double> dlogits;
 };
 
@@ -40,7 +39,6 @@ inline CrossEntropyInDouble cross_entropy_reference(const kernels::MatrixShape& 
   for (std::int64_t row = 0; row < shape.rows; ++row) {
     const float* begin = x.data() + row * shape.columns;
     const std::int64_t label = labels[std::size_t(row)];
-    result.correct += std::max_element(begin, begin + shape.columns) - begin == label ? 1 : 0;
     for (std::int64_t c = 0; c < shape.columns; ++c) {
       const double target = smoothing / double(shape.columns) + (c == label ? 1 - smoothing : 0);
       const double probability = softmax.probability[std::size_t(row * shape.columns + c)];
