@@ -77,11 +77,6 @@ void require_workspace(const Conv2dShape& shape, Conv2dLayout layout, Conv2dDire
           "; ask conv2d_tensor_core_workspace()");
 }
 
-template <class T>
-constexpr Precision kPrecisionOf = std::is_same_v<T, float>  ? Precision::tf32
-                                   : std::is_same_v<T, half> ? Precision::fp16
-                                                             : Precision::bf16;
-
 }  // namespace
 
 index_t conv2d_tensor_core_workspace(const Conv2dShape& shape, Conv2dLayout layout, Conv2dDirection direction,

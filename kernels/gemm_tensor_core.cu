@@ -1,93 +1,74 @@
-// gemm_tensor_core(): chooses tile and loaders. The product itself is tensor_core_product.h.
+// What gemm_tensor_core() decides for all formats: tiles, splits, and what the device can do.
 #include "kernels/gemm_tensor_core.h"
 
-#include "kernels/activation_math.h"
-#include "kernels/gemm_epilogue.h"
-#include "kernels/gemm_widening_loaders.h"
-#include "kernels/require.h"
-#include "kernels/tiled_product.h"
+#include "kernels/gemm_tensor_core_launch.h"
 
 namespace espalier::kernels {
 namespace {
 
-template <class T>
-struct Operands {
-  Transpose transpose_a, transpose_b;
-  NarrowView<T> a, b;
-};
+__global__ void capability_kernel() {}
 
-template <class In, class Out>
-void multiply_on_host(const GemmShape& shape, const Operands<In>& in, const EpilogueStore<Out>& store,
-                      Workspace workspace, cudaStream_t stream) {
-  using DeepA = WideningDeepLoader<HostTile, Side::a, In>;
-  using WideA = WideningWideLoader<HostTile, Side::a, In>;
-  using DeepB = WideningDeepLoader<HostTile, Side::b, In>;
-  using WideB = WideningWideLoader<HostTile, Side::b, In>;
-  const ProductShape product{.m = shape.m, .n = shape.n, .k = shape.k};
-  if (in.transpose_a == Transpose::no && in.transpose_b == Transpose::no) {
-    tiled_product<HostTile, DeepA, WideB>(product, in.a, in.b, store, workspace, stream);
-  } else if (in.transpose_a == Transpose::no) {
-    tiled_product<HostTile, DeepA, DeepB>(product, in.a, in.b, store, workspace, stream);
-  } else if (in.transpose_b == Transpose::no) {
-    tiled_product<HostTile, WideA, WideB>(product, in.a, in.b, store, workspace, stream);
-  } else {
-    tiled_product<HostTile, WideA, DeepB>(product, in.a, in.b, store, workspace, stream);
-  }
+// Of the code that was compiled for this device: asked once, for all devices of a machine run the same.
+int capability() {
+  static const int value = simt::compiled_capability(reinterpret_cast<const void*>(capability_kernel));
+  return value;
 }
 
-// The activations that the store does not know, as a pass of their own.
-template <class T>
-__global__ void activation_kernel(index_t count, Activation activation, float slope, T* y) {
-  for_each_element(count,
-                   [=](index_t i) { y[i] = from_float<T>(apply_activation(activation, to_float(y[i]), slope)); });
+template <class Tile>
+bool suits(const ProductShape& shape, Workspace workspace) {
+  const ProductGrid grid = product_grid<Tile>(shape, workspace.floats);
+  return shape.m > Tile::kM / 2 && shape.n > Tile::kN / 2 &&
+         grid.tiles_m * grid.tiles_n * grid.splits >= kWantedBlocks / 2;
 }
 
 }  // namespace
 
-template <class In, class Out>
-void gemm_tensor_core(const GemmShape& shape, Transpose transpose_a, Transpose transpose_b, const In* a, const In* b,
-                      Out* c, const GemmEpilogue& epilogue, cudaStream_t stream, Workspace workspace,
-                      TensorCoreMethod) {
+namespace detail {
+
+TensorCorePlan tensor_core_plan(const GemmShape& shape, bool aligned, Precision precision, TensorCoreMethod method,
+                                Workspace workspace) {
+  const ProductShape product{.m = shape.m, .n = shape.n, .k = shape.k};
+  const bool stage = precision == Precision::fp16 && (method == TensorCoreMethod::staged_tiles || capability() < 80);
+  const bool large = method == TensorCoreMethod::large_tiles || method == TensorCoreMethod::staged_tiles ||
+                     (method != TensorCoreMethod::small_tiles && suits<TensorLargeTile>(product, workspace));
+  const ProductGrid small_grid = product_grid<TensorSmallTile>(product, workspace.floats);
+  if (!aligned) return {TensorCoreTiles::elements, small_grid};
+  if (!large) return {TensorCoreTiles::small, small_grid};
+  return {stage ? TensorCoreTiles::staged : TensorCoreTiles::large,
+          product_grid<TensorLargeTile>(product, workspace.floats)};
+}
+
+void check_tensor_core_gemm(const GemmShape& shape, const void* a, const void* b, const void* c, Precision precision,
+                            TensorCoreMethod method) {
   require(shape.m >= 0 && shape.n >= 0 && shape.k >= 0, "gemm_tensor_core: m ", shape.m, ", n ", shape.n, ", k ",
           shape.k, "; sizes cannot be negative");
-  if (shape.m == 0 || shape.n == 0) return;
-  require(simt::kEmulated, "gemm_tensor_core: exists in the cpu build only; use gemm() and fp32");
-  if (workspace.data == nullptr) workspace.floats = 0;
-  if constexpr (simt::kEmulated) {
-    if constexpr (sizeof(In) == sizeof(float)) {
-      return gemm(shape, transpose_a, transpose_b, a, b, c, epilogue, stream, workspace);
-    } else {
-      const Operands<In> in{transpose_a,
-                            transpose_b,
-                            {a, transpose_a == Transpose::no ? shape.k : shape.m, shape.m},
-                            {b, transpose_b == Transpose::no ? shape.n : shape.k, shape.n}};
-      multiply_on_host(shape, in, epilogue_store(shape, epilogue, c), workspace, stream);
-    }
-  }
-  if (!is_straight(epilogue.activation)) {
-    const index_t count = shape.m * shape.n;
-    simt::launch(activation_kernel<Out>, elements_grid(count, stream), count, epilogue.activation, epilogue.leaky_slope,
-                 c);
-  }
+  require(a != c && b != c, "gemm_tensor_core: C is also an operand (m ", shape.m, ", n ", shape.n, ", k ", shape.k,
+          "); write the product elsewhere");
+  if (simt::kEmulated && method == TensorCoreMethod::fastest) return;
+  require(has_tensor_cores_for(precision),
+          "gemm_tensor_core: the code for this GPU is compiled for compute capability ", capability() / 10, ".",
+          capability() % 10,
+          ", whose tensor cores know fp16 only; take fp16 or fp32, or a GPU of compute capability 8.0");
 }
 
-index_t gemm_tensor_core_workspace_floats(const GemmShape& shape, TensorCoreMethod) {
+}  // namespace detail
+
+bool has_tensor_cores_for(Precision precision) {
+  return precision == Precision::fp16 ? capability() >= 75 : precision != Precision::fp32 && capability() >= 80;
+}
+
+index_t gemm_tensor_core_workspace_floats(const GemmShape& shape, TensorCoreMethod method) {
   if (shape.m == 0 || shape.n == 0) return 0;
-  return std::max(gemm_workspace_floats(shape),
-                  product_workspace_floats<HostTile>({.m = shape.m, .n = shape.n, .k = shape.k}));
+  const ProductShape product{.m = shape.m, .n = shape.n, .k = shape.k};
+  if (simt::kEmulated && method == TensorCoreMethod::fastest) {
+    return std::max(gemm_workspace_floats(shape), product_workspace_floats<HostTile>(product));
+  }
+  index_t most = 0;  // over what alignment may make of it
+  for (const bool aligned : {false, true}) {
+    const auto plan = detail::tensor_core_plan(shape, aligned, Precision::fp16, method, {.floats = INT64_MAX});
+    most = std::max(most, plan.grid.workspace_floats());
+  }
+  return most;
 }
-
-bool has_tensor_cores_for(Precision precision) { return simt::kEmulated && precision != Precision::fp32; }
-
-template void gemm_tensor_core(const GemmShape&, Transpose, Transpose, const float*, const float*, float*,
-                               const GemmEpilogue&, cudaStream_t, Workspace, TensorCoreMethod);
-template void gemm_tensor_core(const GemmShape&, Transpose, Transpose, const half*, const half*, float*,
-                               const GemmEpilogue&, cudaStream_t, Workspace, TensorCoreMethod);
-template void gemm_tensor_core(const GemmShape&, Transpose, Transpose, const half*, const half*, half*,
-                               const GemmEpilogue&, cudaStream_t, Workspace, TensorCoreMethod);
-template void gemm_tensor_core(const GemmShape&, Transpose, Transpose, const bfloat16*, const bfloat16*, float*,
-                               const GemmEpilogue&, cudaStream_t, Workspace, TensorCoreMethod);
-template void gemm_tensor_core(const GemmShape&, Transpose, Transpose, const bfloat16*, const bfloat16*, bfloat16*,
-                               const GemmEpilogue&, cudaStream_t, Workspace, TensorCoreMethod);
 
 }  // namespace espalier::kernels

@@ -12,8 +12,10 @@
 
 namespace espalier::kernels {
 
-// `fastest` is the tensor cores on a GPU and, in the cpu build, the CPU's vectors on operands widened in the cache.
-enum class TensorCoreMethod { fastest, tensor_cores };
+// `fastest` is the tensor cores on a GPU and, in the cpu build, the CPU's vectors on operands widened in the cache. The
+// others are tensor cores (emulated in the cpu build): with the tiles that suit, with large or small ones, or with
+// large ones that pass through registers, as compute capability 7.5 does, which has no cp.async.
+enum class TensorCoreMethod { fastest, tensor_cores, large_tiles, small_tiles, staged_tiles };
 
 // C [m, n] = activation(alpha * op(A) * op(B) + beta * C + bias). <In, Out> are <float, float> for operands that
 // round_to_tf32() has rounded, <half, float>, <half, half>, <bfloat16, float> or <bfloat16, bfloat16>.

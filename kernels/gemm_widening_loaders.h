@@ -2,16 +2,9 @@
 // widened on its way into the cache, 0.05 ns an element, beside 1 / kM + 1 / kN of which a multiply-add costs 0.007 ns.
 #pragma once
 #include "kernels/gemm_loaders.h"
-#include "kernels/simt/half.h"
+#include "kernels/narrow_view.h"
 
 namespace espalier::kernels {
-
-// An operand of T: `width` rows (A) or columns (B), `leading` elements between rows as they lie in memory.
-template <class T>
-struct NarrowView {
-  const T* data = nullptr;
-  index_t leading = 0, width = 0;
-};
 
 namespace detail {
 

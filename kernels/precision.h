@@ -14,6 +14,14 @@ namespace espalier::kernels {
 
 enum class Precision { fp32, tf32, bf16, fp16 };
 
+// The format whose operands are stored as T; floats are tf32.
+template <class T>
+inline constexpr Precision kPrecisionOf = Precision::tf32;
+template <>
+inline constexpr Precision kPrecisionOf<half> = Precision::fp16;
+template <>
+inline constexpr Precision kPrecisionOf<bfloat16> = Precision::bf16;
+
 // The nearest tf32, ties away from zero, as cvt.rna.tf32.f32 rounds; NaN and infinities stay.
 __host__ __device__ inline float round_to_tf32(float x) {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
