@@ -125,16 +125,56 @@ __device__ float rate_of(const State& state) {
   return listed ? state.rates.rate[state.step - state.rates.begin] : state.learning_rate;
 }
 
+// What the loss scale says of this update. All blocks read it before the last one chooses the next scale.
+struct Verdict {
+  bool good;
+  float gradient_scale;
+};
+
+template <class State>
+__device__ Verdict verdict_on(const State& state) {
+  if (state.loss_scale.state == nullptr) return {true, state.gradient_scale};
+  return {state.loss_scale.state->overflowed == 0, state.gradient_scale / *state.loss_scale.scale};
+}
+
+__device__ void choose_scale(const LossScale& loss_scale, bool good) {
+  LossScaleState& state = *loss_scale.state;
+  float& scale = *loss_scale.scale;
+  state.overflowed = 0;
+  if (!good) {
+    ++state.skipped_steps;
+    state.good_steps = 0;
+    scale = max(scale * state.backoff, state.smallest);
+  } else if (++state.good_steps >= state.growth_interval) {
+    state.good_steps = 0;
+    scale = min(scale * state.growth, state.largest);
+  }
+}
+
+// What one thread does when all blocks are through. `of` is the state as they read it.
+template <class State>
+__device__ void count_step(State* state, const State& of, float rate, bool good) {
+  state->learning_rate = rate;
+  if (good) {
+    state->step = of.step + 1;
+  } else {  // the skipped step has had its rate
+    state->rates.begin = of.rates.begin - 1;
+    state->rates.end = of.rates.end - 1;
+  }
+  if (of.loss_scale.state != nullptr) choose_scale(of.loss_scale, good);
+}
+
 __global__ void sgd_update_kernel(const TensorTable<SgdTensor> table, SgdState* state, unsigned blocks) {
   const Chunk chunk = table.chunk_of_block();
   const SgdTensor& tensor = table.entry[chunk.tensor];
   const SgdState of = *state;
   const float rate = rate_of(of);
-  const auto decayed = [&](float gradient, float w) { return of.gradient_scale * gradient + of.weight_decay * w; };
-  if (tensor.momentum == nullptr) {
+  const Verdict verdict = verdict_on(of);
+  const auto decayed = [&](float gradient, float w) { return verdict.gradient_scale * gradient + of.weight_decay * w; };
+  if (verdict.good && tensor.momentum == nullptr) {
     update_chunk<1>(chunk, tensor.gradient, {{tensor.value}}, tensor.keep,
                     [&](float gradient, float(&value)[1]) { value[0] -= rate * decayed(gradient, value[0]); });
-  } else {
+  } else if (verdict.good) {
     update_chunk<2>(chunk, tensor.gradient, {{tensor.value, tensor.momentum}}, tensor.keep,
                     [&](float gradient, float(&value)[2]) {
                       const float g = decayed(gradient, value[0]), velocity = of.momentum * value[1] + g;
@@ -143,10 +183,7 @@ __global__ void sgd_update_kernel(const TensorTable<SgdTensor> table, SgdState* 
                       value[1] = velocity;
                     });
   }
-  if (is_last_block(&state->finished_blocks, blocks) && threadIdx.x == 0) {
-    state->learning_rate = rate;
-    state->step = of.step + 1;
-  }
+  if (is_last_block(&state->finished_blocks, blocks) && threadIdx.x == 0) count_step(state, of, rate, verdict.good);
 }
 
 struct BiasCorrections {
@@ -170,20 +207,22 @@ __global__ void adam_update_kernel(const TensorTable<AdamTensor> table, AdamStat
   const float shrink = decoupled ? 1.0f - learning_rate * of.weight_decay : 1.0f;
   const float decay = decoupled ? 0.0f : of.weight_decay;
   const float rate = learning_rate / correction.first, inverse_root = 1.0f / correction.root_second;
-  update_chunk<3>(chunk, tensor.gradient, {{tensor.value, tensor.first_moment, tensor.second_moment}}, tensor.keep,
-                  [&](float gradient, float(&value)[3]) {
-                    const float g = of.gradient_scale * gradient + decay * value[0];
-                    value[1] += complement1 * (g - value[1]);
-                    value[2] = beta2 * value[2] + complement2 * g * g;
-                    const float spread = sqrtf(value[2]) * inverse_root + of.epsilon;
-                    value[0] = value[0] * shrink - rate * value[1] / spread;
-                  });
+  const Verdict verdict = verdict_on(of);
+  if (verdict.good) {
+    update_chunk<3>(chunk, tensor.gradient, {{tensor.value, tensor.first_moment, tensor.second_moment}}, tensor.keep,
+                    [&](float gradient, float(&value)[3]) {
+                      const float g = verdict.gradient_scale * gradient + decay * value[0];
+                      value[1] += complement1 * (g - value[1]);
+                      value[2] = beta2 * value[2] + complement2 * g * g;
+                      const float spread = sqrtf(value[2]) * inverse_root + of.epsilon;
+                      value[0] = value[0] * shrink - rate * value[1] / spread;
+                    });
+  }
   if (is_last_block(&state->finished_blocks, blocks) && threadIdx.x == 0) {
-    const BiasCorrections next = corrections_of(of, of.step + 2);
+    const BiasCorrections next = verdict.good ? corrections_of(of, of.step + 2) : correction;
     state->bias_correction1 = next.first;
     state->root_bias_correction2 = next.root_second;
-    state->learning_rate = learning_rate;
-    state->step = of.step + 1;
+    count_step(state, of, learning_rate, verdict.good);
   }
 }
 

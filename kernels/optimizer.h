@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/loss_scale.h"
 #include "kernels/shapes.h"
 #include "kernels/simt/simt.h"
 
@@ -25,11 +26,12 @@ struct SgdState {               // in device memory
   float learning_rate = 0.01f;  // of updates that `rates` has none for; afterwards that of the last update
   float momentum = 0.0f;
   float weight_decay = 0.0f;
-  float gradient_scale = 1.0f;  // multiplies every gradient: loss scaling, clipping
+  float gradient_scale = 1.0f;  // multiplies every gradient: clipping
   std::int32_t nesterov = 0;
   std::uint32_t finished_blocks = 0;  // of the running update
-  std::int64_t step = 0;              // updates made
+  std::int64_t step = 0;              // updates made, without the skipped ones
   RateList rates = {};
+  LossScale loss_scale = {};
 };
 
 struct SgdTensor {
@@ -40,7 +42,8 @@ struct SgdTensor {
   index_t count = 0;
 };
 
-// One update of all tensors; it counts as one step unless they are all empty.
+// One update of all tensors; it counts as one step unless they are all empty. Where the loss is scaled, gradients are
+// divided by the scale too; after find_overflow() found one, nothing changes but the scale and whose rate comes next.
 // g = scale * gradient + decay * w; m = momentum * m + g; w -= rate * (nesterov ? g + momentum * m : m)
 void sgd_update(std::span<const SgdTensor> tensors, SgdState* state, cudaStream_t stream);
 
@@ -56,6 +59,7 @@ struct AdamState {  // in device memory
   std::uint32_t finished_blocks = 0;
   std::int64_t step = 0;
   RateList rates = {};
+  LossScale loss_scale = {};
   float bias_correction1 = 0.0f;       // 1 - beta1^s of the coming update s = step + 1; 0: not yet known
   float root_bias_correction2 = 0.0f;  // sqrt(1 - beta2^s)
 };

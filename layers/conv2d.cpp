@@ -5,23 +5,14 @@
 #include "kernels/conv2d.h"
 #include "kernels/require.h"
 #include "kernels/vendor/conv2d.h"
+#include "layers/reduced_precision.h"
+#include "layers/scratch.h"
 
 namespace espalier {
 
 namespace {
 
 using kernels::vendor::Conv2dDirection;
-
-// Scratch memory for as long as the launches that use it are being issued: the pool reuses it in stream order.
-class Scratch {
- public:
-  explicit Scratch(std::int64_t floats) : floats_(floats), memory_(Tensor::empty({floats + 1})) {}
-  kernels::Workspace get() const { return {memory_.data<float>(), floats_}; }
-
- private:
-  std::int64_t floats_;
-  Tensor memory_;
-};
 
 Shape weight_shape(std::int64_t channels, std::int64_t filters, const Conv2dOptions& options) {
   const std::int64_t groups = options.groups, kernel = options.kernel;
@@ -39,9 +30,12 @@ float* data_or_null(const Tensors& tensors, std::size_t i) {
   return i < tensors.size() ? static_cast<float*>(tensors[i].data<float>()) : nullptr;
 }
 
-Tensor input_gradient(const kernels::Conv2dShape& shape, const Tensor& dz, const Tensor& weight, bool vendor) {
+Tensor input_gradient(const Conv2dFunction& function, const kernels::Conv2dShape& shape, const Tensor& dz,
+                      const Tensor& weight) {
   Tensor dx = Tensor::empty({shape.batch, shape.channels, shape.height, shape.width});
-  if (vendor) {
+  if (function.precision != Precision::fp32) {
+    reduced_conv2d_backward_input(shape, dz, weight, dx);
+  } else if (function.vendor()) {
     const Scratch scratch(kernels::vendor::conv2d_workspace_floats(shape, Conv2dDirection::input));
     kernels::vendor::conv2d_backward_input(shape, dz.data<float>(), weight.data<float>(), dx.data<float>(),
                                            scratch.get(), current_stream());
@@ -52,9 +46,12 @@ Tensor input_gradient(const kernels::Conv2dShape& shape, const Tensor& dz, const
 }
 
 // db, unless null, is written too.
-Tensor weight_gradient(const kernels::Conv2dShape& shape, const Tensor& x, const Tensor& dz, float* db, bool vendor) {
+Tensor weight_gradient(const Conv2dFunction& function, const kernels::Conv2dShape& shape, const Tensor& x,
+                       const Tensor& dz, float* db) {
   Tensor dw = Tensor::empty({shape.filters, shape.channels_per_group(), shape.kernel_height, shape.kernel_width});
-  if (vendor) {
+  if (function.precision != Precision::fp32) {
+    reduced_conv2d_backward_weight(shape, x, dz, dw, db);
+  } else if (function.vendor()) {
     const Scratch scratch(kernels::vendor::conv2d_workspace_floats(shape, Conv2dDirection::weight));
     kernels::vendor::conv2d_backward_weight(shape, x.data<float>(), dz.data<float>(), dw.data<float>(), db,
                                             scratch.get(), current_stream());
@@ -89,11 +86,13 @@ kernels::Conv2dShape Conv2dFunction::shape_for(const Shape& x, const Shape& weig
 }
 
 Tensor Conv2dFunction::forward(const Tensors& inputs, Context& context) const {
-  const Tensor &x = inputs[0], &weight = inputs[1];
-  const kernels::Conv2dShape shape = shape_for(x.shape(), weight.shape());
+  const kernels::Conv2dShape shape = shape_for(inputs[0].shape(), inputs[1].shape());
+  const Tensor x = operand(inputs[0], precision), weight = operand(inputs[1], precision);
   Tensor y = Tensor::empty({shape.batch, shape.filters, shape.out_height(), shape.out_width()});
   const float* const bias = data_or_null(inputs, 2);
-  if (vendor()) {
+  if (precision != Precision::fp32) {
+    reduced_conv2d_forward(shape, x, weight, bias, y, activation, slope);
+  } else if (vendor()) {
     const Scratch scratch(kernels::vendor::conv2d_workspace_floats(shape, Conv2dDirection::forward));
     kernels::vendor::conv2d_forward(shape, x.data<float>(), weight.data<float>(), bias, y.data<float>(), activation,
                                     slope, scratch.get(), current_stream());
@@ -111,17 +110,19 @@ Tensor Conv2dFunction::forward(const Tensors& inputs, Context& context) const {
 Tensors Conv2dFunction::backward(const Tensor& dy, const Context& context) const {
   const Tensor &x = context.saved[0], &weight = context.saved[1];
   const kernels::Conv2dShape shape = shape_for(x.shape(), weight.shape());
-  const Tensor dz = product_gradient(dy, context.saved.back(), context);
+  const Tensor product_dy = product_gradient(dy, context.saved.back(), context);
+  const Tensor dz = operand(product_dy, precision);
   Tensors gradients(context.needs_gradient.size());
-  if (context.needs(0)) gradients[0] = input_gradient(shape, dz, weight, vendor());
+  if (context.needs(0)) gradients[0] = input_gradient(*this, shape, dz, weight);
   const bool bias = gradients.size() > 2 && context.needs(2);
   if (bias) gradients[2] = Tensor::empty({shape.filters});
   if (context.needs(1)) {
-    gradients[1] = weight_gradient(shape, x, dz, bias ? data_or_null(gradients, 2) : nullptr, vendor());
+    gradients[1] = weight_gradient(*this, shape, x, dz, bias ? data_or_null(gradients, 2) : nullptr);
   } else if (bias) {
     const auto bytes = std::int64_t(kernels::conv2d_backward_bias_workspace_bytes(shape));
     const Tensor scratch = Tensor::empty({bytes + 1}, DType::u8);
-    kernels::conv2d_backward_bias(shape, dz.data<float>(), gradients[2].data<float>(), scratch.raw(), current_stream());
+    kernels::conv2d_backward_bias(shape, product_dy.data<float>(), gradients[2].data<float>(), scratch.raw(),
+                                  current_stream());
   }
   return gradients;
 }

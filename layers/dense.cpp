@@ -6,6 +6,8 @@
 #include "kernels/reduce.h"
 #include "kernels/require.h"
 #include "kernels/vendor/blas.h"
+#include "layers/reduced_precision.h"
+#include "layers/scratch.h"
 
 namespace espalier {
 namespace {
@@ -14,29 +16,25 @@ using kernels::GemmEpilogue;
 using kernels::GemmShape;
 using kernels::Transpose;
 
-struct Operand {
-  const Tensor& matrix;
-  Transpose transpose;
-};
-
-void product(bool vendor, const GemmShape& shape, Operand a, Operand b, const Tensor& c,
-             const GemmEpilogue& epilogue = {}) {
-  const auto floats = vendor ? kernels::vendor::gemm_workspace_floats(shape) : kernels::gemm_workspace_floats(shape);
-  Tensor scratch;
-  kernels::Workspace workspace;
-  if (floats > 0) {
-    scratch = Tensor::empty({floats});
-    workspace = {scratch.data<float>(), floats};
-  }
+void fp32_product(bool vendor, const GemmShape& shape, const GemmOperand& a, const GemmOperand& b, const Tensor& c,
+                  const GemmEpilogue& epilogue) {
+  const Scratch scratch(vendor ? kernels::vendor::gemm_workspace_floats(shape) : kernels::gemm_workspace_floats(shape));
   const auto gemm = [&](auto&& launcher) {
     launcher(shape, a.transpose, b.transpose, a.matrix.data<float>(), b.matrix.data<float>(), c.data<float>(), epilogue,
-             current_stream(), workspace);
+             current_stream(), scratch.get());
   };
   if (vendor) {
     gemm([](auto&&... arguments) { kernels::vendor::gemm(arguments...); });
   } else {
     gemm([](auto&&... arguments) { kernels::gemm(arguments...); });
   }
+}
+
+// The operands are of the function's precision, the result is fp32.
+void product(const DenseFunction& function, const GemmShape& shape, const GemmOperand& a, const GemmOperand& b,
+             const Tensor& c, const GemmEpilogue& epilogue = {}) {
+  if (function.precision == Precision::fp32) return fp32_product(function.vendor(), shape, a, b, c, epilogue);
+  reduced_gemm(shape, a, b, c, epilogue);
 }
 
 void require_fitting(const DenseFunction& function, const Tensors& inputs) {
@@ -51,11 +49,11 @@ void require_fitting(const DenseFunction& function, const Tensors& inputs) {
 
 Tensor DenseFunction::forward(const Tensors& inputs, Context& context) const {
   require_fitting(*this, inputs);
-  const Tensor &x = inputs[0], &weight = inputs[1];
+  const Tensor x = operand(inputs[0], precision), weight = operand(inputs[1], precision);
   Tensor y = Tensor::empty({x.shape()[0], weight.shape()[0]});  // [batch, out]
   GemmEpilogue epilogue{.activation = activation, .leaky_slope = slope};
   if (inputs.size() > 2) epilogue.bias = inputs[2].data<float>();
-  product(vendor(), {.m = x.shape()[0], .n = weight.shape()[0], .k = weight.shape()[1]}, {x, Transpose::no},
+  product(*this, {.m = x.shape()[0], .n = weight.shape()[0], .k = weight.shape()[1]}, {x, Transpose::no},
           {weight, Transpose::yes}, y, epilogue);
   if (context.recording) context.saved = {x, weight, y};
   return y;
@@ -63,24 +61,25 @@ Tensor DenseFunction::forward(const Tensors& inputs, Context& context) const {
 
 Tensors DenseFunction::backward(const Tensor& dy, const Context& context) const {
   const Tensor &x = context.saved[0], &weight = context.saved[1];
-  const Tensor dz = product_gradient(dy, context.saved[2], context);  // [batch, out]
+  const Tensor product_dy = product_gradient(dy, context.saved[2], context);  // [batch, out]
+  const Tensor dz = operand(product_dy, precision);
   const std::int64_t batch = x.shape()[0], in = weight.shape()[1], out = weight.shape()[0];
   Tensors gradients(context.needs_gradient.size());
   if (context.needs(0)) {
-    gradients[0] = Tensor::like(x);  // dz W
-    product(vendor(), {.m = batch, .n = in, .k = out}, {dz, Transpose::no}, {weight, Transpose::no}, gradients[0]);
+    gradients[0] = Tensor::empty(x.shape());  // dz W
+    product(*this, {.m = batch, .n = in, .k = out}, {dz, Transpose::no}, {weight, Transpose::no}, gradients[0]);
   }
   if (context.needs(1)) {
-    gradients[1] = Tensor::like(weight);  // dz^T x
-    product(vendor(), {.m = out, .n = in, .k = batch}, {dz, Transpose::yes}, {x, Transpose::no}, gradients[1]);
+    gradients[1] = Tensor::empty(weight.shape());  // dz^T x
+    product(*this, {.m = out, .n = in, .k = batch}, {dz, Transpose::yes}, {x, Transpose::no}, gradients[1]);
   }
   if (gradients.size() > 2 && context.needs(2)) {
     gradients[2] = Tensor::empty({out});
     const kernels::MatrixShape shape{.rows = batch, .columns = out};
     const auto bytes = std::int64_t(kernels::reduce_columns_workspace_bytes(shape));
     const Tensor scratch = Tensor::empty({bytes + 1}, DType::u8);
-    kernels::reduce_columns(shape, kernels::Reduction::sum, dz.data<float>(), gradients[2].data<float>(), scratch.raw(),
-                            current_stream());
+    kernels::reduce_columns(shape, kernels::Reduction::sum, product_dy.data<float>(), gradients[2].data<float>(),
+                            scratch.raw(), current_stream());
   }
   return gradients;
 }

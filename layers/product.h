@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/device/math.h"
+#include "core/device/precision.h"
 #include "kernels/activation.h"
 #include "layers/module.h"
 
@@ -14,7 +15,9 @@ struct ProductFunction : Function {
   std::string label;                                           // the layer's place in the model: "dense_2"
   kernels::Activation activation = kernels::Activation::none;  // applied to the product
   float slope = kernels::kDefaultLeakySlope;                   // of leaky_relu below zero
-  std::optional<Math> math;                                    // whose kernels; none: current_math()
+  std::optional<Math> math;                                    // whose fp32 kernels; none: current_math()
+  // Of the operands, forward and backward; other than fp32 the kernels are ours. That of the thread which makes it.
+  Precision precision = current_precision();
 
   std::optional<float> output_slope() const override;
   bool vendor() const { return math.value_or(current_math()) == Math::vendor; }

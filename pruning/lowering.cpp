@@ -38,6 +38,15 @@ Implementation refused(std::string format, std::string library, std::string reas
 
 std::vector<Implementation> lower(const RecordedCall& call, const DenseCandidate&) {
   std::vector<Implementation> found;
+  const Precision precision = dynamic_cast<const ProductFunction&>(*call.function).precision;
+  if (precision != Precision::fp32) {
+    found.push_back({.format = "dense",
+                     .library = fmt::format("{} {}", to_string(Math::handwritten), to_string(precision)),
+                     .function = call.function,
+                     .takes_weight = true,
+                     .weight_bytes = call.inputs[1].bytes()});
+    return found;
+  }
   for (const Math math : {Math::handwritten, Math::vendor}) {
     if (math == Math::vendor && simt::kEmulated && as_conv2d(*call.function)) {  // see kernels/vendor/conv2d.h
       found.push_back(

@@ -21,6 +21,7 @@ namespace {
 struct BenchCommand {
   Output output;
   std::optional<Math> math;
+  Precision precision = Precision::fp32;
   std::string model = "seed-cnn";
   double sparsity = 0.9;
   std::vector<std::int64_t> batches{1, 32, 256, 1024};
@@ -32,6 +33,7 @@ struct BenchCommand {
 
 void BenchCommand::run() const {
   const MathScope math_scope(math.value_or(current_math()));
+  const PrecisionScope precision_scope(precision);
   SavedModel saved;
   Shape image = kMnistImage;
   if (checkpoint.empty()) {
@@ -66,6 +68,7 @@ Command bench_command(CLI::App& app) {
   parser->add_option("--batches", command->batches, "Batch sizes")->capture_default_str();
   add_math_option(*parser, command->math);
   add_trace_option(*parser, command->trace);
+  add_precision_option(*parser, command->precision);
   add_output_options(*parser, command->output);
   return {parser, [command] { with_trace(command->trace, "bench", [&] { command->run(); }); }};
 }

@@ -18,6 +18,7 @@ struct EvalCommand {
   Output output;
   DataOptions data;
   std::optional<Math> math;
+  Precision precision = Precision::fp32;
   std::filesystem::path checkpoint;
 
   void run() const;
@@ -25,6 +26,7 @@ struct EvalCommand {
 
 void EvalCommand::run() const {
   const MathScope math_scope(math.value_or(current_math()));
+  const PrecisionScope precision_scope(precision);
   SavedModel model = load_model(checkpoint);
   const data::ImageData images = load_data(data_of(data, model.notes), {.normalisation = model.normalisation}, output);
   const Metrics metrics = judge(*model.module, images.test);
@@ -50,6 +52,7 @@ Command eval_command(CLI::App& app) {
   parser->add_option("checkpoint", command->checkpoint, "The model")->required();
   add_data_options(*parser, command->data);
   add_math_option(*parser, command->math);
+  add_precision_option(*parser, command->precision);
   add_output_options(*parser, command->output);
   return {parser, [command] { command->run(); }};
 }

@@ -26,6 +26,7 @@ struct MnistCommand {
   DataOptions data;
   PruningOptions pruning;
   std::optional<Math> math;
+  Precision precision = Precision::fp32;
   std::int64_t epochs = 10, fine_tune_epochs = 12;
   std::uint64_t seed = 1;
   bool quick = false;
@@ -38,6 +39,7 @@ struct MnistCommand {
 
 void MnistCommand::run() const {
   const MathScope math_scope(math.value_or(current_math()));
+  const PrecisionScope precision_scope(precision);
   const RunFolder folder(run_dir, "mnist");
   const data::ImageData images = load_data(data, {.seed = seed}, output);
   const Shape image = images.test.samples().dataset().image_shape();
@@ -101,6 +103,7 @@ Command mnist_command(CLI::App& app) {
   add_pruning_options(*parser, command->pruning);
   add_data_options(*parser, command->data);
   add_math_option(*parser, command->math);
+  add_precision_option(*parser, command->precision);
   parser->add_option("--run-dir", command->run_dir, "Folder for the results (default: runs/mnist-DATE-TIME)");
   add_trace_option(*parser, command->trace);
   add_output_options(*parser, command->output);

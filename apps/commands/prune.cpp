@@ -21,6 +21,7 @@ struct PruneCommand {
   TrainingOptions training{.epochs = 5, .learning_rate = 0.001f};
   PruningOptions pruning;
   std::optional<Math> math;
+  Precision precision = Precision::fp32;
   std::filesystem::path checkpoint, run_dir;
   std::filesystem::path trace;
 
@@ -29,6 +30,7 @@ struct PruneCommand {
 
 void PruneCommand::run() const {
   const MathScope math_scope(math.value_or(current_math()));
+  const PrecisionScope precision_scope(precision);
   SavedModel model = load_model(checkpoint);
   const DataOptions trained_on = data_of(data, model.notes);
   const data::ImageData images =
@@ -57,8 +59,7 @@ void PruneCommand::run() const {
   report["sparsity"] = layers.sparsity();
   report["parameters_kept"] = layers.kept_parameters;
   report["layers"] = nlohmann::json::parse(layers.to_json());
-  report["images_per_second"] = result.images_per_second;
-  report["training_seconds"] = result.seconds;
+  report.update(to_json(result));
   report["device"] = device_json();
   report["checkpoint"] = pruned.string();
   folder.write_report(report);
@@ -77,6 +78,7 @@ Command prune_command(CLI::App& app) {
   add_data_options(*parser, command->data);
   add_training_options(*parser, command->training);
   add_math_option(*parser, command->math);
+  add_precision_option(*parser, command->precision);
   parser->add_option("--run-dir", command->run_dir, "Folder for the results (default: runs/prune-DATE-TIME)");
   add_trace_option(*parser, command->trace);
   add_output_options(*parser, command->output);

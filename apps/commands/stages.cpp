@@ -26,6 +26,16 @@ void add_math_option(CLI::App& app, std::optional<Math>& math) {
       ->transform(CLI::CheckedTransformer(names));
 }
 
+void add_precision_option(CLI::App& app, Precision& precision) {
+  std::vector<std::pair<std::string, Precision>> names;
+  for (const Precision each : {Precision::fp32, Precision::tf32, Precision::bf16, Precision::fp16}) {
+    names.emplace_back(to_string(each), each);
+  }
+  app.add_option("--precision", precision, "What products read their operands in; weights and sums are fp32 in all")
+      ->transform(CLI::CheckedTransformer(names))
+      ->default_str("fp32");
+}
+
 std::int64_t steps_of(const TrainingOptions& options, const data::ImageData& data) {
   return options.epochs * make_loader(options, data).batches();
 }
@@ -59,6 +69,7 @@ TrainingResult train(Module& model, const data::ImageData& data, const TrainingO
   model.set_training(false);
   if (result.seconds > 0) result.images_per_second /= result.seconds;
   result.steps = trainer.step();
+  if (const LossScaler* scaler = optimizer->loss_scaler()) result.loss_scale = scaler->status();
   return result;
 }
 
@@ -109,6 +120,17 @@ nlohmann::json to_json(const Metrics& metrics) {
           {"test_loss", metrics.loss},
           {"macro_f1", metrics.macro_f1()},
           {"classes", classes}};
+}
+
+nlohmann::json to_json(const TrainingResult& result) {
+  nlohmann::json json{{"images_per_second", result.images_per_second},
+                      {"training_seconds", result.seconds},
+                      {"precision", to_string(current_precision())}};
+  if (result.loss_scale) {
+    json["loss_scale"] = result.loss_scale->scale;
+    json["skipped_steps"] = result.loss_scale->skipped_steps;
+  }
+  return json;
 }
 
 }  // namespace espalier::apps

@@ -9,7 +9,9 @@
 #include "apps/commands/training_options.h"
 #include "core/data/image_data.h"
 #include "core/device/math.h"
+#include "core/device/precision.h"
 #include "core/train/checkpoint.h"
+#include "core/train/loss_scaler.h"
 #include "core/train/metrics.h"
 #include "layers/module.h"
 #include "pruning/pruner.h"
@@ -17,6 +19,8 @@
 namespace espalier::apps {
 
 void add_math_option(CLI::App& app, std::optional<Math>& math);  // none given: the faster one of this device
+
+void add_precision_option(CLI::App& app, Precision& precision);
 
 // Where a stage writes; empty names write nothing.
 struct StageFiles {
@@ -26,6 +30,7 @@ struct StageFiles {
 struct TrainingResult {
   double images_per_second = 0, seconds = 0;
   std::int64_t epochs = 0, steps = 0;
+  std::optional<LossScaleStatus> loss_scale = {};  // where the loss was scaled
 };
 
 // Trains in place. `pruner`, if any, steps after each update.
@@ -46,6 +51,7 @@ pruning::PrunerOptions make_pruner_options(const PruningOptions& options, std::i
 
 Metrics judge(Module& model, const TestSplit& test);
 nlohmann::json to_json(const Metrics& metrics);
+nlohmann::json to_json(const TrainingResult& result);  // images_per_second, training_seconds, precision, loss_scale
 std::int64_t steps_of(const TrainingOptions& options, const data::ImageData& data);
 
 }  // namespace espalier::apps

@@ -21,6 +21,7 @@ struct TrainCommand {
   DataOptions data;
   TrainingOptions training;
   std::optional<Math> math;
+  Precision precision = Precision::fp32;
   std::string model = "seed-cnn";
   std::filesystem::path run_dir, resume;
   std::filesystem::path trace;
@@ -30,12 +31,13 @@ struct TrainCommand {
 
 void TrainCommand::run() const {
   const MathScope math_scope(math.value_or(current_math()));
+  const PrecisionScope precision_scope(precision);
   const RunFolder folder(run_dir, "train");
   const data::ImageData images = load_data(data, {.seed = training.seed}, output);
   const Shape image = images.test.samples().dataset().image_shape();
   Sequential network = zoo::build(model, image, training.seed);
-  say(output,
-      fmt::format("training {} on {} ({} images, {})\n", model, images.name, images.train.size(), timing_name()));
+  say(output, fmt::format("training {} on {} ({} images, {}, {})\n", model, images.name, images.train.size(),
+                          timing_name(), to_string(precision)));
   const Notes notes = model_notes(network, images.normalisation, notes_for(data, model));
   const StageFiles files{
       .metrics = folder / "metrics.jsonl", .checkpoint = folder / "model.safetensors", .resume = resume};
@@ -45,8 +47,7 @@ void TrainCommand::run() const {
   nlohmann::json report = to_json(metrics);
   report["model"] = model;
   report["data"] = images.name;
-  report["images_per_second"] = result.images_per_second;
-  report["training_seconds"] = result.seconds;
+  report.update(to_json(result));
   report["epochs"] = result.epochs;
   report["steps"] = result.steps;
   report["seed"] = training.seed;
@@ -70,6 +71,7 @@ Command train_command(CLI::App& app) {
   add_data_options(*parser, command->data);
   add_training_options(*parser, command->training);
   add_math_option(*parser, command->math);
+  add_precision_option(*parser, command->precision);
   parser->add_option("--run-dir", command->run_dir, "Folder for the results (default: runs/train-DATE-TIME)");
   parser->add_option("--resume", command->resume, "Go on from this checkpoint of the same run");
   add_trace_option(*parser, command->trace);

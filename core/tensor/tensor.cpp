@@ -17,6 +17,8 @@ std::size_t size_of(DType type) {
     case DType::u8:
       return 1;
     case DType::u16:
+    case DType::f16:
+    case DType::bf16:
       return 2;
     default:
       return 4;
@@ -39,6 +41,10 @@ std::string_view to_string(DType type) {
       return "u16";
     case DType::u32:
       return "u32";
+    case DType::f16:
+      return "f16";
+    case DType::bf16:
+      return "bf16";
   }
   return "?";
 }

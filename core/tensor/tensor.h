@@ -13,7 +13,8 @@
 
 namespace espalier {
 
-enum class DType { f32, f64, i32, i64, u8, u16, u32 };
+// f16 and bf16 hold rounded copies of floats for products; nothing else computes with them.
+enum class DType { f32, f64, i32, i64, u8, u16, u32, f16, bf16 };
 
 std::size_t size_of(DType type);
 std::string_view to_string(DType type);  // "f32"

@@ -48,6 +48,7 @@ void Adam::step() {
     tensor.count = parameter.size();
     tensors.push_back(tensor);
   }
+  look_for_overflow();
   kernels::adam_update(tensors, device_state(), current_stream());
 }
 

@@ -25,12 +25,24 @@ json loader_settings(const DataLoader& loader) {
           {"drop_last", options.drop_last}};
 }
 
+json to_json(const LossScaleStatus& status) {
+  return {{"scale", status.scale}, {"good_steps", status.good_steps}, {"skipped_steps", status.skipped_steps}};
+}
+
+LossScaleStatus loss_scale_from(const json& entry) {
+  return {entry.at("scale").get<float>(), entry.at("good_steps").get<std::int32_t>(),
+          entry.at("skipped_steps").get<std::int64_t>()};
+}
+
 json training_of(const TrainingState& state) {
-  json training = {{"step", state.step}};
+  json training = {{"step", state.step}, {"precision", to_string(state.precision)}};
   if (state.optimizer) {
     training["optimizer"] = {{"kind", state.optimizer->kind()},
                              {"learning_rate", state.optimizer->learning_rate()},
                              {"steps", state.optimizer->steps()}};
+    if (const LossScaler* scaler = state.optimizer->loss_scaler()) {
+      training["optimizer"]["loss_scale"] = to_json(scaler->status());
+    }
   }
   if (state.loader) {
     const LoaderPosition position = state.loader->position();
@@ -77,6 +89,7 @@ class Restorer {
       }
       state_.optimizer->set_learning_rate(learning_rate_);
       state_.optimizer->set_steps(optimizer_steps_);
+      if (loss_scale_) state_.optimizer->set_loss_scale(*loss_scale_);
     }
     if (state_.loader) state_.loader->seek(position_);
     state_.step = step_;
@@ -118,6 +131,10 @@ class Restorer {
         training.at("optimizer").at("kind").get_to(optimizer_kind_);
         training.at("optimizer").at("learning_rate").get_to(learning_rate_);
         training.at("optimizer").at("steps").get_to(optimizer_steps_);
+        precision_ = training.value("precision", precision_);
+        if (training.at("optimizer").contains("loss_scale")) {
+          loss_scale_ = loss_scale_from(training.at("optimizer").at("loss_scale"));
+        }
       }
       if (state_.loader) {
         loader_ = training.at("loader");
@@ -134,6 +151,16 @@ class Restorer {
       throw CheckpointError(
           fmt::format("was trained with {}, the run to resume uses {}", optimizer_kind_, state_.optimizer->kind()));
     }
+    const std::string_view precision = to_string(state_.precision);
+    if (precision_ != precision) {
+      throw CheckpointError(fmt::format("was trained in {0}, the run to resume in {1}; ask for {0} to go on with it",
+                                        precision_, precision));
+    }
+    if (loss_scale_.has_value() != (state_.optimizer->loss_scaler() != nullptr)) {
+      throw CheckpointError(fmt::format("was trained {} a scaled loss, the run to resume {}",
+                                        loss_scale_ ? "with" : "without", loss_scale_ ? "has none" : "scales its own"));
+    }
+    if (loss_scale_ && !loss_scale_->valid()) throw CheckpointError("its loss scale cannot be used");
     for (const Buffer* buffer : state_.optimizer->state()) {
       check_tensor(kOptimizer + buffer->name, buffer->value.shape(), buffer->value.dtype());
     }
@@ -151,7 +178,8 @@ class Restorer {
   const Safetensors& content_;
   TrainingState& state_;
   std::int64_t step_ = 0, optimizer_steps_ = 0;
-  std::string optimizer_kind_;
+  std::string optimizer_kind_, precision_ = std::string(to_string(Precision::fp32));
+  std::optional<LossScaleStatus> loss_scale_;
   float learning_rate_ = 0;
   json loader_;
   LoaderPosition position_;

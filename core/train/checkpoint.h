@@ -2,7 +2,8 @@
 //   conv2d_1.weight, batch_norm_1.running_mean ...   weights and buffers by name, as other tools expect them
 //   mask/conv2d_1.weight                             u8, 1 = lives
 //   optimizer/velocity/conv2d_1.weight ...           moments and step counts
-// and as metadata the learning rate, the loader's position, the step and any notes (architecture, normalisation).
+// and as metadata the learning rate, the loss scale, the loader's position, the step, the precision and any notes
+// (architecture, normalisation). Weights and moments are fp32 whatever the precision of the products.
 // A run that is restored goes on bit for bit as if it had never stopped.
 #pragma once
 #include <cstdint>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "core/data/loader.h"
+#include "core/device/precision.h"
 #include "core/train/optimizer.h"
 #include "core/train/parameter.h"
 #include "core/train/safetensors.h"
@@ -28,6 +30,7 @@ struct TrainingState {
   DataLoader* loader = nullptr;    // the same
   std::int64_t step = 0;           // updates made
   Notes notes = {};
+  Precision precision = Precision::fp32;  // of the run; one with an optimizer can only be resumed in the same
 };
 
 // Atomic: throws FileError and leaves what was there when the file cannot be written.

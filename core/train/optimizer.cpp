@@ -31,6 +31,33 @@ void Optimizer::zero_gradients() {
   for (Parameter* parameter : parameters_) parameter->value.clear_gradient();
 }
 
+void Optimizer::backward(Variable loss) {
+  if (!loss_scaler_) return loss.backward();
+  require(loss.value().size() == 1, "optimizer: backward() of a result ", loss.shape().to_string(),
+          "; reduce it to a loss first");
+  loss.backward(loss_scaler_->scale().reshape(loss.shape()));
+  backward_was_scaled_ = true;
+}
+
+void Optimizer::scale_loss(const LossScaleOptions& options) {
+  loss_scaler_.emplace(options);
+  write_loss_scale(loss_scaler_->on_device());
+}
+
+void Optimizer::set_loss_scale(const LossScaleStatus& status) {
+  require(loss_scaler_.has_value(), "optimizer: a loss scale was given, but scale_loss() was never called");
+  loss_scaler_->set_status(status);
+}
+
+void Optimizer::look_for_overflow() {
+  if (!loss_scaler_) return;
+  require(backward_was_scaled_,
+          "optimizer: the loss is scaled, but the gradients are not; call backward(loss) of the optimizer instead of "
+          "loss.backward()");
+  backward_was_scaled_ = false;
+  loss_scaler_->look_at(parameters_);
+}
+
 float Optimizer::learning_rate() const { return listed_rates_.defined() ? read_rates().learning_rate : learning_rate_; }
 
 void Optimizer::set_learning_rate(float rate) {

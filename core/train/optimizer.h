@@ -3,12 +3,14 @@
 // pass: a weight that was pruned stays 0.0f, and so does its momentum.
 #pragma once
 #include <cstdint>
-#include <cstring>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/train/device_state.h"
+#include "core/train/loss_scaler.h"
 #include "core/train/parameter.h"
 #include "kernels/optimizer.h"
 
@@ -22,7 +24,9 @@ class Optimizer {
 
   virtual std::string_view kind() const = 0;  // "sgd"
   void zero_gradients();                      // the next backward() starts from nothing
-  virtual void step() = 0;                    // parameters without a gradient stay as they are
+  // loss.backward(), of the scaled loss after scale_loss(): gradients are `scale` times too large until the update.
+  void backward(Variable loss);
+  virtual void step() = 0;  // parameters without a gradient stay as they are
 
   float learning_rate() const;  // of the last update, or the one set since; waits while a list holds
   // Holds for every later step, a captured one too.
@@ -30,10 +34,16 @@ class Optimizer {
   // The coming steps take these rates one after the other, without the host; later ones keep the last. Waits.
   void set_learning_rates(std::span<const float> rates);
 
+  // For products in fp16. From now on a step whose gradients overflow changes nothing but the scale, and backward()
+  // must be called here instead of on the loss. Waits.
+  void scale_loss(const LossScaleOptions& options = {});
+  const LossScaler* loss_scaler() const { return loss_scaler_ ? &*loss_scaler_ : nullptr; }
+  void set_loss_scale(const LossScaleStatus& status);  // after scale_loss()
+
   const std::vector<Parameter*>& parameters() const { return parameters_; }
   // What a checkpoint must keep beside the learning rate.
   virtual std::vector<Buffer*> state() = 0;
-  virtual std::int64_t steps() const = 0;  // updates made; waits for current_stream()
+  virtual std::int64_t steps() const = 0;  // updates made, without skipped ones; waits for current_stream()
   virtual void set_steps(std::int64_t steps) = 0;
 
  protected:
@@ -46,6 +56,8 @@ class Optimizer {
   virtual Rates read_rates() const = 0;  // both wait for current_stream()
   virtual void write_rates(const Rates& rates) = 0;
   virtual float* device_learning_rate() const = 0;
+  virtual void write_loss_scale(const kernels::LossScale& loss_scale) = 0;  // waits
+  void look_for_overflow();  // once in each step(), before the update; nothing where no loss is scaled
   // One tensor of zeros for each parameter, called "role/conv2d_1.weight".
   std::vector<Buffer> zeros_for_each(const std::string& role) const;
 
@@ -53,25 +65,8 @@ class Optimizer {
   std::vector<Parameter*> parameters_;
   float learning_rate_;
   Tensor listed_rates_;  // what set_learning_rates() was given; undefined: nothing
-};
-
-// The struct that an update kernel reads, in device memory.
-template <class State>
-class DeviceState {
- public:
-  explicit DeviceState(const State& state) : bytes_(Tensor::from_bytes({sizeof(State)}, DType::u8, bytes_of(state))) {}
-  State* get() const { return static_cast<State*>(bytes_.raw()); }  // for launchers
-  State read() const {
-    State state;
-    const std::vector<std::byte> bytes = bytes_.to_host_bytes();
-    std::memcpy(&state, bytes.data(), sizeof(State));
-    return state;
-  }
-  void write(const State& state) const { bytes_.upload(bytes_of(state)); }
-
- private:
-  static std::span<const std::byte> bytes_of(const State& state) { return std::as_bytes(std::span(&state, 1)); }
-  Tensor bytes_;
+  std::optional<LossScaler> loss_scaler_;
+  bool backward_was_scaled_ = false;  // since the last step
 };
 
 // An optimizer whose update kernel counts steps and follows rates in a State of its own.
@@ -104,6 +99,11 @@ class DeviceOptimizer : public Optimizer {
     device_.write(state);
   }
   float* device_learning_rate() const override { return &device_.get()->learning_rate; }
+  void write_loss_scale(const kernels::LossScale& loss_scale) override {
+    State state = device_.read();
+    state.loss_scale = loss_scale;
+    device_.write(state);
+  }
 
  private:
   DeviceState<State> device_;

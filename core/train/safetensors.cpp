@@ -21,13 +21,15 @@ struct TypeName {
   DType type;
   const char* name;
 };
-constexpr std::array<TypeName, 7> kTypes{{{DType::f32, "F32"},
+constexpr std::array<TypeName, 9> kTypes{{{DType::f32, "F32"},
                                           {DType::f64, "F64"},
                                           {DType::i32, "I32"},
                                           {DType::i64, "I64"},
                                           {DType::u8, "U8"},
                                           {DType::u16, "U16"},
-                                          {DType::u32, "U32"}}};
+                                          {DType::u32, "U32"},
+                                          {DType::f16, "F16"},
+                                          {DType::bf16, "BF16"}}};
 
 const char* name_of(DType type) {
   return std::find_if(kTypes.begin(), kTypes.end(), [&](const TypeName& known) { return known.type == type; })->name;

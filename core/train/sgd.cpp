@@ -40,6 +40,7 @@ void Sgd::step() {
     tensor.count = parameter.size();
     tensors.push_back(tensor);
   }
+  look_for_overflow();
   kernels::sgd_update(tensors, device_state(), current_stream());
 }
 

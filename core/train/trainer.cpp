@@ -49,6 +49,8 @@ Trainer::Trainer(Trainable model, Optimizer& optimizer, DataLoader& loader, Trai
       buffers_(Batch::empty(loader.options().batch, loader.image_shape())) {
   require(model_.forward != nullptr, "trainer: the model has no forward function");
   require(options_.report_every >= 1, "trainer: a report every ", options_.report_every, " steps");
+  require_supported(options_.precision);
+  if (options_.precision == Precision::fp16 && !optimizer_.loss_scaler()) optimizer_.scale_loss();
 }
 
 std::vector<EpochReport> Trainer::run() {
@@ -117,8 +119,9 @@ void Trainer::train_step() {
 }
 
 void Trainer::update(const Batch& batch) {
+  const PrecisionScope scope(options_.precision);
   optimizer_.zero_gradients();
-  model_.forward(batch, metrics_).backward();
+  optimizer_.backward(model_.forward(batch, metrics_));
   optimizer_.step();
 }
 
@@ -143,7 +146,7 @@ std::vector<const void*> Trainer::addresses() const {
 }
 
 TrainingState Trainer::state() const {
-  return {model_.parameters, model_.buffers, &optimizer_, &loader_, step_, options_.notes};
+  return {model_.parameters, model_.buffers, &optimizer_, &loader_, step_, options_.notes, options_.precision};
 }
 
 void Trainer::save(const std::filesystem::path& file) const { save_checkpoint(file, state()); }

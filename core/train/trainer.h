@@ -12,6 +12,7 @@
 
 #include "core/data/loader.h"
 #include "core/device/graph.h"
+#include "core/device/precision.h"
 #include "core/train/checkpoint.h"
 #include "core/train/metrics.h"
 #include "core/train/optimizer.h"
@@ -50,6 +51,7 @@ struct TrainerOptions {
   std::function<void(std::int64_t step)> after_step = {};  // e.g. a pruner; `step` updates have been made
   std::function<void(const EpochReport&)> after_epoch = {};
   Execution execution = Execution::captured;
+  Precision precision = current_precision();  // of the products' operands; fp16 scales the optimizer's loss as well
   Progress progress = Progress::automatic;
 };
 

@@ -69,7 +69,8 @@ TEST_CASE("safetensors: every type and random shapes come back bit for bit") {
   std::mt19937 engine(7);
   for (unsigned round = 0; round < 20; ++round) {
     Safetensors file;
-    for (const DType type : {DType::f32, DType::f64, DType::i32, DType::i64, DType::u8, DType::u16, DType::u32}) {
+    for (const DType type :
+         {DType::f32, DType::f64, DType::i32, DType::i64, DType::u8, DType::u16, DType::u32, DType::f16, DType::bf16}) {
       std::vector<std::int64_t> extents(engine() % 5);
       for (auto& extent : extents) extent = 1 + engine() % 6;
       file.tensors["tensor " + std::to_string(engine())] = stored(type, Shape(extents), round);
