@@ -20,20 +20,46 @@ Table::Table(std::vector<std::string> header, std::vector<std::size_t> words) : 
   for (std::size_t column : words) left_.at(column) = true;
 }
 
-std::string Table::to_string() const {
+std::vector<std::size_t> Table::widths() const {
   std::vector<std::size_t> widths(rows_[0].size());
   for (const auto& row : rows_) {
     for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], columns(row[i]));
   }
+  return widths;
+}
+
+std::string Table::cell(std::size_t row, std::size_t column, std::size_t width) const {
+  const std::string& text = rows_[row][column];
+  const std::string gap(width - columns(text), ' ');
+  return left_[column] ? text + gap : gap + text;
+}
+
+std::string Table::to_string() const {
+  const std::vector<std::size_t> width = widths();
   std::string text;
   for (std::size_t r = 0; r < rows_.size(); ++r) {
     std::string line, rule;
     for (std::size_t i = 0; i < rows_[r].size(); ++i) {
-      const std::string gap(widths[i] - columns(rows_[r][i]), ' ');
-      line += (i == 0 ? "" : "  ") + (left_[i] ? rows_[r][i] + gap : gap + rows_[r][i]);
-      rule += (i == 0 ? "" : "  ") + std::string(widths[i], '-');
+      line += (i == 0 ? "" : "  ") + cell(r, i, width[i]);
+      rule += (i == 0 ? "" : "  ") + std::string(width[i], '-');
     }
     text += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
+    if (r == 0) text += rule + "\n";
+  }
+  return text;
+}
+
+std::string Table::to_markdown() const {
+  const std::vector<std::size_t> width = widths();
+  std::string text;
+  for (std::size_t r = 0; r < rows_.size(); ++r) {
+    std::string rule = "|";
+    text += "|";
+    for (std::size_t i = 0; i < rows_[r].size(); ++i) {
+      text += " " + cell(r, i, width[i]) + " |";
+      rule += std::string(width[i] + 1, '-') + (left_[i] ? "-|" : ":|");
+    }
+    text += "\n";
     if (r == 0) text += rule + "\n";
   }
   return text;

@@ -8,9 +8,14 @@
 namespace espalier {
 namespace {
 
-double timed_us(const std::function<void()>& work, Event& begin, Event& end) {
+struct Timed {
+  const std::function<void()>&work, &before_each;
+};
+
+double timed_us(const Timed& timed, Event& begin, Event& end) {
+  if (timed.before_each) timed.before_each();
   begin.record();
-  work();
+  timed.work();
   end.record();
   end.wait();
   return 1e3 * elapsed_ms(begin, end);
@@ -25,14 +30,16 @@ double quantile(const std::vector<double>& sorted, double q) {
 
 }  // namespace
 
-Timing benchmark(const std::function<void()>& work, const BenchmarkOptions& options) {
+Timing benchmark(const std::function<void()>& work, const BenchmarkOptions& options,
+                 const std::function<void()>& before_each) {
+  const Timed timed{work, before_each};
   Event begin, end;
-  for (int i = 0; i < options.warmup; ++i) timed_us(work, begin, end);
+  for (int i = 0; i < options.warmup; ++i) timed_us(timed, begin, end);
   std::vector<double> times_us;
   double total_us = 0;
   while (int(times_us.size()) < options.max_repeats &&
          (int(times_us.size()) < options.min_repeats || total_us < 1e3 * options.budget_ms)) {
-    times_us.push_back(timed_us(work, begin, end));
+    times_us.push_back(timed_us(timed, begin, end));
     total_us += times_us.back();
   }
   std::sort(times_us.begin(), times_us.end());

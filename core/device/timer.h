@@ -18,7 +18,9 @@ struct BenchmarkOptions {
   double budget_ms = 100;  // stops repeating once both this and min_repeats are reached
 };
 
-// Runs `work` (which enqueues on current_stream()) repeatedly; each repeat is timed to its completion.
-Timing benchmark(const std::function<void()>& work, const BenchmarkOptions& options = {});
+// Runs `work` (which enqueues on current_stream()) repeatedly; each repeat is timed to its completion. `before_each`,
+// if any, is enqueued before each repeat, outside of its time: it empties a cache, say.
+Timing benchmark(const std::function<void()>& work, const BenchmarkOptions& options = {},
+                 const std::function<void()>& before_each = {});
 
 }  // namespace espalier

@@ -1,6 +1,6 @@
 // Convolution by the vendor's matrix product: im2col, one product per group, col2im, a few images at a time so that the
 // columns stay in a cache. Same contract as kernels/conv2d.h but for the workspace, which holds the columns and is
-// needed. Which direction goes which way is measured (apps/benchmark_conv2d): on the CPU our panels, which never write
+// needed. Which direction goes which way is measured (apps/benchmark_kernels): on the CPU our panels, which never write
 // the columns out, beat im2col + OpenBLAS in every direction, so there `fastest` is theirs; with cuBLAS it is the
 // product.
 #pragma once

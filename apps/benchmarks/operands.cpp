@@ -1,0 +1,66 @@
+#include "apps/benchmarks/operands.h"
+
+#include <random>
+#include <vector>
+
+#include "core/device/stream.h"
+#include "kernels/random.h"
+
+namespace espalier::benchmarks {
+namespace {
+
+template <class T, class Draw>
+Tensor from_host(const Shape& shape, std::int64_t count, Draw draw) {
+  std::mt19937 engine(1);
+  std::vector<T> values(static_cast<std::size_t>(count));
+  for (T& value : values) value = draw(engine);
+  return Tensor::from(shape, values);
+}
+
+double unit(std::mt19937& engine) { return double(engine() >> 8) * 0x1p-24; }
+
+}  // namespace
+
+Tensor random(const Shape& shape, std::uint64_t seed) {
+  const Tensor x = Tensor::empty(shape);
+  kernels::fill_uniform(x.size(), {.seed = seed}, -1.0f, 1.0f, x.data<float>(), current_stream());
+  return x;
+}
+
+Tensor random_bytes(const Shape& shape, int below) {
+  return from_host<std::uint8_t>(shape, shape.size(),
+                                 [&](auto& engine) { return std::uint8_t(int(unit(engine) * below)); });
+}
+
+Tensor random_labels(std::int64_t count, int classes) {
+  return from_host<std::int32_t>({count}, count, [&](auto& engine) { return std::int32_t(unit(engine) * classes); });
+}
+
+Tensor random_bits(std::int64_t count, double density) {
+  const std::int64_t words = (count + 31) / 32;
+  return from_host<std::uint32_t>({words}, words, [&](auto& engine) {
+    std::uint32_t word = 0;
+    for (int bit = 0; bit < 32; ++bit) word |= std::uint32_t(unit(engine) < density) << bit;
+    return word;
+  });
+}
+
+Tensor sparse_weight(const Shape& shape, double sparsity) {
+  return from_host<float>(shape, shape.size(), [&](auto& engine) {
+    const bool kept = unit(engine) >= sparsity;
+    const float value = 0.01f + float(unit(engine));
+    return kept ? value : 0.0f;
+  });
+}
+
+Tensor two_four_weight(std::int64_t rows, std::int64_t columns) {
+  int place = 0, first = 0, second = 0;
+  return from_host<float>({rows, columns}, rows * columns, [&](auto& engine) {
+    if (place == 0) first = int(unit(engine) * 4), second = (first + 1 + int(unit(engine) * 3)) % 4;
+    const bool kept = place == first || place == second;
+    place = (place + 1) % 4;
+    return kept ? 0.01f + float(unit(engine)) : 0.0f;
+  });
+}
+
+}  // namespace espalier::benchmarks

@@ -1,0 +1,183 @@
+// Products with a pruned weight, 90 % zeros, each beside the dense product of the same shape, ours and the vendor's,
+// and the vendor's sparse one. flops are those of the kept weights.
+#include <memory>
+
+#include "apps/benchmarks/case.h"
+#include "apps/benchmarks/operands.h"
+#include "core/device/stream.h"
+#include "kernels/conv2d.h"
+#include "kernels/gemm.h"
+#include "kernels/sparse/block_csr_spmm.h"
+#include "kernels/sparse/csr_conv2d.h"
+#include "kernels/sparse/csr_spmm.h"
+#include "kernels/sparse/two_four_spmm.h"
+#include "kernels/vendor/blas.h"
+#include "kernels/vendor/sparse.h"
+#include "pruning/format.h"
+
+namespace espalier::benchmarks {
+namespace {
+
+using kernels::SparseTeam;
+using kernels::Transpose;
+
+constexpr double kSparsity = 0.9;
+
+struct Layer {
+  const char* name;
+  std::int64_t batch, rows, columns;
+  bool large = false;
+};
+constexpr Layer kLayers[] = {
+    {"lenet-5 dense_1, batch 1", 1, 500, 800},
+    {"lenet-5 dense_1, batch 128", 128, 500, 800},
+    {"lenet-300-100 dense_1, batch 128", 128, 300, 784},
+    {"seed-cnn dense_1, batch 128", 128, 64, 1600},
+    {"4096 x 4096, batch 1", 1, 4096, 4096},
+    {"4096 x 4096, batch 256", 256, 4096, 4096, true},
+};
+
+struct Operands {
+  Tensor x, y;
+  explicit Operands(const Layer& layer)
+      : x(random({layer.batch, layer.columns})), y(Tensor::empty({layer.batch, layer.rows})) {}
+};
+
+// The dense products over the same weight.
+void add_dense(Variants& variants, const Layer& layer, const Operands& t, const Tensor& weight) {
+  const kernels::GemmShape s{layer.batch, layer.rows, layer.columns};
+  const Scratch scratch(kernels::gemm_workspace_floats(s)), theirs(kernels::vendor::gemm_workspace_floats(s));
+  variants.push_back({"ours, dense", [=] {
+                        kernels::gemm(s, Transpose::no, Transpose::yes, t.x.data<float>(), weight.data<float>(),
+                                      t.y.data<float>(), {}, current_stream(), scratch.get());
+                      }});
+  variants.push_back({std::string(kernels::vendor::blas_name()) + ", dense", [=] {
+                        kernels::vendor::gemm(s, Transpose::no, Transpose::yes, t.x.data<float>(), weight.data<float>(),
+                                              t.y.data<float>(), {}, current_stream(), theirs.get());
+                      }});
+}
+
+Variants csr_variants(const Layer& layer) {
+  const Operands t(layer);
+  const Tensor weight = sparse_weight({layer.rows, layer.columns}, kSparsity);
+  const auto csr = pruning::Csr::encode(weight);
+  const Scratch scratch(kernels::csr_spmm_workspace(layer.batch, csr.view()));
+  Variants variants{{"ours", [=] {
+                       kernels::csr_spmm(layer.batch, csr.view(), t.x.data<float>(), {}, t.y.data<float>(),
+                                         scratch.get(), current_stream());
+                     }}};
+  const auto product = std::make_shared<kernels::vendor::CsrProduct>(csr.view(), layer.batch);
+  const Scratch theirs(product->workspace_floats());
+  product->prepare(theirs.floats(), current_stream());
+  variants.push_back({std::string(kernels::vendor::sparse_name()), [=] {
+                        static_cast<void>(csr), static_cast<void>(theirs);
+                        (*product)(t.x.data<float>(), {}, t.y.data<float>(), current_stream());
+                      }});
+  add_dense(variants, layer, t, weight);
+  return variants;
+}
+
+Tensor block_sparse_weight(const Layer& layer) {  // whole 8 x 8 blocks are zero
+  std::vector<float> weight = random({layer.rows, layer.columns}).to_host();
+  const std::int64_t across = (layer.columns + 7) / 8;
+  const std::vector<float> kept = sparse_weight({(layer.rows + 7) / 8, across}, kSparsity).to_host();
+  for (std::int64_t i = 0; i < layer.rows * layer.columns; ++i) {
+    const std::int64_t block = i / layer.columns / 8 * across + i % layer.columns / 8;
+    if (kept[std::size_t(block)] == 0.0f) weight[std::size_t(i)] = 0.0f;
+  }
+  return Tensor::from({layer.rows, layer.columns}, weight);
+}
+
+Scratch panels(const Layer& layer) {
+  return Scratch(kernels::panel_shape(layer.batch, layer.columns, SparseTeam::automatic).floats());
+}
+
+Variants block_variants(const Layer& layer) {
+  const Operands t(layer);
+  const Tensor weight = block_sparse_weight(layer);
+  const auto format = pruning::BlockCsr::encode(weight, {8, 8});
+  const Scratch scratch = panels(layer);
+  Variants variants{{"ours", [=] {
+                       kernels::block_csr_spmm(layer.batch, format.view(), t.x.data<float>(), {}, t.y.data<float>(),
+                                               scratch.floats(), current_stream());
+                     }}};
+  add_dense(variants, layer, t, weight);
+  return variants;
+}
+
+Variants two_four_variants(const Layer& layer) {
+  const Operands t(layer);
+  const Tensor weight = two_four_weight(layer.rows, layer.columns);
+  const auto format = pruning::TwoFour::encode(weight);
+  const Scratch scratch = panels(layer);
+  Variants variants{{"ours", [=] {
+                       kernels::two_four_spmm(layer.batch, format.view(), t.x.data<float>(), {}, t.y.data<float>(),
+                                              scratch.floats(), current_stream());
+                     }}};
+  add_dense(variants, layer, t, weight);
+  return variants;
+}
+
+struct Convolution {
+  const char* name;
+  kernels::Conv2dShape shape;
+};
+constexpr Convolution kConvolutions[] = {
+    {"lenet-5 conv2d_2, batch 128", {128, 20, 12, 12, 50, 5, 5}},
+    {"seed-cnn conv2d_2, batch 128", {128, 32, 13, 13, 64, 3, 3}},
+    {"64 -> 64, 3x3, 28 x 28, batch 32", {32, 64, 28, 28, 64, 3, 3, 1, 1}},
+};
+
+Variants convolution_variants(const kernels::Conv2dShape& s) {
+  const Tensor x = random({s.input_size()}), y = Tensor::empty({s.output_size()});
+  const Tensor weight = sparse_weight({s.filters, s.patch()}, kSparsity);
+  const auto csr = pruning::Csr::encode(weight);
+  const auto layout = kernels::csr_conv2d_layout(s);
+  const Tensor offsets = Tensor::empty({csr.view().nonzeros}, DType::i32);
+  kernels::csr_conv2d_offsets(s, layout, csr.view(), offsets.data<std::int32_t>(), current_stream());
+  return {{"ours",
+           [=] {
+             kernels::CsrView by_offset = csr.view();
+             by_offset.column_indices = offsets.data<std::int32_t>();
+             kernels::csr_conv2d(s, layout, by_offset, x.data<float>(), {}, y.data<float>(), current_stream());
+           }},
+          {"ours, dense", [=] {
+             kernels::conv2d_forward(s, x.data<float>(), weight.data<float>(), nullptr, y.data<float>(),
+                                     kernels::Activation::none, current_stream());
+           }}};
+}
+
+Case dense_layer_case(const Layer& layer, const char* kernel, double density, double weight_bytes,
+                      Variants (*prepare)(const Layer&)) {
+  const double weights = double(layer.rows * layer.columns);
+  return {.kernel = kernel,
+          .shape = layer.name,
+          .flops = 2 * density * weights * double(layer.batch),
+          .bytes = weight_bytes * weights + 4.0 * double(layer.batch * (layer.rows + layer.columns)),
+          .prepare = [=] { return prepare(layer); },
+          .large = layer.large};
+}
+
+}  // namespace
+
+Cases sparse_cases() {
+  Cases cases;
+  constexpr double kKept = 1 - kSparsity;
+  for (const Layer& layer : kLayers) {
+    cases.push_back(dense_layer_case(layer, "csr_spmm, 90 %", kKept, 8 * kKept, csr_variants));
+    cases.push_back(
+        dense_layer_case(layer, "block_csr_spmm, 8 x 8, 90 %", kKept, (4 + 4.0 / 64) * kKept, block_variants));
+    cases.push_back(dense_layer_case(layer, "two_four_spmm", 0.5, 2.125, two_four_variants));
+  }
+  for (const Convolution& convolution : kConvolutions) {
+    const auto s = convolution.shape;
+    cases.push_back({.kernel = "csr_conv2d, 90 %",
+                     .shape = convolution.name,
+                     .flops = kKept * double(s.flops()),
+                     .bytes = 8 * kKept * double(s.weight_size()) + 4.0 * double(s.input_size() + s.output_size()),
+                     .prepare = [=] { return convolution_variants(s); }});
+  }
+  return cases;
+}
+
+}  // namespace espalier::benchmarks
