@@ -40,6 +40,7 @@ void Optimizer::backward(Variable loss) {
 }
 
 void Optimizer::scale_loss(const LossScaleOptions& options) {
+  require(!loss_scaler_, "optimizer: the loss is scaled already; a captured step knows its place on the device");
   loss_scaler_.emplace(options);
   write_loss_scale(loss_scaler_->on_device());
 }

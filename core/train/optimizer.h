@@ -35,7 +35,7 @@ class Optimizer {
   void set_learning_rates(std::span<const float> rates);
 
   // For products in fp16. From now on a step whose gradients overflow changes nothing but the scale, and backward()
-  // must be called here instead of on the loss. Waits.
+  // must be called here instead of on the loss. Once at most; waits.
   void scale_loss(const LossScaleOptions& options = {});
   const LossScaler* loss_scaler() const { return loss_scaler_ ? &*loss_scaler_ : nullptr; }
   void set_loss_scale(const LossScaleStatus& status);  // after scale_loss()

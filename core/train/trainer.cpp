@@ -50,7 +50,9 @@ Trainer::Trainer(Trainable model, Optimizer& optimizer, DataLoader& loader, Trai
   require(model_.forward != nullptr, "trainer: the model has no forward function");
   require(options_.report_every >= 1, "trainer: a report every ", options_.report_every, " steps");
   require_supported(options_.precision);
-  if (options_.precision == Precision::fp16 && !optimizer_.loss_scaler()) optimizer_.scale_loss();
+  if (options_.precision == Precision::fp16 && !optimizer_.loss_scaler()) {
+    optimizer_.scale_loss(options_.loss_scale);
+  }
 }
 
 std::vector<EpochReport> Trainer::run() {

@@ -51,7 +51,8 @@ struct TrainerOptions {
   std::function<void(std::int64_t step)> after_step = {};  // e.g. a pruner; `step` updates have been made
   std::function<void(const EpochReport&)> after_epoch = {};
   Execution execution = Execution::captured;
-  Precision precision = current_precision();  // of the products' operands; fp16 scales the optimizer's loss as well
+  Precision precision = current_precision();  // of the products' operands
+  LossScaleOptions loss_scale = {};           // how the optimizer scales the loss in fp16
   Progress progress = Progress::automatic;
 };
 

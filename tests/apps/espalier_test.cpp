@@ -103,6 +103,22 @@ TEST_CASE("espalier --trace: a trace file that lists layers, kernels and replays
   CHECK(espalier("bench --batches 2 --trace " + espalier.file("no/such/folder")) == 5);
 }
 
+TEST_CASE("espalier: --precision reaches training, judging and measuring, and a run is resumed in its own only") {
+  const Program espalier;
+  const std::string data = espalier.data_option(), model = espalier.file("a/model.safetensors");
+  const std::string run = "train --model lenet-300-100 --batch 16 --json" + data + "--run-dir ";
+  REQUIRE(espalier(run + espalier.file("a") + " --epochs 1 --precision fp16") == 0);
+  CHECK(espalier.json().at("precision") == "fp16");
+  CHECK(espalier.json().at("loss_scale").get<double>() > 0);
+  CHECK(espalier.json().at("skipped_steps").get<int>() >= 0);
+  CHECK(espalier(run + espalier.file("b") + " --epochs 2 --precision fp16 --resume " + model) == 0);
+  CHECK(espalier(run + espalier.file("b") + " --epochs 2 --resume " + model) == 5);
+  CHECK(espalier(run + espalier.file("b") + " --epochs 2 --precision fp8") == 2);
+  CHECK(espalier("eval " + model + " --json --precision tf32" + data) == 0);
+  REQUIRE(espalier("bench --model lenet-300-100 --batches 2 --json --precision bf16") == 0);
+  CHECK(espalier.json().at("plan").dump().find("handwritten bf16") != std::string::npos);
+}
+
 TEST_CASE("espalier: each kind of failure has its exit code and one line that names the culprit") {
   const Program espalier;
   CHECK(espalier("--help") == 0);
