@@ -7,9 +7,11 @@
 // flops() and the ideal bytes() are those of Conv2dShape, the same for all three. All are deterministic: fixed order of
 // summation, no atomics.
 //
-// Conv2dMethod::tiles works block by block as gemm_tile.h does (conv2d_tiles.h); direct has a thread for each result
-// (conv2d_direct.h); panels is the CPU's way, one thread to a block (conv2d_panels.h). `fastest` is panels on the CPU;
-// on a GPU direct where groups are at most four channels and filters wide (depthwise), else tiles.
+// Conv2dMethod::tiles works block by block as gemm_tile.h does (conv2d_tiles.h); stencil keeps images in shared memory
+// and a strip of outputs in registers (conv2d_stencil.h: 3x3 and 5x5, stride and dilation 1); direct has a thread for
+// each result (conv2d_direct.h); panels is the CPU's way, one thread to a block (conv2d_panels.h). `fastest` is panels
+// on the CPU; on a GPU direct where groups are at most four channels and filters wide (depthwise), else stencil where
+// it can, else tiles.
 #pragma once
 #include <cstddef>
 
@@ -19,14 +21,14 @@
 
 namespace espalier::kernels {
 
-enum class Conv2dMethod { fastest, tiles, direct, panels };
+enum class Conv2dMethod { fastest, tiles, direct, panels, stencil };
 
 // Throws InvalidArgument, led by `caller`, unless every size is positive, groups divide channels and filters, and the
 // dilated kernel fits into the padded image.
 void require_valid(const Conv2dShape& shape, const char* caller);
 
-// y = activation(x * w + bias); bias [filters] may be null. By tiles, gelu, sigmoid and tanh are a second pass over y,
-// since the product has no registers left for them; all else costs nothing.
+// y = activation(x * w + bias); bias [filters] may be null. By tiles and stencil, gelu, sigmoid and tanh are a second
+// pass over y, since the product has no registers left for them; all else costs nothing.
 void conv2d_forward(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,
                     Activation activation, cudaStream_t stream, Conv2dMethod method = Conv2dMethod::fastest,
                     float leaky_slope = kDefaultLeakySlope);

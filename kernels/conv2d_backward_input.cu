@@ -235,11 +235,13 @@ void backward_input_by_panels(const Conv2dShape& shape, const Gradient& dy, cons
 void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const float* w, float* dx, cudaStream_t stream,
                            Conv2dMethod method) {
   require_valid(shape, "conv2d_backward_input");
-  switch (resolve(method, shape)) {
+  switch (resolve(method, shape, StencilUse::input_gradient)) {
     case Conv2dMethod::panels:
       return backward_input_by_panels<simt::kEmulated>(shape, StoredPanels{dy}, w, dx, stream);
     case Conv2dMethod::direct:
       return conv2d_backward_input_direct(shape, dy, w, dx, stream);
+    case Conv2dMethod::stencil:
+      return conv2d_backward_input_stencil(shape, dy, w, dx, stream);
     default:
       return backward_input_by_tiles<false>(shape, dy, {}, w, dx, stream);
   }
@@ -250,10 +252,13 @@ void conv2d_pool_backward_input(const Conv2dShape& shape, const float* y, const 
                                 cudaStream_t stream, Conv2dMethod method) {
   require_valid_pool(shape, activation, leaky_slope, "conv2d_pool_backward_input");
   const PooledGradient gradient(shape, y, dy, route, activation, leaky_slope);
-  if (resolve(method, shape) == Conv2dMethod::panels) {
-    backward_input_by_panels<simt::kEmulated>(shape, PooledPanels{gradient, shape.filters}, w, dx, stream);
-  } else {
-    backward_input_by_tiles<true>(shape, nullptr, gradient, w, dx, stream);
+  switch (resolve(method, shape, StencilUse::input_gradient)) {
+    case Conv2dMethod::panels:
+      return backward_input_by_panels<simt::kEmulated>(shape, PooledPanels{gradient, shape.filters}, w, dx, stream);
+    case Conv2dMethod::stencil:
+      return conv2d_pool_backward_input_stencil(shape, gradient, w, dx, stream);
+    default:
+      return backward_input_by_tiles<true>(shape, nullptr, gradient, w, dx, stream);
   }
 }
 

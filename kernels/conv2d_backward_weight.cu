@@ -347,7 +347,7 @@ void conv2d_backward_weight(const Conv2dShape& shape, const float* x, const floa
   require_valid(shape, "conv2d_backward_weight");
   if (workspace.data == nullptr) workspace.floats = 0;
   const WeightGradientStore store{dw, db, shape.filters_per_group(), shape.patch(), rows_aligned(dw, shape.patch())};
-  switch (resolve(method, shape)) {
+  switch (resolve(method, shape, false)) {
     case Conv2dMethod::panels:
       return backward_weight_by_panels<simt::kEmulated>(shape, x, StoredPanels{dy}, store, workspace, stream);
     case Conv2dMethod::direct:
@@ -359,7 +359,7 @@ void conv2d_backward_weight(const Conv2dShape& shape, const float* x, const floa
 
 index_t conv2d_backward_weight_workspace(const Conv2dShape& shape, Conv2dMethod method) {
   require_valid(shape, "conv2d_backward_weight_workspace");
-  switch (resolve(method, shape)) {
+  switch (resolve(method, shape, false)) {
     case Conv2dMethod::panels:
       return panels_workspace<StoredPanels>(shape);
     case Conv2dMethod::direct:
@@ -376,7 +376,7 @@ void conv2d_pool_backward_weight(const Conv2dShape& shape, const float* x, const
   if (workspace.data == nullptr) workspace.floats = 0;
   const WeightGradientStore store{dw, db, shape.filters_per_group(), shape.patch(), rows_aligned(dw, shape.patch())};
   const PooledGradient gradient(shape, y, dy, route, activation, leaky_slope);
-  if (resolve(method, shape) == Conv2dMethod::panels) {
+  if (resolve(method, shape, false) == Conv2dMethod::panels) {
     backward_weight_by_panels<simt::kEmulated>(shape, x, PooledPanels{gradient, shape.filters}, store, workspace,
                                                stream);
   } else {
@@ -386,8 +386,8 @@ void conv2d_pool_backward_weight(const Conv2dShape& shape, const float* x, const
 
 index_t conv2d_pool_backward_weight_workspace(const Conv2dShape& shape, Conv2dMethod method) {
   require_valid(shape, "conv2d_pool_backward_weight_workspace");
-  return resolve(method, shape) == Conv2dMethod::panels ? panels_workspace<PooledPanels>(shape)
-                                                        : tiles_workspace(shape);
+  return resolve(method, shape, false) == Conv2dMethod::panels ? panels_workspace<PooledPanels>(shape)
+                                                               : tiles_workspace(shape);
 }
 
 }  // namespace espalier::kernels

@@ -117,23 +117,19 @@ MatrixView weights_of(const Conv2dShape& s, const float* w) {
   return {w, s.patch(), s.filters_per_group(), s.filters_per_group() * s.patch()};
 }
 
-void forward_by_tiles(const Conv2dShape& s, const float* x, const float* w, const float* bias, float* y,
-                      Activation activation, float leaky_slope, cudaStream_t stream) {
+void forward_by_tiles(const Conv2dShape& s, const float* x, const float* w, const float* bias, float* y, float slope,
+                      cudaStream_t stream) {
   const index_t plane = s.out_height() * s.out_width();
-  const bool bent = activation == Activation::relu || activation == Activation::leaky_relu;
   const ForwardStore store{.y = y,
                            .bias = bias,
                            .filters = s.filters_per_group(),
                            .all_filters = s.filters,
                            .plane = plane,
                            .pixels = s.batch * plane,
-                           .slope = slope_below_zero(activation, leaky_slope),
+                           .slope = slope,
                            .aligned = rows_aligned(y, plane)};
   const ProductShape product{.m = s.filters_per_group(), .n = s.batch * plane, .k = s.patch(), .batch = s.groups};
   forward_with_tiles(product, weights_of(s, w), gather_patches_of(s, x), store, stream);
-  if (!bent && activation != Activation::none) {
-    activation_forward(s.output_size(), activation, leaky_slope, y, y, stream);
-  }
 }
 
 void pool_by_tiles(const Conv2dShape& s, const float* x, const float* w, const float* bias, float* y,
@@ -169,8 +165,8 @@ struct StoreWhole {
   float leaky_slope;
 
   template <int kLanes>
-  void store(const PanelCut& cut, const PixelBlock& block, int group, int first_filter, int filters, const float* bias,
-             float* sums, float*) const {
+  __device__ void store(const PanelCut& cut, const PixelBlock& block, int group, int first_filter, int filters,
+                        const float* bias, float* sums, float*) const {
     for (int f = 0; f < filters; ++f) {
       finish_row(activation, leaky_slope, bias == nullptr ? 0.0f : bias[f], block.pixels(),
                  sums + index_t(f) * cut.pitch);
@@ -185,8 +181,8 @@ struct StorePooled {
   index_t all_filters;
 
   template <int kLanes>
-  void store(const PanelCut& cut, const PixelBlock& block, int group, int first_filter, int filters, const float* bias,
-             float* sums, float* scratch) const {
+  __device__ void store(const PanelCut& cut, const PixelBlock& block, int group, int first_filter, int filters,
+                        const float* bias, float* sums, float* scratch) const {
     for (int image = 0; image < block.images; ++image) {
       const index_t plane = (block.image + image) * all_filters + index_t(group) * cut.filters + first_filter;
       for (int f = 0; f < filters; ++f) {
@@ -262,15 +258,21 @@ void forward_by_panels(const Conv2dShape& shape, const float* x, const float* w,
 void conv2d_forward(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,
                     Activation activation, cudaStream_t stream, Conv2dMethod method, float leaky_slope) {
   require_valid(shape, "conv2d_forward");
-  switch (resolve(method, shape)) {
+  switch (resolve(method, shape, StencilUse::forward)) {
     case Conv2dMethod::panels:
       return forward_by_panels<simt::kEmulated>(shape, x, w, bias, all_pixels(shape),
                                                 StoreWhole{y, activation, leaky_slope}, stream);
     case Conv2dMethod::direct:
       return conv2d_forward_direct(shape, x, w, bias, y, activation, leaky_slope, stream);
+    case Conv2dMethod::stencil:
+      conv2d_forward_stencil(shape, x, w, bias, y, slope_below_zero(activation, leaky_slope), stream);
+      break;
     default:
-      return forward_by_tiles(shape, x, w, bias, y, activation, leaky_slope, stream);
+      forward_by_tiles(shape, x, w, bias, y, slope_below_zero(activation, leaky_slope), stream);
   }
+  const bool straight =
+      activation == Activation::none || activation == Activation::relu || activation == Activation::leaky_relu;
+  if (!straight) activation_forward(shape.output_size(), activation, leaky_slope, y, y, stream);
 }
 
 void conv2d_pool_forward(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,
@@ -278,12 +280,16 @@ void conv2d_pool_forward(const Conv2dShape& shape, const float* x, const float* 
                          Conv2dMethod method) {
   require_valid_pool(shape, activation, leaky_slope, "conv2d_pool_forward");
   const float slope = slope_below_zero(activation, leaky_slope);
-  if (resolve(method, shape) == Conv2dMethod::panels) {
-    const PooledOutput output{y, route, int(shape.out_height() / 2), int(shape.out_width() / 2), slope};
-    forward_by_panels<simt::kEmulated>(shape, x, w, bias, pooled_pixels(shape), StorePooled{output, shape.filters},
-                                       stream);
-  } else {
-    pool_by_tiles(shape, x, w, bias, y, route, slope, stream);
+  switch (resolve(method, shape, StencilUse::pool)) {
+    case Conv2dMethod::panels: {
+      const PooledOutput output{y, route, int(shape.out_height() / 2), int(shape.out_width() / 2), slope};
+      return forward_by_panels<simt::kEmulated>(shape, x, w, bias, pooled_pixels(shape),
+                                                StorePooled{output, shape.filters}, stream);
+    }
+    case Conv2dMethod::stencil:
+      return conv2d_pool_forward_stencil(shape, x, w, bias, y, route, slope, stream);
+    default:
+      return pool_by_tiles(shape, x, w, bias, y, route, slope, stream);
   }
 }
 

@@ -11,6 +11,7 @@
 #include "kernels/activation_math.h"
 #include "kernels/conv2d_direct.h"
 #include "kernels/conv2d_patches.h"
+#include "kernels/conv2d_stencil.h"
 #include "kernels/require.h"
 
 namespace espalier::kernels {
@@ -18,13 +19,17 @@ namespace espalier::kernels {
 // A grid has at least this many blocks, if the work can be cut so far: enough for 8 threads and their uneven pace.
 inline constexpr index_t kWantedPanelBlocks = 16;
 
-// What `fastest` means for this build and shape.
-inline Conv2dMethod resolve(Conv2dMethod method, const Conv2dShape& shape) {
+// What `fastest` means for this build and shape, where the stencil can compute it or not.
+inline Conv2dMethod resolve(Conv2dMethod method, const Conv2dShape& shape, bool suits_stencil) {
   require(method != Conv2dMethod::panels || simt::kEmulated,
           "conv2d: panels run on one CPU thread a block and exist in the cpu build only; use tiles or fastest");
   if (method != Conv2dMethod::fastest) return method;
   if (simt::kEmulated) return Conv2dMethod::panels;
-  return suits_direct(shape) ? Conv2dMethod::direct : Conv2dMethod::tiles;
+  return suits_direct(shape) ? Conv2dMethod::direct : suits_stencil ? Conv2dMethod::stencil : Conv2dMethod::tiles;
+}
+
+inline Conv2dMethod resolve(Conv2dMethod method, const Conv2dShape& shape, StencilUse use) {
+  return resolve(method, shape, suits_stencil(shape, use));
 }
 
 // `count` cut into pieces of at most `most`, as even as can be: the length of a piece.

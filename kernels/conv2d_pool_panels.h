@@ -134,13 +134,14 @@ struct StoredPanels {
   }
   // panel [count, pitch]
   template <int kLanes>
-  void load(const PanelCut& cut, const PixelBlock& block, int group, int filter, int count, float* panel) const {
+  __device__ void load(const PanelCut& cut, const PixelBlock& block, int group, int filter, int count,
+                       float* panel) const {
     load_pixels(cut.geometry, block, count, first(cut, block, group, filter), panel, cut.pitch);
   }
   // panel [pixels, pitch]
   template <int kLanes>
-  void load_transposed(const PanelCut& cut, const PixelBlock& block, int group, int filter, int count, float*,
-                       float* panel, int pitch) const {
+  __device__ void load_transposed(const PanelCut& cut, const PixelBlock& block, int group, int filter, int count,
+                                  float*, float* panel, int pitch) const {
     load_pixels_transposed(cut.geometry, block, count, first(cut, block, group, filter), panel, pitch);
   }
 };
@@ -154,7 +155,8 @@ struct PooledPanels {
     return pixel_blocks(pooled_pixels(shape), most_pixels, 2);
   }
   template <int kLanes>
-  void load(const PanelCut& cut, const PixelBlock& block, int group, int filter, int count, float* panel) const {
+  __device__ void load(const PanelCut& cut, const PixelBlock& block, int group, int filter, int count,
+                       float* panel) const {
     const int pixels = block.pixels(), plane = block.rows * block.columns, lanes = simt::whole_lanes(pixels);
     for (int f = 0; f < count; ++f, panel += cut.pitch) {
       for (int image = 0; image < block.images; ++image) {
@@ -166,8 +168,8 @@ struct PooledPanels {
   }
   // By way of scratch [count, cut.pitch].
   template <int kLanes>
-  void load_transposed(const PanelCut& cut, const PixelBlock& block, int group, int filter, int count, float* scratch,
-                       float* panel, int pitch) const {
+  __device__ void load_transposed(const PanelCut& cut, const PixelBlock& block, int group, int filter, int count,
+                                  float* scratch, float* panel, int pitch) const {
     load<kLanes>(cut, block, group, filter, count, scratch);
     simt::transpose(scratch, cut.pitch, count, block.pixels(), panel, pitch);
   }

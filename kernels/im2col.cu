@@ -152,7 +152,7 @@ void col2im_on(const Conv2dShape& shape, const float* columns, float* x, cudaStr
 
 void im2col(const Conv2dShape& shape, const float* x, float* columns, cudaStream_t stream, Conv2dMethod method) {
   require_valid(shape, "im2col");
-  if (resolve(method, shape) == Conv2dMethod::panels) {
+  if (resolve(method, shape, false) == Conv2dMethod::panels) {
     im2col_on<simt::kEmulated>(shape, x, columns, stream);
   } else {
     im2col_on<false>(shape, x, columns, stream);
@@ -161,7 +161,7 @@ void im2col(const Conv2dShape& shape, const float* x, float* columns, cudaStream
 
 void col2im(const Conv2dShape& shape, const float* columns, float* x, cudaStream_t stream, Conv2dMethod method) {
   require_valid(shape, "col2im");
-  if (resolve(method, shape) == Conv2dMethod::panels) {
+  if (resolve(method, shape, false) == Conv2dMethod::panels) {
     col2im_on<simt::kEmulated>(shape, columns, x, stream);
   } else {
     col2im_on<false>(shape, columns, x, stream);

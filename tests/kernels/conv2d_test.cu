@@ -7,6 +7,7 @@
 #include <cmath>
 #include <string>
 
+#include "kernels/conv2d_stencil.h"
 #include "kernels/require.h"
 #include "tests/support/close.h"
 #include "tests/support/golden.h"
@@ -19,8 +20,9 @@ using namespace espalier::test;
 
 namespace {
 
-std::vector<Conv2dMethod> methods() {
+std::vector<Conv2dMethod> methods(const Conv2dShape& s) {
   std::vector<Conv2dMethod> all{Conv2dMethod::tiles, Conv2dMethod::direct};
+  if (suits_stencil(s, StencilUse::forward)) all.push_back(Conv2dMethod::stencil);
   if (simt::kEmulated) all.push_back(Conv2dMethod::panels);
   return all;
 }
@@ -103,7 +105,7 @@ double activated(Activation activation, double x) {
 void check_all_directions(const Conv2dShape& s) {
   const Problem p(s);
   const index_t pixels = s.batch * s.out_height() * s.out_width();
-  for (Conv2dMethod method : methods()) {
+  for (Conv2dMethod method : methods(s)) {
     if (method == Conv2dMethod::direct && s.weight_size() > 3000) continue;  // a block a weight: slow on a CPU
     INFO(text(s), ", method ", int(method));
     CHECK(norm_error(forward(p, method, Activation::none, true), p.expected.y) < tolerance(s.patch() + 1));
@@ -184,6 +186,34 @@ TEST_CASE("conv2d: a large tile, with its rests") {
   check_all_directions({.channels = 67, .height = 1, .width = width, .filters = 17});
 }
 
+TEST_CASE("conv2d: 3x3 and 5x5 kernels over maps of every remainder, cropped, and over many channels") {
+  for (index_t size : {5, 6, 7, 8, 9, 13}) {
+    for (index_t padding : {0, 1, 4, 7}) {
+      check_all_directions({.batch = 3,
+                            .channels = 3,
+                            .height = size,
+                            .width = size + 3,
+                            .filters = 4,
+                            .kernel_height = 5,
+                            .kernel_width = 5,
+                            .padding = padding});
+    }
+  }
+  for (index_t channels : {1, 4, 5, 9}) {
+    check_all_directions({.batch = 2,
+                          .channels = channels,
+                          .height = 7,
+                          .width = 6,
+                          .filters = 83,
+                          .kernel_height = 3,
+                          .kernel_width = 3,
+                          .padding = 1});
+  }
+  check_all_directions({.height = 41, .width = 301, .filters = 9, .kernel_height = 3, .kernel_width = 3, .padding = 1});
+  check_all_directions(
+      {.channels = 3, .height = 63, .width = 60, .filters = 18, .kernel_height = 5, .kernel_width = 5, .padding = 2});
+}
+
 TEST_CASE("conv2d: the layers of lenet-5") {
   const index_t batch = simt::kEmulated ? 9 : 1;
   check_all_directions(
@@ -199,9 +229,9 @@ TEST_CASE("conv2d: the layers of lenet-5") {
 
 TEST_CASE("conv2d_forward: fuses every activation, and bias may be absent") {
   const Problem p(
-      {.batch = 3, .channels = 2, .height = 5, .width = 7, .filters = 5, .kernel_height = 2, .kernel_width = 3});
+      {.batch = 3, .channels = 2, .height = 5, .width = 7, .filters = 5, .kernel_height = 3, .kernel_width = 3});
   const std::size_t plane = std::size_t(p.shape.out_height() * p.shape.out_width());
-  for (Conv2dMethod method : methods()) {
+  for (Conv2dMethod method : methods(p.shape)) {
     for (Activation activation : {Activation::none, Activation::relu, Activation::leaky_relu, Activation::gelu,
                                   Activation::sigmoid, Activation::tanh}) {
       INFO("method ", int(method), ", activation ", int(activation));
@@ -233,7 +263,7 @@ TEST_CASE("conv2d: agrees with PyTorch") {
                         .groups = golden.attribute<index_t>("groups")};
     Problem p(s);
     p.x = golden["x"].values, p.w = golden["w"].values, p.bias = golden["b"].values, p.dy = golden["dy"].values;
-    for (Conv2dMethod method : methods()) {
+    for (Conv2dMethod method : methods(s)) {
       INFO(golden.name, ", method ", int(method));
       const WeightGradient gradient = backward_weight(p, method, true, conv2d_backward_weight_workspace(s, method));
       CHECK(norm_error(forward(p, method, Activation::none, true), golden["y"].values) < kGoldenTolerance);
@@ -253,7 +283,7 @@ TEST_CASE("conv2d: gives the same bits again") {
                    .kernel_height = 3,
                    .kernel_width = 3,
                    .padding = 1});
-  for (Conv2dMethod method : methods()) {
+  for (Conv2dMethod method : methods(p.shape)) {
     const index_t floats = conv2d_backward_weight_workspace(p.shape, method);
     const WeightGradient first = backward_weight(p, method, true, floats),
                          second = backward_weight(p, method, true, floats);

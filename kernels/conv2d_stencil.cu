@@ -1,0 +1,210 @@
+// How a stencil is cut into blocks: pitches of shared memory without bank conflicts, blocks enough to fill a device.
+#include "kernels/conv2d_stencil.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "kernels/grid.h"
+#include "kernels/require.h"
+
+namespace espalier::kernels {
+namespace {
+
+// What every device grants a block (compute capability 7.5 has the least).
+constexpr index_t kSharedBytes = 63 * 1024;
+// The device that plans are made for: multiprocessors of four schedulers. A constant, so that every device sums in the
+// same order; and blocks for which resident weights are loaded at most.
+constexpr index_t kProcessors = 128, kSchedulers = 4, kBlocksAtOnce = 4 * kProcessors;
+constexpr int kMostGroups = 10;
+
+int rounded(int value, int unit) { return ceil_div(value, unit) * unit; }
+
+int padded_taps(int kernel) { return rounded(kernel * kernel, 4); }
+int step_channels(int kernel) { return kernel == 3 ? kStencilChannels<3> : kStencilChannels<5>; }
+
+// Lanes that wait because two of the eight that are served together read different words of one bank.
+int conflicts(const StencilTile& tile) {
+  int lost = 0;
+  for (int first = 0; first < tile.positions(); first += 8) {
+    bool taken[8] = {};
+    for (int i = first; i < std::min(first + 8, tile.positions()); ++i) {
+      const int image = i / (tile.down * tile.across), strip = i % (tile.down * tile.across);
+      const int at = image * tile.image_pitch + strip / tile.across * tile.pair_pitch + strip % tile.across * 4;
+      bool& bank = taken[at / 4 % 8];
+      lost += bank ? 1 : 0;
+      bank = true;
+    }
+  }
+  return lost;
+}
+
+void set_pitches(const StencilProblem& problem, StencilTile& tile) {
+  const int pairs = tile.down + problem.kernel / 2;
+  tile.row_pitch = kStripColumns * tile.across + kStripPatch - kStripColumns;
+  int fewest = INT32_MAX;
+  for (int pair_gap = 0; pair_gap < 32; pair_gap += 4) {
+    for (int image_gap = 0; image_gap < (tile.images > 1 ? 32 : 4); image_gap += 4) {
+      StencilTile with = tile;
+      with.pair_pitch = 2 * tile.row_pitch + pair_gap;
+      with.image_pitch = pairs * with.pair_pitch + image_gap;
+      const int lost = conflicts(with);
+      if (lost >= fewest) continue;
+      fewest = lost;
+      tile.pair_pitch = with.pair_pitch, tile.image_pitch = with.image_pitch;
+      if (lost == 0) pair_gap = image_gap = 32;
+    }
+  }
+  tile.channel_pitch = tile.images * tile.image_pitch;
+  tile.items = tile.images * std::min(problem.source_rows(tile.down), problem.height) *
+               std::min(problem.source_columns(tile.across), problem.width);
+}
+
+// Cuts the strips of an image, of which `most` fit into a block. A pool's tiles hold whole rows of windows and end with
+// whole bytes of the route; false where that is impossible.
+bool cut_strips(const StencilProblem& problem, StencilUse use, int most, StencilTile& tile) {
+  const int down = ceil_div(problem.out_height, kStripRows), across = ceil_div(problem.out_width, kStripColumns);
+  tile.across = ceil_div(across, ceil_div(across, most));
+  tile.down = std::min(down, std::max(1, most / tile.across));
+  tile.down = ceil_div(down, ceil_div(down, tile.down));
+  if (use == StencilUse::pool && tile.down < down) {
+    const int unit = 4 / std::gcd(4, problem.out_width / 2);
+    tile.down = std::max(1, tile.down / unit) * unit;
+  }
+  tile.tiles_down = ceil_div(down, tile.down), tile.tiles_across = ceil_div(across, tile.across);
+  return tile.down * tile.across <= most && (use != StencilUse::pool || tile.tiles_across == 1);
+}
+
+// The blocks of one image position for all images: as many as there are, but where the weights stay in shared memory so
+// few that each loads them for several images.
+index_t image_blocks(const StencilPlan& plan, index_t blocks_an_image) {
+  const index_t parts = ceil_div<index_t>(plan.problem.batch, plan.tile.images);
+  if (plan.problem.channels > step_channels(plan.problem.kernel)) return parts;
+  const index_t wanted = std::max<index_t>(1, kBlocksAtOnce / blocks_an_image);
+  return ceil_div(parts, ceil_div(parts, wanted));
+}
+
+index_t blocks_an_image(const StencilPlan& plan) {
+  const StencilTile& tile = plan.tile;
+  const int filter_tiles = ceil_div(plan.problem.filters, tile.filter_groups * plan.filters_per_thread);
+  return index_t(tile.tiles_down) * tile.tiles_across * filter_tiles * plan.problem.groups;
+}
+
+// Instruction slots of a scheduler, roughly: what its warps multiply, copy and store, and a little more where a
+// scheduler has few warps to choose from.
+double cost(const StencilPlan& plan) {
+  const StencilProblem& p = plan.problem;
+  const StencilTile& tile = plan.tile;
+  const int taps = p.kernel * p.kernel, filters = plan.filters_per_thread;
+  const double products = 8.0 * filters * taps, reads = filters * ceil_div(taps, 4) + 2.0 * (p.kernel + 1);
+  const double copied = tile.images * double(p.source_rows(tile.down)) * p.source_columns(tile.across) +
+                        double(tile.filter_groups) * filters * taps;
+  const double warp = p.channels * (products + 2 * reads + 10 * copied / plan.block_threads) + 300 + 50 * filters;
+  const index_t loops = ceil_div(ceil_div<index_t>(p.batch, tile.images), tile.image_blocks);
+  const index_t blocks = ceil_div(tile.image_blocks * blocks_an_image(plan), kProcessors);
+  const double warps = double(ceil_div(blocks * plan.block_threads / 32, kSchedulers));
+  return (warps + 0.4) * warp * double(loops);
+}
+
+// Sets what follows from strips and images of a tile; false where shared memory does not suffice.
+bool finish_tile(StencilPlan& plan, StencilUse use) {
+  StencilTile& tile = plan.tile;
+  set_pitches(plan.problem, tile);
+  const int windows = rounded(tile.down * (plan.problem.out_width / 2), 4);
+  const int filters = tile.filter_groups * plan.filters_per_thread;
+  tile.scratch_bytes = use == StencilUse::pool ? filters * tile.images * windows : 0;
+  return plan.shared_bytes() <= kSharedBytes;
+}
+
+// `best` or a cheaper plan with so many filters a thread and groups of them a block: whole small images, as many as
+// cost least, or a part of a large one, as much as there is room for.
+void improve(StencilPlan& best, double& least, StencilPlan plan, StencilUse use) {
+  const StencilProblem& p = plan.problem;
+  StencilTile& tile = plan.tile;
+  const index_t image = index_t(p.channels) * p.groups * p.height * p.width;
+  const index_t addressable = std::max<index_t>(1, INT32_MAX / image);
+  for (int most = kStencilThreads / tile.filter_groups; most > 0; most = most * 3 / 4) {
+    if (!cut_strips(p, use, most, tile)) continue;
+    const bool whole = tile.tiles_down * tile.tiles_across == 1;
+    tile.images = whole ? int(std::min({index_t(most / (tile.down * tile.across)), p.batch, addressable})) : 1;
+    for (;; tile.images = (tile.images + 1) / 2) {
+      plan.block_threads = rounded(tile.positions() * tile.filter_groups, 32);
+      tile.image_blocks = image_blocks(plan, blocks_an_image(plan));
+      const double slots = cost(plan);
+      if (slots < least && finish_tile(plan, use)) least = slots, best = plan;
+      if (tile.images == 1) break;
+    }
+    if (whole || best.filters_per_thread > 0) return;
+  }
+}
+
+StencilPlan plan_of(const StencilProblem& problem, StencilUse use) {
+  StencilPlan best;
+  double least = 1e300;
+  const int many = problem.kernel == 3 ? 8 : 10;  // what the kernel is compiled for, with half of it
+  for (int filters_per_thread : {many, many / 2}) {
+    const int all_groups = ceil_div(problem.filters, filters_per_thread);
+    for (int tiles = ceil_div(all_groups, kMostGroups), groups = 0; groups != 1; ++tiles) {
+      if (ceil_div(all_groups, tiles) == groups) continue;
+      groups = ceil_div(all_groups, tiles);
+      StencilPlan plan{.problem = problem, .tile = {}, .filters_per_thread = filters_per_thread, .block_threads = 0};
+      plan.tile.filter_groups = groups;
+      improve(best, least, plan, use);
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+index_t StencilPlan::shared_bytes() const {
+  const int channels = step_channels(problem.kernel), weight_buffers = problem.channels > channels ? 2 : 1;
+  const index_t weights = index_t(tile.filter_groups) * filters_per_thread * channels * padded_taps(problem.kernel);
+  const index_t source = index_t(std::min(channels, problem.channels)) * tile.channel_pitch;
+  return 8 * index_t(tile.items) + 4 * (2 * source + weight_buffers * weights) + tile.scratch_bytes;
+}
+
+simt::Launch StencilPlan::launch(cudaStream_t stream, std::source_location where) const {
+  const int filter_tiles = ceil_div(problem.filters, tile.filter_groups * filters_per_thread);
+  const index_t blocks = tile.image_blocks * tile.tiles_down * tile.tiles_across;
+  require(blocks <= kMaxGridX && filter_tiles <= kMaxGridYZ && problem.groups <= kMaxGridYZ, "conv2d: ", blocks,
+          " tiles x ", filter_tiles, " x ", problem.groups, " are more blocks than a grid has; split the filters");
+  return {dim3(unsigned(blocks), unsigned(filter_tiles), unsigned(problem.groups)), dim3(unsigned(block_threads)),
+          std::size_t(shared_bytes()), stream, where};
+}
+
+bool suits_stencil(const Conv2dShape& s, StencilUse use) {
+  const bool square = s.kernel_height == s.kernel_width && (s.kernel_height == 3 || s.kernel_height == 5);
+  constexpr index_t kMostStrips = 80;  // for which shared memory always suffices
+  const index_t unit = 4 / std::gcd(index_t(4), s.out_width() / 2), rows = std::min(unit, s.out_height() / 2);
+  const bool pools = ceil_div<index_t>(s.out_width(), kStripColumns) * rows <= kMostStrips;
+  return square && s.stride == 1 && s.dilation == 1 && s.height * s.width <= index_t(4) << kWindowBits &&
+         (use != StencilUse::pool || pools);
+}
+
+StencilPlan stencil_plan(const Conv2dShape& s, StencilUse use) {
+  require(suits_stencil(s, use),
+          "conv2d: a stencil takes stride 1, dilation 1 and kernels of 3x3 or 5x5, and for a "
+          "pool a map narrow enough for shared memory; this one is ",
+          s.kernel_height, " x ", s.kernel_width, " on a width of ", s.width, "; use tiles or fastest");
+  StencilProblem problem{.kernel = int(s.kernel_height),
+                         .channels = int(s.channels_per_group()),
+                         .filters = int(s.filters_per_group()),
+                         .groups = int(s.groups),
+                         .height = int(s.height),
+                         .width = int(s.width),
+                         .out_height = int(s.out_height()),
+                         .out_width = int(s.out_width()),
+                         .padding = int(s.padding),
+                         .batch = s.batch};
+  if (use == StencilUse::pool) {  // a last odd row or column is dropped
+    problem.out_height = problem.out_height / 2 * 2, problem.out_width = problem.out_width / 2 * 2;
+  }
+  if (use == StencilUse::input_gradient) {
+    std::swap(problem.channels, problem.filters);
+    std::swap(problem.height, problem.out_height), std::swap(problem.width, problem.out_width);
+    problem.padding = problem.kernel - 1 - problem.padding;
+  }
+  return plan_of(problem, use);
+}
+
+}  // namespace espalier::kernels

@@ -1,0 +1,80 @@
+// Convolution by stencil: stride 1, dilation 1, kernels of 3x3 and 5x5. A block keeps a few channels of its part of
+// some images in shared memory, each element once and not once per tap; a thread makes a strip of 2 x 4 outputs (two
+// windows of a 2x2 pool) for kFilters filters in registers, from a (k + 1) x 8 patch in registers and weights that its
+// quarter of a warp shares. Against an implicit GEMM with 8 x 8 sums a thread it copies a ninth or a 25th of the floats
+// into shared memory and reads 128 bits of that for 18 to 25 multiply-adds instead of 16. Costs flops(); x is read once
+// per tile of filters, w once per block. It wins wherever it applies, save maps of so few pixels that strips stay
+// empty. After Lavin, maxDNN: An Efficient Convolution Kernel for Deep Learning with Maxwell GPUs (2015), section 3.
+//
+// One kernel computes forward (source x; sink y, or what a pool leaves of it) and the input gradient (source dy or what
+// PooledGradient makes; filters and channels swapped, the weights turned by 180 degrees).
+#pragma once
+#include "kernels/conv2d_gradient.h"
+#include "kernels/shapes.h"
+#include "kernels/simt/simt.h"
+
+namespace espalier::kernels {
+
+// Outputs of a thread, and the floats that it reads of a row of the source.
+constexpr int kStripRows = 2, kStripColumns = 4, kStripPatch = 8;
+// The most threads of a block: up to 255 registers each, of which the kernels take 130 to 200.
+constexpr int kStencilThreads = 256;
+// Channels in shared memory at a time, in each of two buffers.
+template <int kKernel>
+constexpr int kStencilChannels = kKernel == 3 ? 4 : 2;
+
+// A list entry of a pooled source holds a window of a plane in so many bits.
+constexpr int kWindowBits = 20;
+
+// What a launch computes, in device integers. `channels` are summed over and `filters` are made, both of a group.
+struct StencilProblem {
+  int kernel = 3, channels = 1, filters = 1, groups = 1;
+  int height = 1, width = 1;          // of a plane of the source
+  int out_height = 1, out_width = 1;  // of what is computed
+  int padding = 0;                    // of the source; negative: cropped
+  index_t batch = 1;
+
+  __host__ __device__ int source_rows(int strips) const { return kStripRows * strips + kernel - 1; }
+  __host__ __device__ int source_columns(int strips) const { return kStripColumns * strips + kernel - 1; }
+};
+
+// How blocks cut it: a block makes images x down x across strips of filter_groups times kFilters filters.
+struct StencilTile {
+  int images = 1, down = 1, across = 1, filter_groups = 1;
+  int tiles_down = 1, tiles_across = 1;  // of an image
+  index_t image_blocks = 1;              // that loop over the images
+  // Floats of shared memory from a row to the next, from a pair of rows to the next, an image, a channel to the next.
+  int row_pitch = 0, pair_pitch = 0, image_pitch = 0, channel_pitch = 0;
+  int items = 0;          // most copies into a channel
+  int scratch_bytes = 0;  // of the sink
+
+  __host__ __device__ int positions() const { return images * down * across; }
+};
+
+struct StencilPlan {
+  StencilProblem problem;
+  StencilTile tile;
+  int filters_per_thread = 0, block_threads = 0;
+
+  index_t shared_bytes() const;
+  simt::Launch launch(cudaStream_t stream, std::source_location where = std::source_location::current()) const;
+};
+
+// What is computed: y, what a pool leaves of it, or dx.
+enum class StencilUse { forward, pool, input_gradient };
+
+// False for another kernel size, a stride, a dilation, a pool of which a block cannot hold whole rows.
+bool suits_stencil(const Conv2dShape& shape, StencilUse use);
+StencilPlan stencil_plan(const Conv2dShape& shape, StencilUse use);
+
+// The products by stencil: what conv2d.h and conv2d_pool.h say of them.
+void conv2d_forward_stencil(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,
+                            float slope, cudaStream_t stream);
+void conv2d_pool_forward_stencil(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,
+                                 std::uint8_t* route, float slope, cudaStream_t stream);
+void conv2d_backward_input_stencil(const Conv2dShape& shape, const float* dy, const float* w, float* dx,
+                                   cudaStream_t stream);
+void conv2d_pool_backward_input_stencil(const Conv2dShape& shape, const PooledGradient& dy, const float* w, float* dx,
+                                        cudaStream_t stream);
+
+}  // namespace espalier::kernels

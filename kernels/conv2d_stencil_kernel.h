@@ -1,0 +1,129 @@
+// The kernel of conv2d_stencil.h. Step by step it copies some channels of source and weights into one of two buffers
+// while it multiplies out of the other: one barrier a step, copies in flight across it. A block whose weights fit into
+// one step keeps them and loops over images. Shared memory: the list of copies, two buffers, the sink's scratch.
+#pragma once
+#include <utility>
+
+#include "kernels/conv2d_stencil_sinks.h"
+#include "kernels/conv2d_stencil_sources.h"
+
+namespace espalier::kernels {
+
+// ---- the product
+
+// sums += one channel: `source` is the first of the strip's patch, `w` the thread's first filter.
+template <int kKernel, int kFilters>
+__device__ inline void multiply_channel(const StencilTile& tile, const float* source, const float* w,
+                                        StencilSums<kFilters>& sums) {
+  using Weights = StencilWeights<kKernel>;
+  float patch[kKernel + 1][kStripPatch];
+#pragma unroll
+  for (int r = 0; r <= kKernel; ++r) {
+    const float4* from = reinterpret_cast<const float4*>(source + row_offset(tile, r));
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const float4 four = from[half];
+      float* to = patch[r] + 4 * half;
+      to[0] = four.x, to[1] = four.y, to[2] = four.z, to[3] = four.w;
+    }
+  }
+#pragma unroll
+  for (int first = 0; first < Weights::kTaps; first += 4) {
+#pragma unroll
+    for (int f = 0; f < kFilters; ++f) {
+      const float4 four = *reinterpret_cast<const float4*>(w + f * Weights::kPitch + first);
+      const float taps[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if (first + i >= Weights::kTaps) break;
+        const int row = (first + i) / kKernel, column = (first + i) % kKernel;
+#pragma unroll
+        for (int r = 0; r < kStripRows; ++r) {
+#pragma unroll
+          for (int c = 0; c < kStripColumns; ++c) sums[f][r][c] += taps[i] * patch[row + r][column + c];
+        }
+      }
+    }
+  }
+}
+
+enum class StencilTurn { no, yes };
+
+template <int kKernel, int kFilters, StencilTurn kTurn, class Source, class Sink>
+__global__ void __launch_bounds__(kStencilThreads, 1)
+    conv2d_stencil_kernel(StencilPlan plan, Source source, const float* __restrict__ w, Sink sink) {
+  using Weights = StencilWeights<kKernel>;
+  const StencilTile& tile = plan.tile;
+  const StencilPlace at(plan);
+  const int weight_floats = tile.filter_groups * kFilters * Weights::kPitch;
+  const int channels = plan.problem.channels, chunks = (channels + Weights::kChannels - 1) / Weights::kChannels;
+  const int source_floats = (chunks == 1 ? channels : Weights::kChannels) * tile.channel_pitch;
+  float* sources = simt::dynamic_shared<float>();
+  float* weights = sources + 2 * source_floats;
+  StencilItem* items = reinterpret_cast<StencilItem*>(weights + (chunks == 1 ? 1 : 2) * weight_floats);
+  std::uint8_t* scratch = reinterpret_cast<std::uint8_t*>(items + tile.items);
+  for (int i = int(threadIdx.x); i < 2 * source_floats; i += plan.block_threads) sources[i] = 0.0f;  // the border
+  sink.clear(plan, scratch);
+  const int image_items = source.list(plan, at, items);
+  __syncthreads();
+
+  const index_t stride = tile.image_blocks * tile.images;
+  const auto load = [&](index_t image, int chunk, int buffer, bool with_weights) {
+    const int channel = chunk * Weights::kChannels, left = channels - channel;
+    const int count = left < Weights::kChannels ? left : Weights::kChannels;
+    const index_t images = plan.problem.batch - image < tile.images ? plan.problem.batch - image : tile.images;
+    source.load(plan, image, channel, count, items, int(images) * image_items, sources + buffer * source_floats);
+    if (with_weights) {
+      float* to = weights + (chunks == 1 ? 0 : buffer) * weight_floats;
+      if constexpr (kTurn == StencilTurn::yes) {
+        Weights::load_turned(plan, at, w, channel, count, to);
+      } else {
+        Weights::load(plan, at, w, channel, count, to);
+      }
+    }
+    simt::async_commit();
+  };
+  const int patch = at.image * tile.image_pitch + at.down * tile.pair_pitch + at.across * kStripColumns;
+  index_t image = index_t(blockIdx.x / unsigned(tile.tiles_down * tile.tiles_across)) * tile.images;
+  load(image, 0, 0, true);
+  int buffer = 0;
+  for (; image < plan.problem.batch; image += stride) {
+    StencilSums<kFilters> sums = {};
+    for (int chunk = 0; chunk < chunks; ++chunk, buffer ^= 1) {
+      simt::async_wait<0>();
+      __syncthreads();  // this buffer has landed for all, and all have left the other
+      if (chunk + 1 < chunks) {
+        load(image, chunk + 1, buffer ^ 1, true);
+      } else if (image + stride < plan.problem.batch) {
+        load(image + stride, 0, buffer ^ 1, chunks > 1);
+      }
+      const int left = channels - chunk * Weights::kChannels;
+      const float* from = sources + buffer * source_floats + patch;
+      const float* taps =
+          weights + (chunks == 1 ? 0 : buffer) * weight_floats + (at.filter - at.block_filter) * Weights::kPitch;
+#pragma unroll 1
+      for (int c = 0; c < (left < Weights::kChannels ? left : Weights::kChannels); ++c) {
+        multiply_channel<kKernel, kFilters>(tile, from + c * tile.channel_pitch, taps + c * Weights::kPaddedTaps, sums);
+      }
+    }
+    sink.template store<kFilters>(plan, at, image, sums, scratch);
+  }
+}
+
+// Launches the kernel of a plan.
+template <StencilTurn kTurn, class Source, class Sink>
+void launch_stencil(const StencilPlan& plan, const Source& source, const float* w, const Sink& sink,
+                    cudaStream_t stream, std::source_location where = std::source_location::current()) {
+  const auto with = [&]<int kKernel, int kFilters>(std::integer_sequence<int, kKernel, kFilters>) {
+    simt::launch(conv2d_stencil_kernel<kKernel, kFilters, kTurn, Source, Sink>, plan.launch(stream, where), plan,
+                 source, w, sink);
+  };
+  const bool many = plan.filters_per_thread >= 8;
+  if (plan.problem.kernel == 3) {
+    many ? with(std::integer_sequence<int, 3, 8>()) : with(std::integer_sequence<int, 3, 4>());
+  } else {
+    many ? with(std::integer_sequence<int, 5, 10>()) : with(std::integer_sequence<int, 5, 5>());
+  }
+}
+
+}  // namespace espalier::kernels
