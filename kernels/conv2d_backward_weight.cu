@@ -5,7 +5,7 @@
 
 #include "kernels/conv2d.h"
 #include "kernels/conv2d_pool_panels.h"
-#include "kernels/conv2d_tiles.h"
+#include "kernels/conv2d_weight_tiles.h"
 
 namespace espalier::kernels {
 namespace {
@@ -32,149 +32,6 @@ struct WeightGradientStore {
 index_t weight_columns(const Conv2dShape& shape, bool with_bias) { return shape.patch() + (with_bias ? 1 : 0); }
 
 // ---- tiles
-
-// Both operands have k = (image, output row, output column).
-struct Pixels {
-  const float* data = nullptr;
-  PooledGradient pooled = {};  // instead of data, of a fused block
-  index_t image_planes = 0;
-  index_t image = 0, group = 0;  // floats from one image, one group to the next
-  int rows = 1, columns = 1;     // of the output
-  int width_of_tile = 1;         // filters or columns that exist in a group
-};
-
-// A [m, k] = dy: row = filter of the group.
-template <class Tile, bool kPooled>
-class OutputGradientLoader {
-  using Stage = DeepStage<Tile, Tile::kM>;
-
- public:
-  using Parameters = Pixels;
-  static constexpr Strides kStrides = Stage::kStrides;
-
-  __device__ OutputGradientLoader(const Pixels& p, index_t first, index_t batch)
-      : p_(p), step_(Tile::kK, rows(), columns()), k_{{0, 1, 1}, {0, 1, 1}} {
-    base_ = p.data + batch * p.group;
-    plane_ = batch * p.width_of_tile;
-#pragma unroll
-    for (int pass = 0; pass < Stage::kRowPasses; ++pass) {
-      const index_t filter = first + stage_.row + pass * Stage::kRowsAtOnce;
-      const int existing = int(detail::clamp_index(filter, p.width_of_tile - 1));
-      offset_[pass] = kPooled ? existing : existing * p.rows * p.columns;
-    }
-  }
-
-  __device__ void start(index_t k) {
-#pragma unroll
-    for (int step = 0; step < Stage::kDepthPasses; ++step)
-      k_[step] = Odometer(k + stage_.k + step * 8, rows(), columns());
-  }
-
-  template <class Depth>
-  __device__ void fetch(index_t, Depth depth) {
-#pragma unroll
-    for (int step = 0; step < Stage::kDepthPasses; ++step) {
-      const Odometer& k = k_[step];  // image, row, column; rows and columns in one where dy is in memory
-      const float* from = base_ + k.high * p_.image + k.low;
-      const index_t plane = plane_ + k.high * p_.image_planes;
-      if (inside(stage_.k + step * 8, depth)) {
-#pragma unroll
-        for (int pass = 0; pass < Stage::kRowPasses; ++pass) {
-          if constexpr (kPooled) {
-            stage_.value[pass][step] = p_.pooled.at(plane + offset_[pass], k.middle, k.low);
-          } else {
-            stage_.value[pass][step] = from[offset_[pass]];
-          }
-        }
-      }
-      k_[step].add(step_);
-    }
-  }
-
-  template <class Depth>
-  __device__ void commit(float* tile, Depth) {
-    stage_.commit(tile);
-  }
-
- private:
-  __device__ int rows() const { return kPooled ? p_.rows : 1; }
-  __device__ int columns() const { return kPooled ? p_.columns : p_.rows * p_.columns; }
-
-  const Pixels& p_;
-  Stage stage_;
-  Odometer step_, k_[Stage::kDepthPasses];
-  const float* base_;
-  index_t plane_;
-  int offset_[Stage::kRowPasses];
-};
-
-struct PatchColumns {
-  Pixels x;
-  int height = 0, width = 0, stride = 1, padding = 0, dilation = 1;
-  int patch = 0, kernel_height = 1, kernel_width = 1;
-};
-
-// B [k, n] = patches transposed: column = entry of the patch, or 1 after the last.
-template <class Tile>
-class PatchColumnLoader {
-  using Stage = DeepStage<Tile, Tile::kN>;
-
- public:
-  using Parameters = PatchColumns;
-  static constexpr Strides kStrides = Stage::kStrides;
-
-  __device__ PatchColumnLoader(const PatchColumns& p, index_t first, index_t batch)
-      : p_(p), step_(Tile::kK, p.x.rows, p.x.columns), k_{{0, 1, 1}, {0, 1, 1}} {
-    base_ = p.x.data + batch * p.x.group;
-#pragma unroll
-    for (int pass = 0; pass < Stage::kRowPasses; ++pass) {
-      const int entry = int(first) + stage_.row + pass * Stage::kRowsAtOnce;
-      const int line = entry / p.kernel_width, channel = line / p.kernel_height;
-      down_[pass] = (line - channel * p.kernel_height) * p.dilation - p.padding;
-      right_[pass] = (entry - line * p.kernel_width) * p.dilation - p.padding;
-      offset_[pass] = channel * p.height * p.width + down_[pass] * p.width + right_[pass];
-      if (entry >= p.patch) down_[pass] = kOnes;
-    }
-  }
-
-  __device__ void start(index_t k) {
-#pragma unroll
-    for (int step = 0; step < Stage::kDepthPasses; ++step) {
-      k_[step] = Odometer(k + stage_.k + step * 8, p_.x.rows, p_.x.columns);
-    }
-  }
-
-  template <class Depth>
-  __device__ void fetch(index_t, Depth depth) {
-#pragma unroll
-    for (int step = 0; step < Stage::kDepthPasses; ++step) {
-      const int row = k_[step].middle * p_.stride, column = k_[step].low * p_.stride;
-      const float* from = base_ + k_[step].high * p_.x.image + row * p_.width + column;
-      if (inside(stage_.k + step * 8, depth)) {
-#pragma unroll
-        for (int pass = 0; pass < Stage::kRowPasses; ++pass) {
-          const bool in_image =
-              unsigned(row + down_[pass]) < unsigned(p_.height) && unsigned(column + right_[pass]) < unsigned(p_.width);
-          stage_.value[pass][step] = in_image ? from[offset_[pass]] : down_[pass] == kOnes ? 1.0f : 0.0f;
-        }
-      }
-      k_[step].add(step_);
-    }
-  }
-
-  template <class Depth>
-  __device__ void commit(float* tile, Depth) {
-    stage_.commit(tile);
-  }
-
- private:
-  static constexpr int kOnes = 1 << 30;  // a row that no image has
-  const PatchColumns& p_;
-  Stage stage_;
-  Odometer step_, k_[Stage::kDepthPasses];
-  const float* base_;
-  int offset_[Stage::kRowPasses], down_[Stage::kRowPasses], right_[Stage::kRowPasses];
-};
 
 ProductShape weight_product(const Conv2dShape& s, bool with_bias) {
   return {.m = s.filters_per_group(),
@@ -347,11 +204,13 @@ void conv2d_backward_weight(const Conv2dShape& shape, const float* x, const floa
   require_valid(shape, "conv2d_backward_weight");
   if (workspace.data == nullptr) workspace.floats = 0;
   const WeightGradientStore store{dw, db, shape.filters_per_group(), shape.patch(), rows_aligned(dw, shape.patch())};
-  switch (resolve(method, shape, false)) {
+  switch (resolve(method, shape, StencilUse::weight_gradient)) {
     case Conv2dMethod::panels:
       return backward_weight_by_panels<simt::kEmulated>(shape, x, StoredPanels{dy}, store, workspace, stream);
     case Conv2dMethod::direct:
       return conv2d_backward_weight_direct(shape, x, dy, dw, db, stream);
+    case Conv2dMethod::stencil:
+      return conv2d_backward_weight_stencil(shape, x, dy, dw, db, workspace, stream);
     default:
       return backward_weight_by_tiles<false>(shape, x, dy, {}, store, workspace, stream);
   }
@@ -359,11 +218,13 @@ void conv2d_backward_weight(const Conv2dShape& shape, const float* x, const floa
 
 index_t conv2d_backward_weight_workspace(const Conv2dShape& shape, Conv2dMethod method) {
   require_valid(shape, "conv2d_backward_weight_workspace");
-  switch (resolve(method, shape, false)) {
+  switch (resolve(method, shape, StencilUse::weight_gradient)) {
     case Conv2dMethod::panels:
       return panels_workspace<StoredPanels>(shape);
     case Conv2dMethod::direct:
       return 0;
+    case Conv2dMethod::stencil:
+      return conv2d_backward_weight_stencil_workspace(shape);
     default:
       return tiles_workspace(shape);
   }
@@ -376,18 +237,27 @@ void conv2d_pool_backward_weight(const Conv2dShape& shape, const float* x, const
   if (workspace.data == nullptr) workspace.floats = 0;
   const WeightGradientStore store{dw, db, shape.filters_per_group(), shape.patch(), rows_aligned(dw, shape.patch())};
   const PooledGradient gradient(shape, y, dy, route, activation, leaky_slope);
-  if (resolve(method, shape, false) == Conv2dMethod::panels) {
-    backward_weight_by_panels<simt::kEmulated>(shape, x, PooledPanels{gradient, shape.filters}, store, workspace,
-                                               stream);
-  } else {
-    backward_weight_by_tiles<true>(shape, x, nullptr, gradient, store, workspace, stream);
+  switch (resolve(method, shape, StencilUse::weight_gradient)) {
+    case Conv2dMethod::panels:
+      return backward_weight_by_panels<simt::kEmulated>(shape, x, PooledPanels{gradient, shape.filters}, store,
+                                                        workspace, stream);
+    case Conv2dMethod::stencil:
+      return conv2d_pool_backward_weight_stencil(shape, x, gradient, dw, db, workspace, stream);
+    default:
+      return backward_weight_by_tiles<true>(shape, x, nullptr, gradient, store, workspace, stream);
   }
 }
 
 index_t conv2d_pool_backward_weight_workspace(const Conv2dShape& shape, Conv2dMethod method) {
   require_valid(shape, "conv2d_pool_backward_weight_workspace");
-  return resolve(method, shape, false) == Conv2dMethod::panels ? panels_workspace<PooledPanels>(shape)
-                                                               : tiles_workspace(shape);
+  switch (resolve(method, shape, StencilUse::weight_gradient)) {
+    case Conv2dMethod::panels:
+      return panels_workspace<PooledPanels>(shape);
+    case Conv2dMethod::stencil:
+      return conv2d_backward_weight_stencil_workspace(shape);
+    default:
+      return tiles_workspace(shape);
+  }
 }
 
 }  // namespace espalier::kernels

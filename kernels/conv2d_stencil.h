@@ -60,8 +60,8 @@ struct StencilPlan {
   simt::Launch launch(cudaStream_t stream, std::source_location where = std::source_location::current()) const;
 };
 
-// What is computed: y, what a pool leaves of it, or dx.
-enum class StencilUse { forward, pool, input_gradient };
+// What is computed: y, what a pool leaves of it, dx, or dw (conv2d_stencil_weight.cu, which plans for itself).
+enum class StencilUse { forward, pool, input_gradient, weight_gradient };
 
 // False for another kernel size, a stride, a dilation, a pool of which a block cannot hold whole rows.
 bool suits_stencil(const Conv2dShape& shape, StencilUse use);
@@ -76,5 +76,11 @@ void conv2d_backward_input_stencil(const Conv2dShape& shape, const float* dy, co
                                    cudaStream_t stream);
 void conv2d_pool_backward_input_stencil(const Conv2dShape& shape, const PooledGradient& dy, const float* w, float* dx,
                                         cudaStream_t stream);
+
+void conv2d_backward_weight_stencil(const Conv2dShape& shape, const float* x, const float* dy, float* dw, float* db,
+                                    Workspace workspace, cudaStream_t stream);
+void conv2d_pool_backward_weight_stencil(const Conv2dShape& shape, const float* x, const PooledGradient& dy, float* dw,
+                                         float* db, Workspace workspace, cudaStream_t stream);
+index_t conv2d_backward_weight_stencil_workspace(const Conv2dShape& shape);
 
 }  // namespace espalier::kernels

@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kStencilThreads, 1)
   std::uint8_t* scratch = reinterpret_cast<std::uint8_t*>(items + tile.items);
   for (int i = int(threadIdx.x); i < 2 * source_floats; i += plan.block_threads) sources[i] = 0.0f;  // the border
   sink.clear(plan, scratch);
-  const int image_items = source.list(plan, at, items);
+  const int image_items = source.list(plan, at.row, at.column, items);
   __syncthreads();
 
   const index_t stride = tile.image_blocks * tile.images;
@@ -72,7 +72,8 @@ __global__ void __launch_bounds__(kStencilThreads, 1)
     const int channel = chunk * Weights::kChannels, left = channels - channel;
     const int count = left < Weights::kChannels ? left : Weights::kChannels;
     const index_t images = plan.problem.batch - image < tile.images ? plan.problem.batch - image : tile.images;
-    source.load(plan, image, channel, count, items, int(images) * image_items, sources + buffer * source_floats);
+    const StencilTeam team{int(threadIdx.x), plan.block_threads, 0, 1};
+    source.load(plan, image, channel, count, team, items, int(images) * image_items, sources + buffer * source_floats);
     if (with_weights) {
       float* to = weights + (chunks == 1 ? 0 : buffer) * weight_floats;
       if constexpr (kTurn == StencilTurn::yes) {

@@ -62,15 +62,20 @@ __device__ inline void for_each_item(const StencilPlan& plan, int rows, int colu
   }
 }
 
+// Whose copies a thread makes: of every `threads`-th item from `thread` on, of every `step`-th channel from `first` on.
+struct StencilTeam {
+  int thread, threads, first, step;
+};
+
 // ---- sources: list() names the copies, load() starts those of channels [channel, channel + count) of a block's images
 
 // Planes in memory. Items are an image's elements in the order of memory: neighbouring lanes read neighbouring floats.
 struct PlaneSource {
   const float* data;
 
-  __device__ int list(const StencilPlan& plan, const StencilPlace& at, StencilItem* items) const {
+  __device__ int list(const StencilPlan& plan, int first_row, int first_column, StencilItem* items) const {
     const StencilProblem& p = plan.problem;
-    const int top = at.row - p.padding, left = at.column - p.padding;
+    const int top = first_row - p.padding, left = first_column - p.padding;
     const StencilRange rows(top, p.source_rows(plan.tile.down), p.height);
     const StencilRange columns(left, p.source_columns(plan.tile.across), p.width);
     const int image = p.channels * p.groups * p.height * p.width;
@@ -82,14 +87,16 @@ struct PlaneSource {
     return rows.count() * columns.count();
   }
 
-  __device__ void load(const StencilPlan& plan, index_t image, int channel, int count, const StencilItem* items,
-                       int item_count, float* tile) const {
+  __device__ void load(const StencilPlan& plan, index_t image, int channel, int count, const StencilTeam& team,
+                       const StencilItem* items, int item_count, float* tile) const {
     const StencilProblem& p = plan.problem;
     const int plane = p.height * p.width, pitch = plan.tile.channel_pitch;
     const float* from = data + (image * p.groups + int(blockIdx.z)) * p.channels * plane + channel * plane;
-    for (int i = int(threadIdx.x); i < item_count; i += plan.block_threads) {
+    for (int i = team.thread; i < item_count; i += team.threads) {
       const StencilItem item = items[i];
-      for (int c = 0; c < count; ++c) simt::async_copy<4>(tile + c * pitch + item.to, from + c * plane + item.from);
+      for (int c = team.first; c < count; c += team.step) {
+        simt::async_copy<4>(tile + c * pitch + item.to, from + c * plane + item.from);
+      }
     }
   }
 };
@@ -98,9 +105,9 @@ struct PlaneSource {
 struct WindowSource {
   PooledGradient gradient;
 
-  __device__ int list(const StencilPlan& plan, const StencilPlace& at, StencilItem* items) const {
+  __device__ int list(const StencilPlan& plan, int first_row, int first_column, StencilItem* items) const {
     const StencilProblem& p = plan.problem;
-    const int top = at.row - p.padding, left = at.column - p.padding;
+    const int top = first_row - p.padding, left = first_column - p.padding;
     const int row_count = p.source_rows(plan.tile.down), column_count = p.source_columns(plan.tile.across);
     const StencilRange rows(top >> 1, ((top + row_count + 1) >> 1) - (top >> 1), gradient.height);
     const StencilRange columns(left >> 1, ((left + column_count + 1) >> 1) - (left >> 1), gradient.width);
@@ -118,28 +125,41 @@ struct WindowSource {
     return rows.count() * columns.count();
   }
 
-  __device__ void load(const StencilPlan& plan, index_t image, int channel, int count, const StencilItem* items,
-                       int item_count, float* tile) const {
+  __device__ void load(const StencilPlan& plan, index_t image, int channel, int count, const StencilTeam& team,
+                       const StencilItem* items, int item_count, float* tile) const {
     const StencilProblem& p = plan.problem;
     const int windows = gradient.windows(), bytes = int(gradient.plane_bytes());
     const index_t plane = (image * p.groups + int(blockIdx.z)) * p.channels + channel;
-    const int odd = (p.padding & 1) != 0 ? 1 : 0;
-    for (int i = int(threadIdx.x); i < item_count; i += plan.block_threads) {
+    const bool odd = (p.padding & 1) != 0;
+    for (int i = team.thread; i < item_count; i += team.threads) {
       const StencilItem item = items[i];
       const int n = item.from >> kWindowBits, window = item.from & ((1 << kWindowBits) - 1);
       const index_t first = plane + index_t(n) * p.channels * p.groups;
-      float* to = tile + (item.to >> 4);
-      const int below = odd != 0 ? plan.tile.pair_pitch - plan.tile.row_pitch : plan.tile.row_pitch;
-      for (int c = 0; c < count; ++c, to += plan.tile.channel_pitch) {
+      const int below = odd ? plan.tile.pair_pitch - plan.tile.row_pitch : plan.tile.row_pitch;
+      for (int c = team.first; c < count; c += team.step) {
         const index_t element = (first + c) * windows + window;
         const int place = gradient.route[(first + c) * bytes + (window >> 2)] >> (window % 4 * 2) & 3;
         const float value = bend(gradient.dy[element], gradient.y[element], gradient.slope);
-        if (item.to & 1) to[0] = place == 0 ? value : 0.0f;
-        if (item.to & 2) to[1] = place == 1 ? value : 0.0f;
-        if (item.to & 4) to[below] = place == 2 ? value : 0.0f;
-        if (item.to & 8) to[below + 1] = place == 3 ? value : 0.0f;
+        expand_window(item.to, odd, value, place, tile + c * plan.tile.channel_pitch + (item.to >> 4), below);
       }
     }
+  }
+
+ private:
+  // Where windows begin at even columns both pixels of a row are in the tile: one store without bank conflicts.
+  __device__ static void expand_window(int inside, bool odd, float value, int place, float* to, int below) {
+    if (!odd) {
+      if (inside & 1)
+        *reinterpret_cast<float2*>(to) = make_float2(place == 0 ? value : 0.0f, place == 1 ? value : 0.0f);
+      if (inside & 4) {
+        *reinterpret_cast<float2*>(to + below) = make_float2(place == 2 ? value : 0.0f, place == 3 ? value : 0.0f);
+      }
+      return;
+    }
+    if (inside & 1) to[0] = place == 0 ? value : 0.0f;
+    if (inside & 2) to[1] = place == 1 ? value : 0.0f;
+    if (inside & 4) to[below] = place == 2 ? value : 0.0f;
+    if (inside & 8) to[below + 1] = place == 3 ? value : 0.0f;
   }
 };
 
@@ -149,6 +169,9 @@ template <int kKernel>
 struct StencilWeights {
   static constexpr int kTaps = kKernel * kKernel, kPaddedTaps = (kTaps + 3) / 4 * 4;
   static constexpr int kChannels = kStencilChannels<kKernel>, kPitch = kChannels * kPaddedTaps;
+
+  static constexpr int kPassChannels =
+      kTaps < 16 ? 2 : 1;  // of a warp at a time: then its words lie in different banks
 
   // w [groups * filters, channels, taps]: a warp copies a filter's run, contiguous over the channels of a step.
   __device__ static void load(const StencilPlan& plan, const StencilPlace& at, const float* w, int channel, int count,
@@ -160,10 +183,10 @@ struct StencilWeights {
       if (at.block_filter + f >= p.filters) return;
       const float* from = w + index_t(at.block_filter + f) * p.channels * kTaps;
 #pragma unroll
-      for (int pass = 0; pass < (kChannels * kTaps + 31) / 32; ++pass) {
-        const int entry = lane + pass * 32;
-        if (entry >= count * kTaps) continue;
-        simt::async_copy<4>(to + f * kPitch + entry / kTaps * kPaddedTaps + entry % kTaps, from + entry);
+      for (int pass = 0; pass < kChannels / kPassChannels; ++pass) {
+        const int c = pass * kPassChannels + lane / kTaps, tap = lane % kTaps;
+        if (lane >= kPassChannels * kTaps || c >= count) continue;
+        simt::async_copy<4>(to + f * kPitch + c * kPaddedTaps + tap, from + c * kTaps + tap);
       }
     }
   }
