@@ -21,7 +21,9 @@ struct GemmEpilogue {
   BiasAxis bias_axis = BiasAxis::column;
   Activation activation = Activation::none;
   float leaky_slope = kDefaultLeakySlope;
-  float* row_sums = nullptr;  // [m] = op(A) * 1: the bias gradient db beside dw = dy^T x, since op(A) is dy^T
+  const float* gate = nullptr;  // [m, n], last of all: where it is not above zero, the result times gate_slope, which
+  float gate_slope = 0.0f;      // is the backward of relu (leaky_relu) when gate is what that gave
+  float* row_sums = nullptr;    // [m] = op(A) * 1: the bias gradient db beside dw = dy^T x, since op(A) is dy^T
 };
 
 // Tiles of C per block. `automatic` weighs size against count (and has the CPU's own tiles in the cpu build). `thin` is

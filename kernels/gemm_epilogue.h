@@ -32,7 +32,9 @@ struct EpilogueStore {
   index_t m, n;
   float alpha, beta;
   const float *row_bias, *column_bias, *residual;
-  float slope;   // below zero: 1 leaves the number alone, 0 is relu
+  float slope;        // below zero: 1 leaves the number alone, 0 is relu
+  const float* gate;  // null: none
+  float gate_slope;
   bool aligned;  // every row begins where four neighbours can be stored at once
 
   template <int kCount>
@@ -65,6 +67,13 @@ struct EpilogueStore {
         values[i] = values[i] <= 0.0f ? bent : values[i];
       }
     }
+    if (gate != nullptr) {
+      const float* kept = gate + row * n + column;
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) {
+        if (i < left && kept[i] <= 0.0f) values[i] = gate_slope == 0.0f ? 0.0f : gate_slope * values[i];
+      }
+    }
     store_run(to, left, aligned, values);
   }
 };
@@ -88,6 +97,8 @@ EpilogueStore<T> epilogue_store(const GemmShape& shape, const GemmEpilogue& epil
           .column_bias = by_row ? nullptr : epilogue.bias,
           .residual = epilogue.residual,
           .slope = slope,
+          .gate = epilogue.gate,
+          .gate_slope = epilogue.gate_slope,
           .aligned = reinterpret_cast<std::uintptr_t>(c) % (4 * sizeof(T)) == 0 && shape.n % 4 == 0};
 }
 

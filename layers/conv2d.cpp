@@ -5,6 +5,7 @@
 #include "kernels/conv2d.h"
 #include "kernels/require.h"
 #include "kernels/vendor/conv2d.h"
+#include "layers/conv_pool.h"
 #include "layers/reduced_precision.h"
 #include "layers/scratch.h"
 
@@ -134,16 +135,24 @@ Conv2d::Conv2d(std::int64_t channels, std::int64_t filters, const Conv2dOptions&
       filters_(filters),
       options_(options) {}
 
+Conv2dFunction Conv2d::function(kernels::Activation activation, float slope) const {
+  Conv2dFunction function;
+  function.label = label();
+  function.activation = activation;
+  function.slope = slope;
+  function.stride = options_.stride;
+  function.padding = options_.padding;
+  function.dilation = options_.dilation;
+  function.groups = options_.groups;
+  return function;
+}
+
 Variable Conv2d::with_activation(const Variable& x, kernels::Activation activation, float slope) {
-  auto function = std::make_shared<Conv2dFunction>();
-  function->label = label();
-  function->activation = activation;
-  function->slope = slope;
-  function->stride = options_.stride;
-  function->padding = options_.padding;
-  function->dilation = options_.dilation;
-  function->groups = options_.groups;
-  return espalier::apply(std::move(function), inputs(x));  // std::apply would be found too
+  return espalier::apply(std::make_shared<Conv2dFunction>(function(activation, slope)), inputs(x));
+}
+
+Variable Conv2d::with_pool(const Variable& x, kernels::Activation activation, float slope) {
+  return espalier::apply(std::make_shared<ConvPool2dFunction>(function(activation, slope)), inputs(x));
 }
 
 Description Conv2d::describe() const {

@@ -30,10 +30,13 @@ class Conv2d : public ProductLayer {
  public:
   Conv2d(std::int64_t channels, std::int64_t filters, const Conv2dOptions& options = {});
   Variable with_activation(const Variable& x, kernels::Activation activation, float slope) override;
+  // max_pool2d(2) of that, in one pass: for activations that ConvPool2dFunction takes.
+  Variable with_pool(const Variable& x, kernels::Activation activation, float slope);
   std::string_view kind() const override { return "conv2d"; }
   Description describe() const override;
 
  private:
+  Conv2dFunction function(kernels::Activation activation, float slope) const;
   std::int64_t channels_, filters_;
   Conv2dOptions options_;
 };

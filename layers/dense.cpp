@@ -37,6 +37,13 @@ void product(const DenseFunction& function, const GemmShape& shape, const GemmOp
   reduced_gemm(shape, a, b, c, epilogue);
 }
 
+// What is left to this layer of its input's backward: the activation that made it.
+GemmEpilogue input_gate(const Tensor& x, const Context& context) {
+  const std::optional<float> below = context.input_slope(0);
+  if (!below) return {};
+  return {.gate = x.data<float>(), .gate_slope = *below};
+}
+
 void require_fitting(const DenseFunction& function, const Tensors& inputs) {
   const Shape &x = inputs[0].shape(), &weight = inputs[1].shape();
   require(x.rank() == 2, function.label, ": input ", x.to_string(),
@@ -60,14 +67,46 @@ Tensor DenseFunction::forward(const Tensors& inputs, Context& context) const {
 }
 
 Tensors DenseFunction::backward(const Tensor& dy, const Context& context) const {
-  const Tensor &x = context.saved[0], &weight = context.saved[1];
   const Tensor product_dy = product_gradient(dy, context.saved[2], context);  // [batch, out]
+  const bool pair = precision == Precision::fp32 && !vendor() && context.needs(0) && context.needs(1);
+  return pair ? backward_as_pair(product_dy, context) : backward_one_by_one(product_dy, context);
+}
+
+// dx [batch, in] = dy W beside dw [out, in] = dy^T x with the sums of dy^T's rows, which are db.
+Tensors DenseFunction::backward_as_pair(const Tensor& dy, const Context& context) const {
+  const Tensor &x = context.saved[0], &weight = context.saved[1];
+  const std::int64_t batch = x.shape()[0], in = weight.shape()[1], out = weight.shape()[0];
+  Tensors gradients(context.needs_gradient.size());
+  gradients[0] = Tensor::empty(x.shape());
+  gradients[1] = Tensor::empty(weight.shape());
+  kernels::GemmCall into_x{.shape = {.m = batch, .n = in, .k = out},
+                           .a = dy.data<float>(),
+                           .b = weight.data<float>(),
+                           .c = gradients[0].data<float>(),
+                           .epilogue = input_gate(x, context)};
+  kernels::GemmCall into_weight{.shape = {.m = out, .n = in, .k = batch},
+                                .transpose_a = Transpose::yes,
+                                .a = dy.data<float>(),
+                                .b = x.data<float>(),
+                                .c = gradients[1].data<float>()};
+  if (gradients.size() > 2 && context.needs(2)) {
+    gradients[2] = Tensor::empty({out});
+    into_weight.epilogue.row_sums = gradients[2].data<float>();
+  }
+  const Scratch scratch(kernels::gemm_pair_workspace_floats(into_x, into_weight));
+  kernels::gemm_pair(into_x, into_weight, current_stream(), scratch.get());
+  return gradients;
+}
+
+Tensors DenseFunction::backward_one_by_one(const Tensor& product_dy, const Context& context) const {
+  const Tensor &x = context.saved[0], &weight = context.saved[1];
   const Tensor dz = operand(product_dy, precision);
   const std::int64_t batch = x.shape()[0], in = weight.shape()[1], out = weight.shape()[0];
   Tensors gradients(context.needs_gradient.size());
   if (context.needs(0)) {
     gradients[0] = Tensor::empty(x.shape());  // dz W
-    product(*this, {.m = batch, .n = in, .k = out}, {dz, Transpose::no}, {weight, Transpose::no}, gradients[0]);
+    product(*this, {.m = batch, .n = in, .k = out}, {dz, Transpose::no}, {weight, Transpose::no}, gradients[0],
+            input_gate(x, context));
   }
   if (context.needs(1)) {
     gradients[1] = Tensor::empty(weight.shape());  // dz^T x

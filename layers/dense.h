@@ -11,6 +11,11 @@ struct DenseFunction final : ProductFunction {
   // inputs: x [batch, in], weight [out, in] and optionally bias [out]; throws InvalidArgument where they do not fit.
   Tensor forward(const Tensors& inputs, Context& context) const override;
   Tensors backward(const Tensor& output_gradient, const Context& context) const override;
+  bool applies_input_slopes() const override { return precision == Precision::fp32 && !vendor(); }
+
+ private:
+  Tensors backward_as_pair(const Tensor& dy, const Context& context) const;  // fp32 by hand: one launch
+  Tensors backward_one_by_one(const Tensor& product_dy, const Context& context) const;
 };
 
 struct DenseOptions {

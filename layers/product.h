@@ -20,7 +20,7 @@ struct ProductFunction : Function {
   Precision precision = current_precision();
 
   std::optional<float> output_slope() const override;
-  bool vendor() const { return math.value_or(current_math()) == Math::vendor; }
+  bool vendor() const { return math.value_or(current_math()) != Math::handwritten; }
 
  protected:
   // dy through the activation: the gradient of the product itself. `y` is what forward returned.

@@ -1,6 +1,7 @@
 // Workspace for a launcher, for as long as the launches that use it are being issued: the pool reuses it in stream
-// order.
+// order. It brings the pool's counters, so that a sum over blocks needs no second launch.
 #pragma once
+#include "core/device/memory.h"
 #include "core/tensor/tensor.h"
 #include "kernels/shapes.h"
 
@@ -11,7 +12,7 @@ class Scratch {
   explicit Scratch(std::int64_t floats) : floats_(floats) {
     if (floats > 0) memory_ = Tensor::empty({floats});
   }
-  kernels::Workspace get() const { return {static_cast<float*>(memory_.raw()), floats_}; }
+  kernels::Workspace get() const { return {static_cast<float*>(memory_.raw()), floats_, current_pool().arrivals()}; }
 
  private:
   std::int64_t floats_;

@@ -32,6 +32,8 @@ class Sequential : public Module {
   std::vector<Module*> children() override;
 
  private:
+  // Calls the layer at `i`, with those behind it that it takes in; returns the place of the next.
+  std::size_t call(std::size_t i, Variable& x);
   void name_layers();
   std::vector<std::unique_ptr<Module>> layers_;
 };

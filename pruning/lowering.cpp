@@ -5,21 +5,34 @@
 #include "kernels/require.h"
 #include "kernels/vendor/blas.h"
 #include "layers/activation.h"
-#include "layers/conv2d.h"
+#include "layers/conv_pool.h"
 #include "layers/dense.h"
 #include "pruning/sparse_functions.h"
 
 namespace espalier::pruning {
 namespace {
 
-const Conv2dFunction* as_conv2d(const Function& function) { return dynamic_cast<const Conv2dFunction*>(&function); }
+const ConvPool2dFunction* as_block(const Function& function) {
+  return dynamic_cast<const ConvPool2dFunction*>(&function);
+}
+const Conv2dFunction* as_conv2d(const Function& function) {  // that of a block too
+  if (const auto* block = as_block(function)) return &block->convolution;
+  return dynamic_cast<const Conv2dFunction*>(&function);
+}
 const DenseFunction* as_dense(const Function& function) { return dynamic_cast<const DenseFunction*>(&function); }
 
 // A copy that may be changed; null where the function is no product.
 std::shared_ptr<ProductFunction> copy_of(const Function& function) {
+  if (const auto* block = as_block(function)) return std::make_shared<ConvPool2dFunction>(*block);
   if (const auto* conv2d = as_conv2d(function)) return std::make_shared<Conv2dFunction>(*conv2d);
   if (const auto* dense = as_dense(function)) return std::make_shared<DenseFunction>(*dense);
   return nullptr;
+}
+
+// Where the call is of a block, whatever computes its convolution is followed by the pool; else it is left as it is.
+std::shared_ptr<const Function> pooled(std::shared_ptr<const Function> product, const RecordedCall& call) {
+  if (!as_block(*call.function)) return product;
+  return std::make_shared<PooledFunction>(std::move(product));
 }
 
 // The sparse function with the bias and the activation of the product that it replaces.
@@ -29,11 +42,29 @@ std::shared_ptr<const Function> finished(std::shared_ptr<Sparse> sparse, const R
   if (call.inputs.size() > 2) sparse->bias = call.inputs[2].clone();
   sparse->activation = product.activation;
   sparse->slope = product.slope;
-  return sparse;
+  return pooled(std::move(sparse), call);
 }
 
 Implementation refused(std::string format, std::string library, std::string reason) {
   return {.format = std::move(format), .library = std::move(library), .not_eligible = std::move(reason)};
+}
+
+// The vendor has no block: its convolution, then the pool.
+std::shared_ptr<const Function> by_vendor(const RecordedCall& call) {
+  std::shared_ptr<ProductFunction> product = copy_of(*call.function);
+  if (as_block(*call.function)) {
+    const auto convolution = std::make_shared<Conv2dFunction>(*as_conv2d(*call.function));
+    convolution->activation = product->activation, convolution->slope = product->slope;
+    product = convolution;
+  }
+  product->math = Math::vendor;
+  return pooled(std::move(product), call);
+}
+
+std::shared_ptr<const Function> by_hand(const RecordedCall& call) {
+  const std::shared_ptr<ProductFunction> product = copy_of(*call.function);
+  product->math = Math::handwritten;
+  return product;
 }
 
 std::vector<Implementation> lower(const RecordedCall& call, const DenseCandidate&) {
@@ -53,11 +84,9 @@ std::vector<Implementation> lower(const RecordedCall& call, const DenseCandidate
           refused("dense", std::string(kernels::vendor::blas_name()), "its way is the handwritten one here"));
       continue;
     }
-    const auto product = copy_of(*call.function);
-    product->math = math;
     found.push_back({.format = "dense",
                      .library = std::string(math == Math::vendor ? kernels::vendor::blas_name() : to_string(math)),
-                     .function = product,
+                     .function = math == Math::vendor ? by_vendor(call) : by_hand(call),
                      .takes_weight = true,
                      .weight_bytes = call.inputs[1].bytes()});
   }
@@ -124,13 +153,23 @@ std::vector<Implementation> implementations_of(const RecordedCall& call, const C
   return std::visit([&](const auto& chosen) { return lower(call, chosen); }, candidate);
 }
 
-std::shared_ptr<const Function> with_activation(const Function& product, const Function& activation) {
-  const auto* following = dynamic_cast<const ActivationFunction*>(&activation);
-  const auto fused = copy_of(product);
-  if (!following || !fused || fused->activation != kernels::Activation::none) return nullptr;
-  fused->activation = following->activation;
-  fused->slope = following->slope;
-  return fused;
+std::shared_ptr<const Function> fused(const Function& product, const Function& following) {
+  const auto copy = copy_of(product);
+  if (!copy) return nullptr;
+  if (const auto* pool = dynamic_cast<const MaxPool2dFunction*>(&following)) {
+    const auto* const convolution = dynamic_cast<const Conv2dFunction*>(&product);
+    const bool fits = ConvPool2dFunction::takes(pool->pool) && ConvPool2dFunction::takes(copy->activation);
+    const bool fp32 = copy->precision == Precision::fp32;
+    return convolution && fits && fp32 ? std::make_shared<ConvPool2dFunction>(*convolution) : nullptr;
+  }
+  const auto* activation = dynamic_cast<const ActivationFunction*>(&following);
+  if (!activation || copy->activation != kernels::Activation::none) return nullptr;
+  if (as_block(product) && !ConvPool2dFunction::takes(activation->activation)) return nullptr;
+  copy->activation = activation->activation;
+  copy->slope = activation->slope;
+  return copy;
 }
+
+bool takes_in_pool(const Function& function) { return as_block(function) != nullptr; }
 
 }  // namespace espalier::pruning

@@ -39,12 +39,13 @@ struct Implementation {
   std::int64_t weight_bytes = 0;                       // that the product reads of its weight
 };
 
-// Whether the call is a product with a weight that sparse kernels know: Dense or Conv2d.
+// Whether the call is a product with a weight that sparse kernels know: Dense or Conv2d, alone or with a max pool.
 bool is_product(const Function& function);
+bool takes_in_pool(const Function& function);
 
 std::vector<Implementation> implementations_of(const RecordedCall& call, const Candidate& candidate);
 
-// The same product with an activation taken in; null where it has one already or the call is no product.
-std::shared_ptr<const Function> with_activation(const Function& product, const Function& activation);
+// The product with what follows taken in, an activation or a halving max pool; null where that is not possible.
+std::shared_ptr<const Function> fused(const Function& product, const Function& following);
 
 }  // namespace espalier::pruning

@@ -42,8 +42,8 @@ std::vector<int> uses_of(const Trace& traced) {
   return uses;
 }
 
-// A product whose only reader is an activation takes it into its epilogue: y is written once, not twice.
-void fuse_activations(Trace& traced) {
+// A product whose only reader is an activation or a max pool takes it in: y is written once, and pooled.
+void fuse_products(Trace& traced) {
   const std::vector<int> uses = uses_of(traced);
   std::vector<Trace::Step> steps;
   std::map<int, std::size_t> maker;  // of a value: index into steps
@@ -51,8 +51,8 @@ void fuse_activations(Trace& traced) {
     const auto product = maker.find(step.inputs[0]);
     if (product != maker.end() && step.inputs.size() == 1 && uses[std::size_t(step.inputs[0])] == 1) {
       Trace::Step& before = steps[product->second];
-      if (auto fused = with_activation(*before.function, *step.function)) {
-        before.function = std::move(fused), before.output = step.output;
+      if (auto both = fused(*before.function, *step.function)) {
+        before.function = std::move(both), before.output = step.output;
         maker[step.output] = product->second;
         continue;
       }
@@ -128,7 +128,7 @@ Plan compile(Module& model, const Shape& input, const CompileOptions& options) {
   auto state = std::make_unique<Plan::State>();
   {
     Trace traced = trace_in_evaluation(model, input);
-    fuse_activations(traced);
+    fuse_products(traced);
     state->input_value = traced.input, state->output_value = traced.output;
     for (const Trace::Step& step : traced.steps) {
       RecordedCall call{step.function, {}};

@@ -12,7 +12,8 @@ std::string to_string(const Plan& plan) {
                                   "sparsity", "reason");
   for (const PlanStep& step : plan.steps()) {
     const std::string sparsity = step.format.empty() ? "" : fmt::format("{:.1f} %", 100 * step.sparsity);
-    table += fmt::format("{:<14} {:<14} {:<14} {:>10.1f} {:>9}  {}\n", step.layer, step.format, step.implementation,
+    table += fmt::format("{:<14} {:<14} {:<14} {:>10.1f} {:>9}  {}\n",
+                         step.takes_in.empty() ? step.layer : step.layer + " +pool", step.format, step.implementation,
                          step.us, sparsity, step.reason);
     for (std::size_t i = 0; i < step.candidates.size(); ++i) {
       if (i == step.chosen) continue;
@@ -39,6 +40,7 @@ std::string Plan::to_json() const {
                     {"implementation", step.implementation},
                     {"us", step.us},
                     {"reason", step.reason},
+                    {"takes_in", step.takes_in},
                     {"sparsity", step.sparsity},
                     {"weight_bytes", step.weight_bytes},
                     {"candidates", std::move(candidates)}});

@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "core/autograd/trace.h"
-#include "layers/conv2d.h"
+#include "layers/conv_pool.h"
 #include "layers/dense.h"
 
 namespace espalier::pruning {
@@ -19,11 +19,18 @@ std::map<const void*, std::int64_t> uses_per_image(Module& model, const Shape& i
   model.set_training(training);
   std::map<const void*, std::int64_t> uses;
   for (const Trace::Step& step : traced.steps) {
-    const Shape& y = traced.values[std::size_t(step.output)].tensor.shape();
-    const void* const weight =
-        step.inputs.size() > 1 ? traced.values[std::size_t(step.inputs[1])].tensor.raw() : nullptr;
-    if (dynamic_cast<const Conv2dFunction*>(step.function.get())) uses[weight] += y[2] * y[3];
-    if (dynamic_cast<const DenseFunction*>(step.function.get())) uses[weight] += 1;
+    if (step.inputs.size() < 2) continue;
+    const Tensor& x = traced.values[std::size_t(step.inputs[0])].tensor;
+    const Tensor& weight = traced.values[std::size_t(step.inputs[1])].tensor;
+    const auto* convolution = dynamic_cast<const Conv2dFunction*>(step.function.get());
+    if (const auto* block = dynamic_cast<const ConvPool2dFunction*>(step.function.get())) {
+      convolution = &block->convolution;
+    }
+    if (convolution) {
+      const kernels::Conv2dShape shape = convolution->shape_for(x.shape(), weight.shape());
+      uses[weight.raw()] += shape.out_height() * shape.out_width();
+    }
+    if (dynamic_cast<const DenseFunction*>(step.function.get())) uses[weight.raw()] += 1;
   }
   return uses;
 }

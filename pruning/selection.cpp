@@ -109,6 +109,7 @@ Choice choose(const RecordedCall& product, const CompileOptions& options) {
   PlanStep step{.layer = dynamic_cast<const ProductFunction&>(*product.function).label,
                 .format = "dense",
                 .implementation = "as recorded",
+                .takes_in = takes_in_pool(*product.function) ? "max_pool2d" : "",
                 .sparsity = sparsity_of(product.inputs[1]),
                 .weight_bytes = product.inputs[1].bytes(),
                 .candidates = measure(implementations, product, options)};

@@ -20,6 +20,7 @@ struct PlanStep {
   std::string format, implementation;  // "csr", "handwritten"; "as recorded" for a step that is no product
   double us = 0;
   std::string reason = {};
+  std::string takes_in = {};                            // "max_pool2d" where the product does the pool behind it too
   double sparsity = 0;                                  // of the weight
   std::int64_t weight_bytes = 0;                        // that the product reads of its weight
   std::vector<MeasuredImplementation> candidates = {};  // in the order asked for

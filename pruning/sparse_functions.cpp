@@ -21,15 +21,18 @@ Tensor output_of(const Function& function, const Tensor& x, std::int64_t rows, s
   return Tensor::empty({x.shape()[0], rows});
 }
 
+[[noreturn]] void refuse_backward(const Function& step) {
+  throw InvalidArgument(std::string(step.name()) +
+                        ": a plan's step has no backward; train the model it was compiled from");
+}
+
 Tensor panels_for(const Tensor& x) {
   return floats(kernels::panel_shape(x.shape()[0], x.shape()[1], kernels::SparseTeam::automatic).floats());
 }
 
 }  // namespace
 
-Tensors SparseFunction::backward(const Tensor&, const Context&) const {
-  throw InvalidArgument(std::string(name()) + ": a plan's step has no backward; train the model it was compiled from");
-}
+Tensors SparseFunction::backward(const Tensor&, const Context&) const { refuse_backward(*this); }
 
 kernels::BiasActivation SparseFunction::epilogue() const {
   return {bias.defined() ? static_cast<const float*>(bias.data<float>()) : nullptr, activation, slope};
@@ -100,5 +103,12 @@ Tensor CsrConv2dFunction::forward(const Tensors& inputs, Context&) const {
   kernels::csr_conv2d(shape, layout, by_offset, inputs[0].data<float>(), epilogue(), y.data<float>(), current_stream());
   return y;
 }
+
+Tensor PooledFunction::forward(const Tensors& inputs, Context& context) const {
+  const MaxPool2dFunction halving{PoolWindow(2, 2, 0)};
+  return halving.forward({product->forward(inputs, context)}, context);
+}
+
+Tensors PooledFunction::backward(const Tensor&, const Context&) const { refuse_backward(*this); }
 
 }  // namespace espalier::pruning

@@ -1,10 +1,12 @@
 // Products with an encoded weight, as steps of a Plan: they hold weight and bias and take x alone. A plan never runs
 // backward, so neither do they.
 #pragma once
+#include <memory>
 #include <optional>
 
 #include "kernels/sparse/csr_conv2d.h"
 #include "kernels/vendor/sparse.h"
+#include "layers/pool2d.h"
 #include "layers/product.h"
 #include "pruning/format.h"
 
@@ -58,6 +60,15 @@ struct CsrConv2dFunction final : SparseFunction {
   kernels::Conv2dShape shape;
   kernels::CsrConv2dLayout layout;
   Tensor offsets;  // in place of the weight's column indices
+};
+
+// Any product, then the max pool that halves its images: what stands beside a fused block.
+struct PooledFunction final : Function {
+  explicit PooledFunction(std::shared_ptr<const Function> before) : product(std::move(before)) {}
+  std::string_view name() const override { return "product, max_pool2d"; }
+  Tensor forward(const Tensors& inputs, Context& context) const override;
+  Tensors backward(const Tensor& output_gradient, const Context& context) const override;
+  std::shared_ptr<const Function> product;
 };
 
 }  // namespace espalier::pruning

@@ -22,7 +22,7 @@ DataLoader make_loader(const TrainingOptions& options, const data::ImageData& da
 
 void add_math_option(CLI::App& app, std::optional<Math>& math) {
   const std::vector<std::pair<std::string, Math>> names{{"handwritten", Math::handwritten}, {"vendor", Math::vendor}};
-  app.add_option("--math", math, "Whose products: ours (handwritten) or the vendor's; default: the faster one here")
+  app.add_option("--math", math, "Whose products: ours (handwritten) or the vendor's; default: the faster of each")
       ->transform(CLI::CheckedTransformer(names));
 }
 

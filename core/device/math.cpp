@@ -3,11 +3,14 @@
 namespace espalier {
 namespace {
 
-thread_local Math scoped_math = Math::vendor;
+thread_local Math scoped_math = Math::fastest;
 
 }  // namespace
 
-std::string_view to_string(Math math) { return math == Math::vendor ? "vendor" : "handwritten"; }
+std::string_view to_string(Math math) {
+  if (math == Math::fastest) return "fastest";
+  return math == Math::vendor ? "vendor" : "handwritten";
+}
 
 Math current_math() { return scoped_math; }
 

@@ -1,14 +1,15 @@
 // Which implementation computes a product: ours, or the vendor's (cuBLAS and cuSPARSE; OpenBLAS in the cpu build).
+// `fastest` leaves it to each layer: the vendor's product, but ours where it takes in the pool that follows.
 #pragma once
 #include <string_view>
 
 namespace espalier {
 
-enum class Math { handwritten, vendor };
+enum class Math { handwritten, vendor, fastest };
 
 std::string_view to_string(Math math);
 
-// The choice of this thread; the default is the faster one for this kind of device.
+// The choice of this thread; the default is fastest.
 Math current_math();
 
 class MathScope {

@@ -10,6 +10,7 @@
 
 #include "core/device/error.h"
 #include "core/device/stream.h"
+#include "kernels/shapes.h"
 
 namespace espalier {
 namespace {
@@ -110,7 +111,7 @@ std::shared_ptr<void> MemoryPool::allocate(std::size_t bytes) {
 }
 
 unsigned* MemoryPool::arrivals() {
-  const std::size_t bytes = size_class(kArrivals * sizeof(unsigned));
+  const std::size_t bytes = size_class(std::size_t(kernels::kArrivals) * sizeof(unsigned));
   const std::lock_guard lock(state_->mutex);
   if (state_->arrivals == nullptr) {
     void* const block = state_->take(bytes);

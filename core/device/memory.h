@@ -22,10 +22,9 @@ class MemoryPool {
   // At least `bytes` of device memory, 256-byte aligned; given back to this pool by the last owner.
   // Throws DeviceError when the device has no more; inside a capture also when nothing fitting was reserved before.
   std::shared_ptr<void> allocate(std::size_t bytes);
-  // Counters at which the blocks of a launch meet (kernels::Workspace::arrivals): all zero between launches, of which
+  // Counters at which the blocks of a launch meet (kernels::kArrivals of them): all zero between launches, of which
   // those that use this pool never overlap. Made at the first call, which must not be within a capture.
   unsigned* arrivals();
-  static constexpr int kArrivals = 1024;
   MemoryStatistics statistics() const;
   void release_unused();  // gives cached blocks back to the device
 

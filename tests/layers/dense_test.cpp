@@ -130,5 +130,24 @@ TEST_CASE("dense: names its parameters and describes itself") {
   CHECK(std::get<std::int64_t>(description.attributes.at("bias")) == 0);
 }
 
+TEST_CASE("dense: the activation before it is passed on the way back, whichever of its inputs want a gradient") {
+  const MathScope scope(Math::handwritten);
+  for (const bool frozen : {false, true}) {
+    Dense first(5, 7, {.seed = 1}), second(7, 3, {.seed = 2});
+    if (frozen) second.weight().value = Variable(second.weight().value.value());
+    struct Pair : Module {
+      Dense &first, &second;
+      Pair(Dense& a, Dense& b) : first(a), second(b) {}
+      Variable operator()(const Variable& x) override {
+        return second(first.with_activation(x, kernels::Activation::leaky_relu, 0.25f));
+      }
+      std::vector<Parameter*> own_parameters() override { return {&first.weight()}; }
+    } pair(first, second);
+    const GradientReport report = gradient_check(pair, {4, 5});
+    CAPTURE(report.worst);
+    CHECK(report.passed);
+  }
+}
+
 }  // namespace
 }  // namespace espalier

@@ -81,8 +81,9 @@ TEST_CASE("plan: keeps every candidate's time or the reason why it has none") {
   Sequential model = small_cnn();
   Pruner(model, {}).prune_to(0.8);
   const Plan plan = compile(model, {2, 1, 12, 12}, kQuick);
-  const PlanStep& conv = plan.steps()[2];
+  const PlanStep& conv = plan.steps()[1];
   CHECK(conv.layer == "conv2d_2");
+  CHECK(plan.steps()[0].takes_in == "max_pool2d");
   CHECK(conv.candidates.size() == 6);
   for (const MeasuredImplementation& one : conv.candidates) {
     const bool vendor_product = one.format == "dense" && !simt::kEmulated;
@@ -95,10 +96,28 @@ TEST_CASE("plan: keeps every candidate's time or the reason why it has none") {
   CHECK(classifier.candidates.back().note.find("groups of four hold more than two nonzeros") != std::string::npos);
   for (const PlanStep& step : plan.steps()) CHECK((step.candidates.empty() || !step.reason.empty()));
   const std::string table = fmt::format("{}", plan);
-  for (const char* word : {"conv2d_1", "conv2d_2", "dense_1", "dense_2", "csr", "max_pool2d"}) {
+  for (const char* word : {"conv2d_1", "conv2d_2", "dense_1", "dense_2", "csr", "conv2d_1 +pool"}) {
     CHECK(table.find(word) != std::string::npos);
   }
   CHECK(plan.to_json().find("\"reason\"") != std::string::npos);
+}
+
+TEST_CASE("plan: a pooled convolution is one step, sparse or dense, traced as a block or as layers") {
+  Sequential model(Conv2d(1, 6, {.kernel = 5, .seed = 1}), MaxPool2d(2), Relu(), Conv2d(6, 8, {.seed = 2}),
+                   LeakyRelu(0.2f), MaxPool2d(2), Flatten(), Dense(32, 5, {.seed = 3}));
+  Pruner(model, {}).prune_to(0.7);
+  const Shape shape{3, 1, 16, 16};
+  for (const Math math : {Math::handwritten, Math::vendor}) {
+    const MathScope scope(math);
+    for (const Candidate& candidate : {dense(), csr()}) {
+      const Plan plan = compile(model, shape, only({candidate}));
+      REQUIRE(plan.steps().size() == 4);
+      CHECK(plan.steps()[0].takes_in == "max_pool2d");
+      CHECK(plan.steps()[1].layer == "conv2d_2");
+      CHECK(plan.steps()[1].format == (std::holds_alternative<CsrCandidate>(candidate) ? "csr" : "dense"));
+      check_equal(model, plan, shape);
+    }
+  }
 }
 
 TEST_CASE("plan: the fastest wins, and a sparse one only beyond noise") {
