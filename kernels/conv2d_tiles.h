@@ -35,7 +35,7 @@ struct AxisPhase {
   int first_tap = 0, taps = 0, shift = 0;
 
   AxisPhase() = default;
-  __device__ AxisPhase(const GradientTaps& of, int phase, int kernel) {
+  __host__ __device__ AxisPhase(const GradientTaps& of, int phase, int kernel) {
     while (first_tap < of.period && (phase + of.padding - first_tap * of.dilation) % of.stride != 0) ++first_tap;
     if (first_tap < of.period && first_tap < kernel) {
       taps = (kernel - 1 - first_tap) / of.period + 1;

@@ -10,7 +10,8 @@ template <class T>
 struct NarrowView {
   const T* data = nullptr;
   index_t leading = 0, width = 0;
-  bool aligned = false;  // every row begins at a multiple of 16 bytes
+  bool aligned = false;      // every row begins at a multiple of 16 bytes
+  index_t batch_stride = 0;  // elements from one product of a batch to the next
 };
 
 }  // namespace espalier::kernels

@@ -42,10 +42,10 @@ class ChunkLoader {
       const int row = Map::row() + pass * Map::kRowsAtOnce;
       if constexpr (kDeep) {
         const index_t line = detail::clamp_index(first + row, view.width - 1) * view.leading;
-        from_[pass] = view.data + line + range.k_begin + Map::chunk() * kChunk<T>;
+        from_[pass] = view.data + range.batch * view.batch_stride + line + range.k_begin + Map::chunk() * kChunk<T>;
       } else {
         const index_t column = detail::clamp_index(first + Map::chunk() * kChunk<T>, view.width - kChunk<T>);
-        from_[pass] = view.data + (range.k_begin + row) * view.leading + column;
+        from_[pass] = view.data + range.batch * view.batch_stride + (range.k_begin + row) * view.leading + column;
       }
     }
   }
@@ -106,7 +106,9 @@ class TurningLoader {
   static constexpr bool kStaged = false;
 
   __device__ TurningLoader(const Parameters& view, index_t first, const BlockRange& range)
-      : from_(view.data + (range.k_begin + k()) * view.leading + first + row()), leading_(view.leading), inside_(0) {
+      : from_(view.data + range.batch * view.batch_stride + (range.k_begin + k()) * view.leading + first + row()),
+        leading_(view.leading),
+        inside_(0) {
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) inside_ |= first + row() + pass * 8 < view.width ? 1u << pass : 0u;
   }

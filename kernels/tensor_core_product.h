@@ -8,7 +8,8 @@
 //   using Element, Parameters; static constexpr Along kAlong;  // of its tile
 //   static constexpr bool kStaged;                  // through registers: fetch() reads memory, commit() writes the
 //   tile
-//   __device__ Loader(const Parameters&, index_t first, const BlockRange&);
+//   __device__ Loader(const Parameters&, index_t first, const BlockRange&);  // and `char* table` of B's kTableBytes,
+//                                                                            // if it has that
 //   __device__ void fetch_first(char* tile, int depth);   // the first step; zeros from `depth` on
 //   template <Place kPlace> __device__ void fetch(char* tile);  // every further step, whole
 //   __device__ void commit(char* tile);
@@ -33,7 +34,20 @@ struct TensorCoreBlock {
   using FragmentsB = FragmentLoader<T, Side::b, Tile::kN, Tile::kWarpN, LoaderB::kAlong>;
   using Sums = float[Tile::kWarpM / 16][Tile::kWarpN / 8][4];
   static constexpr int kWarpsAcross = Tile::kN / Tile::kWarpN;
-  static constexpr int kStageBytes = TileA::kBytes + TileB::kBytes, kSharedBytes = kStageBytes * Tile::kStages;
+  static constexpr int kStageBytes = TileA::kBytes + TileB::kBytes, kRingBytes = kStageBytes * Tile::kStages;
+  static constexpr bool kHasTable = requires { LoaderB::kTableBytes; };
+
+  __host__ __device__ static constexpr int shared_bytes() {
+    if constexpr (kHasTable) return kRingBytes + LoaderB::kTableBytes;
+    return kRingBytes;
+  }
+  __device__ static LoaderB loader_b(const typename LoaderB::Parameters& parameters, const BlockRange& range) {
+    if constexpr (kHasTable) {
+      return LoaderB(parameters, range.column, range, simt::dynamic_shared<char>() + kRingBytes);
+    } else {
+      return LoaderB(parameters, range.column, range);
+    }
+  }
   static constexpr bool kStaged = LoaderA::kStaged;
   static_assert(Tile::kThreads == Tile::kM / Tile::kWarpM * kWarpsAcross * 32, "the warps cover the tile");
   static_assert(!kStaged || Tile::kStages == 2, "what passes through registers is one step ahead");
@@ -79,7 +93,7 @@ __device__ inline void tensor_core_sums(const BlockRange& range, const typename 
   const int first_depth = int(range.k_end - range.k_begin - index_t(steps - 1) * kDepth);
   char* shared = simt::dynamic_shared<char>();
   LoaderA a(parameters_a, range.row, range);
-  LoaderB b(parameters_b, range.column, range);
+  LoaderB b = Block::loader_b(parameters_b, range);
   const auto commit = [&](char* tile) {
     if constexpr (Block::kStaged) a.commit(tile), b.commit(tile + Block::TileA::kBytes);
   };
@@ -154,11 +168,18 @@ __device__ inline void store_fragments(const typename Block::Sums& sums, const B
   }
 }
 
+// Tiles that are never launched where there is no cp.async.
+template <class Tile>
+inline constexpr bool kAsyncOnly = requires {
+  Tile::kAsyncOnly;
+};
+
 template <class Tile, class LoaderA, class LoaderB, class Store>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     tensor_core_product_kernel(ProductGrid grid, typename LoaderA::Parameters parameters_a,
                                typename LoaderB::Parameters parameters_b, Store store) {
   using Block = TensorCoreBlock<Tile, LoaderA, LoaderB>;
+  if constexpr (kAsyncOnly<Tile> && !simt::kAsyncCopy) return;
   BlockRange range = block_range<Tile>(grid);
   typename Block::Sums sums = {};
   if (is_interior<LoaderA>(parameters_a, range.row) && is_interior<LoaderB>(parameters_b, range.column)) {
@@ -179,7 +200,7 @@ void tensor_core_product(const ProductGrid& grid, const typename LoaderA::Parame
           grid.shape.m, ", n ", grid.shape.n, ", batch ", grid.shape.batch,
           " need more blocks than a grid has; split the batch");
   const simt::Launch launch{grid.dimensions(), dim3(unsigned(Tile::kThreads)),
-                            std::size_t(TensorCoreBlock<Tile, LoaderA, LoaderB>::kSharedBytes), stream, where};
+                            std::size_t(TensorCoreBlock<Tile, LoaderA, LoaderB>::shared_bytes()), stream, where};
   simt::launch(tensor_core_product_kernel<Tile, LoaderA, LoaderB, Store>, launch, grid, a, b, store);
 }
 

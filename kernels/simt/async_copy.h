@@ -94,6 +94,26 @@ __device__ inline void async_copy(void* shared, const void* global) {
   }
 }
 
+// Copies or, where not `valid`, writes zeros and reads nothing: one predicate, where a count of bytes takes a register.
+template <int kBytes>
+__device__ inline void async_copy_or_zero(void* shared, const void* global, bool valid) {
+  static_assert(kBytes == 4 || kBytes == 8 || kBytes == 16, "cp.async moves 4, 8 or 16 bytes");
+  if constexpr (!kAsyncCopy) {
+    detail::copy_now<kBytes>(shared, global, valid ? kBytes : 0);
+  } else if constexpr (kBytes == 16) {
+    asm volatile("{ .reg .pred ignore; setp.eq.u32 ignore, %2, 0; cp.async.cg.shared.global [%0], [%1], 16, ignore; }"
+                 :
+                 : "r"(static_cast<unsigned>(__cvta_generic_to_shared(shared))), "l"(global), "r"(unsigned(valid))
+                 : "memory");
+  } else {
+    asm volatile("{ .reg .pred ignore; setp.eq.u32 ignore, %2, 0; cp.async.ca.shared.global [%0], [%1], %3, ignore; }"
+                 :
+                 : "r"(static_cast<unsigned>(__cvta_generic_to_shared(shared))), "l"(global), "r"(unsigned(valid)),
+                   "n"(kBytes)
+                 : "memory");
+  }
+}
+
 // Closes the copies started since the last call into a group, which may be empty.
 __device__ inline void async_commit() {
   if constexpr (kAsyncCopy) asm volatile("cp.async.commit_group;" ::: "memory");
@@ -111,6 +131,11 @@ template <int kBytes>
 void async_copy(void* shared, const void* global, int bytes = kBytes) {
   static_assert(kBytes == 4 || kBytes == 8 || kBytes == 16, "cp.async moves 4, 8 or 16 bytes");
   detail::start_copy(shared, global, kBytes, bytes);
+}
+
+template <int kBytes>
+void async_copy_or_zero(void* shared, const void* global, bool valid) {
+  async_copy<kBytes>(shared, global, valid ? kBytes : 0);
 }
 
 inline void async_commit() { detail::close_copy_group(); }

@@ -1,0 +1,13 @@
+// The convolutions of conv2d_tensor_core.h for operands in fp16.
+#include "kernels/conv2d_weight_tensor_core.h"
+
+namespace espalier::kernels::detail {
+
+template void forward_on_tensor_cores(const Conv2dShape&, Conv2dLayout, const half*, const half*, const float*, float*,
+                                      float, Scratch&, cudaStream_t);
+template void backward_input_on_tensor_cores(const Conv2dShape&, Conv2dLayout, const half*, const half*, float*,
+                                             Scratch&, cudaStream_t);
+template void backward_weight_on_tensor_cores(const Conv2dShape&, Conv2dLayout, const half*, const half*, float*,
+                                              float*, Scratch&, cudaStream_t);
+
+}  // namespace espalier::kernels::detail

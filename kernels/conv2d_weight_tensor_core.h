@@ -1,0 +1,130 @@
+// The weight gradient behind conv2d_tensor_core.h: dw [filters, taps * channels] = dy' [filters, pixels] * patches of
+// x, k split over blocks and summed in ascending order; db [filters] = dy summed over the pixels, in slices likewise.
+#pragma once
+#include "kernels/conv2d_tensor_core_launch.h"
+
+namespace espalier::kernels::detail {
+
+// origins [pixels + a step]: those beyond the last repeat it, so that they may be read.
+template <class T>
+__global__ void patch_origins_kernel(NhwcView<T> source, PixelGrid grid, index_t count, PatchOrigin* origins) {
+  for_each_element(count, [&](index_t i) {
+    const PixelPlace place(grid, clamp_index(i, grid.pixels - 1));
+    const index_t pixel = index_t(place.row) * source.width + place.column;
+    origins[i] = {int((place.image * source.image + pixel * source.pixel) / 8),
+                  valid_taps(grid, place, source.height, source.width)};
+  });
+}
+
+// sums [slice, filters] = dy [pixels, filters] summed over the slice's pixels, or the slices' sums summed: eight rows
+// of 32 lanes walk down the columns of a block.
+template <class T>
+__global__ void column_sums_kernel(index_t rows, index_t columns, index_t pitch, index_t slice_rows, index_t group,
+                                   const T* dy, float* sums) {
+  constexpr int kLanes = 32, kRows = 8;
+  __shared__ float of_row[kRows][kLanes];
+  const index_t column = index_t(blockIdx.x) * kLanes + threadIdx.x, begin = blockIdx.y * slice_rows;
+  const index_t end = begin + slice_rows < rows ? begin + slice_rows : rows;
+  const T* from = dy + blockIdx.z * group + column;
+  float sum = 0.0f;
+  for (index_t row = begin + threadIdx.y; row < end && column < columns; row += kRows)
+    sum += to_float(from[row * pitch]);
+  of_row[threadIdx.y][threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.y > 0 || column >= columns) return;
+  for (int row = 1; row < kRows; ++row) sum += of_row[row][threadIdx.x];
+  sums[(index_t(blockIdx.y) * gridDim.z + blockIdx.z) * columns + column] = sum;
+}
+
+inline constexpr index_t kBiasSlices = 64;
+
+// db [groups * filters] of dy [group][pixels, pitch].
+template <class T>
+void bias_gradient(const NarrowView<T>& dy, index_t pixels, index_t groups, float* partial, float* db,
+                   cudaStream_t stream) {
+  const index_t slice = std::max<index_t>(ceil_div(pixels, kBiasSlices), 64), slices = ceil_div(pixels, slice);
+  const auto launch = [&](auto from, index_t rows, index_t pitch, index_t slice_rows, index_t group, index_t columns,
+                          index_t planes, float* to) {
+    const dim3 grid(unsigned(ceil_div<index_t>(columns, 32)), unsigned(ceil_div(rows, slice_rows)), unsigned(planes));
+    simt::launch(column_sums_kernel<std::remove_cvref_t<decltype(*from)>>,
+                 {.grid = grid, .block = dim3(32, 8), .stream = stream}, rows, columns, pitch, slice_rows, group, from,
+                 to);
+  };
+  launch(dy.data, pixels, dy.leading, slice, dy.batch_stride, dy.width, groups, slices == 1 ? db : partial);
+  const float* sums = partial;
+  const index_t columns = groups * dy.width;
+  if (slices > 1) launch(sums, slices, columns, slices, index_t(0), columns, index_t(1), db);
+}
+
+template <class T>
+struct WeightProduct {
+  ProductShape shape;
+  NarrowView<T> dy;
+  PatchView<T> patches;
+  WeightStore store;
+};
+
+template <class Tile, class T>
+void weight_product(const WeightProduct<T>& product, Workspace workspace, cudaStream_t stream) {
+  constexpr bool kTurning = sizeof(T) == sizeof(float);
+  using LoaderA =
+      std::conditional_t<kTurning, TurningLoader<Tile, Side::a>, ChunkLoader<Tile, Side::a, T, Along::width, false>>;
+  using LoaderB = std::conditional_t<kTurning, TurningPatchLoader<Tile, Side::b>, PatchLoader<Tile, Side::b, T>>;
+  const ProductGrid grid = product_grid<Tile>(product.shape, workspace.floats);
+  WeightStore store = product.store;
+  store.partial = grid.splits > 1 ? workspace.data : nullptr;
+  tensor_core_product<Tile, LoaderA, LoaderB>(grid, product.dy, product.patches, store, stream);
+  if (grid.splits > 1) sum_splits(grid, workspace.data, product.store, stream);
+}
+
+template <class T>
+void backward_weight_on_tensor_cores(const Conv2dShape& s, Conv2dLayout layout, const T* x, const T* dy, float* dw,
+                                     float* db, Scratch& scratch, cudaStream_t stream) {
+  const index_t rows = s.out_height(), columns = s.out_width(), own = s.filters_per_group();
+  const auto source = packed_images(scratch, layout, x, s.batch, s.channels, s.height, s.width, s.groups, stream);
+  const auto gradient = packed_images(scratch, layout, dy, s.batch, s.filters, rows, columns, s.groups, stream);
+  const PixelGrid grid{.pixels = s.batch * rows * columns,
+                       .rows = int(rows),
+                       .columns = int(columns),
+                       .tap_rows = int(s.kernel_height),
+                       .tap_columns = int(s.kernel_width),
+                       .scale = int(s.stride),
+                       .row_shift = -int(s.padding),
+                       .column_shift = -int(s.padding),
+                       .step = int(s.dilation)};
+  const index_t count = grid.pixels + kStepDepth<half>;  // the deepest step
+  PatchOrigin* origins = scratch.take<PatchOrigin>(count);
+  float* partial = scratch.take<float>(kBiasSlices * s.filters);
+  const index_t width = s.kernel_height * s.kernel_width * source.channels;
+  const ProductShape shape{.m = own, .n = width, .k = grid.pixels, .batch = s.groups};
+  const bool large = own > TensorSmallTile::kM && width > TensorSmallTile::kN;
+  if (scratch.counts_only()) {
+    scratch.take<float>(large ? product_workspace_floats<TensorLargeTile>(shape)
+                              : product_workspace_floats<TensorSmallTile>(shape));
+    return;
+  }
+  simt::launch(patch_origins_kernel<T>, elements_grid(count, stream), source, grid, count, origins);
+  // The padding's filters are copied with the others, and their sums dropped.
+  const NarrowView<T> filters{gradient.data, gradient.pixel, gradient.channels, true, gradient.group};
+  const WeightStrides to(s, layout);
+  const WeightProduct<T> product{shape,
+                                 filters,
+                                 {source, grid, origins},
+                                 {.dw = dw,
+                                  .partial = nullptr,
+                                  .filters = own,
+                                  .columns = width,
+                                  .padded = unsigned(source.channels),
+                                  .channels = unsigned(s.channels_per_group()),
+                                  .filter_stride = s.patch(),
+                                  .tap_stride = layout == Conv2dLayout::nhwc ? s.channels_per_group() : 1,
+                                  .channel_stride = to.channel}};
+  large ? weight_product<TensorLargeTile>(product, scratch.rest(), stream)
+        : weight_product<TensorSmallTile>(product, scratch.rest(), stream);
+  if (db == nullptr) return;
+  NarrowView<T> own_filters = filters;
+  own_filters.width = own;
+  bias_gradient(own_filters, grid.pixels, s.groups, partial, db, stream);
+}
+
+}  // namespace espalier::kernels::detail
