@@ -1,10 +1,12 @@
-// gemm(): chooses tile and loaders, and finishes C on the way out.
-// sm_80, LargeTile: 147 registers, no spills, 1024 of the main loop's 1121 instructions are FFMA (91 %; 87-89 % where
-// the operands are not aligned to 16 bytes), 16 of them for each 128-bit shared load, one barrier per step.
+// gemm(): chooses tile, splits and loaders, and finishes C on the way out.
 #include "kernels/gemm.h"
+
+#include <limits>
 
 #include "kernels/gemm_epilogue.h"
 #include "kernels/gemm_loaders.h"
+#include "kernels/gemm_pipelined.h"
+#include "kernels/gemm_plan.h"
 #include "kernels/require.h"
 #include "kernels/thin_product.h"
 #include "kernels/tiled_product.h"
@@ -17,13 +19,15 @@ struct Operands {
   MatrixView a, b;
 };
 
-template <class Tile, int kVector>
-void multiply_operands(const ProductShape& shape, const Operands& in, const EpilogueStore<float>& store,
-                       Workspace workspace, cudaStream_t stream) {
-  using DeepA = DeepLoader<Tile, Side::a, kVector>;
-  using WideA = WideLoader<Tile, Side::a, kVector>;
-  using DeepB = DeepLoader<Tile, Side::b, kVector>;
-  using WideB = WideLoader<Tile, Side::b, kVector>;
+// ---- the tiles of a CPU
+
+template <class Tile>
+void multiply_on_host(const ProductShape& shape, const Operands& in, const EpilogueStore<float>& store,
+                      Workspace workspace, cudaStream_t stream) {
+  using DeepA = DeepLoader<Tile, Side::a, 1>;
+  using WideA = WideLoader<Tile, Side::a, 1>;
+  using DeepB = DeepLoader<Tile, Side::b, 1>;
+  using WideB = WideLoader<Tile, Side::b, 1>;
   if (in.transpose_a == Transpose::no && in.transpose_b == Transpose::no) {
     tiled_product<Tile, DeepA, WideB>(shape, in.a, in.b, store, workspace, stream);
   } else if (in.transpose_a == Transpose::no) {
@@ -35,43 +39,52 @@ void multiply_operands(const ProductShape& shape, const Operands& in, const Epil
   }
 }
 
-// 128-bit loads where every row of both operands allows them.
-template <class Tile>
-void multiply_with(const ProductShape& shape, const Operands& in, const EpilogueStore<float>& store,
-                   Workspace workspace, cudaStream_t stream) {
-  const bool wide = rows_aligned(in.a.data, in.a.leading) && rows_aligned(in.b.data, in.b.leading);
-  if (Tile::kThreads == 1 || !wide) {
-    multiply_operands<Tile, 1>(shape, in, store, workspace, stream);
-  } else {
-    multiply_operands<Tile, 4>(shape, in, store, workspace, stream);
-  }
-}
-
-// The largest tile that C fills at least half and that still makes half the wanted blocks; big tiles reuse what they
-// load more often, small ones leave fewer multiprocessors idle.
-template <class Tile>
-bool suits(const ProductShape& shape, Workspace workspace) {
-  const ProductGrid grid = product_grid<Tile>(shape, workspace.floats);
-  return shape.m > Tile::kM / 2 && shape.n > Tile::kN / 2 &&
-         grid.tiles_m * grid.tiles_n * grid.splits >= kWantedBlocks / 2;
-}
-
-// Calls use(Tile{}) with the tile to take.
+// Calls use(Tile{}): with the large tile where C fills it at least half and it still makes half the wanted blocks. The
+// cpu build only: nvcc never instantiates it.
 template <class Use>
-auto with_tile(const ProductShape& shape, GemmTile tile, Workspace workspace, const Use& use) {
-  if (tile == GemmTile::automatic) {
-    if constexpr (simt::kEmulated) {
-      return suits<HostLargeTile>(shape, workspace) ? use(HostLargeTile{}) : use(HostTile{});
-    } else {
-      tile = suits<LargeTile>(shape, workspace)    ? GemmTile::large
-             : suits<MediumTile>(shape, workspace) ? GemmTile::medium
-                                                   : GemmTile::small;
-    }
+void with_host_tile(const ProductShape& shape, index_t workspace_floats, const Use& use) {
+  if constexpr (simt::kEmulated) {
+    const ProductGrid grid = product_grid<HostLargeTile>(shape, workspace_floats);
+    const bool large = shape.m > HostLargeTile::kM / 2 && shape.n > HostLargeTile::kN / 2 &&
+                       grid.tiles_m * grid.tiles_n * grid.splits >= kWantedBlocks / 2;
+    large ? use(HostLargeTile{}) : use(HostTile{});
   }
-  if (tile == GemmTile::large) return use(LargeTile{});
-  if (tile == GemmTile::medium) return use(MediumTile{});
-  return use(SmallTile{});
 }
+
+// ---- the tiles of a GPU
+
+template <class Tile>
+GemmProduct pipelined(const GemmShape& shape, const Operands& in, const EpilogueStore<float>& store, float* row_sums,
+                      const GemmPlan& plan, Workspace workspace) {
+  GemmProduct product{.grid = {.shape = {.m = shape.m, .n = shape.n, .k = shape.k},
+                               .tiles_m = ceil_div<index_t>(shape.m, Tile::kM),
+                               .tiles_n = ceil_div<index_t>(shape.n, Tile::kN),
+                               .splits = plan.splits,
+                               .split_depth = plan.split_depth},
+                      .a = in.a,
+                      .b = in.b,
+                      .store = store,
+                      .row_sums = row_sums,
+                      .partial = workspace.data};
+  if (product.tiles() <= kArrivals) product.arrivals = workspace.arrivals;
+  return product;
+}
+
+void multiply_in_pipeline(const GemmShape& shape, const Operands& in, const EpilogueStore<float>& store,
+                          float* row_sums, const GemmPlan& plan, Workspace workspace, cudaStream_t stream) {
+  constexpr index_t kMost = std::numeric_limits<int>::max() / 8;
+  require(shape.m <= kMost && shape.n <= kMost && shape.k <= kMost, "gemm: m ", shape.m, ", n ", shape.n, ", k ",
+          shape.k, "; at most ", kMost, " each");
+  const auto multiply = [&]<class Tile>(Tile) {
+    multiply_matrices<Tile>(pipelined<Tile>(shape, in, store, row_sums, plan, workspace), in.transpose_a,
+                            in.transpose_b, stream);
+  };
+  if (plan.tile == GemmTile::large) return multiply(PipelinedLargeTile{});
+  if (plan.tile == GemmTile::medium) return multiply(PipelinedMediumTile{});
+  multiply(PipelinedSmallTile{});
+}
+
+// ---- dot products
 
 // Few rows, and both operands contiguous along k: dot products.
 bool is_thin(const GemmShape& shape, Transpose transpose_a, Transpose transpose_b, GemmTile tile) {
@@ -117,25 +130,31 @@ void gemm(const GemmShape& shape, Transpose transpose_a, Transpose transpose_b, 
   if (shape.m == 0 || shape.n == 0) return;
   check(shape, transpose_a, transpose_b, a, b, c);
   if (workspace.data == nullptr) workspace.floats = 0;
-  const ProductShape product{.m = shape.m, .n = shape.n, .k = shape.k};
   const Operands in{transpose_a,
                     transpose_b,
                     {.data = a, .leading = transpose_a == Transpose::no ? shape.k : shape.m, .width = shape.m},
                     {.data = b, .leading = transpose_b == Transpose::no ? shape.n : shape.k, .width = shape.n}};
   const EpilogueStore<float> store = epilogue_store(shape, epilogue, c);
+  float* row_sums = epilogue.row_sums;
   if (is_thin(shape, transpose_a, transpose_b, tile)) {
     multiply_thin(shape, in, store, tile, stream);
+  } else if (simt::kEmulated && tile == GemmTile::automatic) {
+    const ProductShape product{.m = shape.m, .n = shape.n, .k = shape.k};
+    with_host_tile(product, workspace.floats,
+                   [&]<class Tile>(Tile) { multiply_on_host<Tile>(product, in, store, workspace, stream); });
   } else {
-    with_tile(product, tile, workspace,
-              [&]<class Tile>(Tile) { multiply_with<Tile>(product, in, store, workspace, stream); });
+    const bool sums = row_sums != nullptr && sums_rows_itself(transpose_a, transpose_b);
+    multiply_in_pipeline(shape, in, store, sums ? row_sums : nullptr, gemm_plan(shape, tile, workspace.floats),
+                         workspace, stream);
+    if (sums) row_sums = nullptr;
   }
   if (!is_straight(epilogue.activation)) {
     activation_forward(shape.m * shape.n, epilogue.activation, epilogue.leaky_slope, c, c, stream);
   }
-  if (epilogue.row_sums != nullptr) {
+  if (row_sums != nullptr) {
     const bool deep = transpose_a == Transpose::no;
     simt::launch(row_sums_kernel, elements_grid(shape.m, stream), shape.m, shape.k, deep ? shape.k : 1,
-                 deep ? 1 : shape.m, a, epilogue.row_sums);
+                 deep ? 1 : shape.m, a, row_sums);
   }
 }
 
@@ -151,9 +170,13 @@ index_t gemm_pair_workspace_floats(const GemmCall& first, const GemmCall& second
 
 index_t gemm_workspace_floats(const GemmShape& shape, GemmTile tile) {
   if (shape.m == 0 || shape.n == 0) return 0;
-  const ProductShape product{.m = shape.m, .n = shape.n, .k = shape.k};
-  return with_tile(product, tile, {.floats = INT64_MAX},
-                   [&]<class Tile>(Tile) { return product_workspace_floats<Tile>(product); });
+  if (simt::kEmulated && tile == GemmTile::automatic) {
+    const ProductShape product{.m = shape.m, .n = shape.n, .k = shape.k};
+    index_t floats = 0;
+    with_host_tile(product, INT64_MAX, [&]<class Tile>(Tile) { floats = product_workspace_floats<Tile>(product); });
+    return floats;
+  }
+  return gemm_plan(shape, tile, INT64_MAX).workspace_floats;
 }
 
 void gemm_epilogue(const GemmShape& shape, const GemmEpilogue& epilogue, float* c, cudaStream_t stream) {

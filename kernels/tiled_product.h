@@ -24,16 +24,21 @@ struct ProductGrid {
 
 // Neighbouring blocks share operands in the L2 cache: they walk down eight rows of tiles before the next column.
 template <class Tile>
-__device__ inline BlockRange block_range(const ProductGrid& grid) {
+__device__ inline BlockRange block_range(const ProductGrid& grid, unsigned tile, unsigned batch_split) {
   constexpr unsigned kBand = 8;
   const unsigned tiles_m = unsigned(grid.tiles_m), tiles_n = unsigned(grid.tiles_n);
-  const unsigned band = blockIdx.x / (kBand * tiles_n), in_band = blockIdx.x % (kBand * tiles_n);
+  const unsigned band = tile / (kBand * tiles_n), in_band = tile % (kBand * tiles_n);
   const unsigned rows = tiles_m - band * kBand < kBand ? tiles_m - band * kBand : kBand;
   const unsigned splits = unsigned(grid.splits);
-  const index_t split = blockIdx.z % splits, k_begin = split * grid.split_depth;
+  const index_t split = batch_split % splits, k_begin = split * grid.split_depth;
   const index_t k_end = k_begin + grid.split_depth < grid.shape.k ? k_begin + grid.split_depth : grid.shape.k;
   return {index_t(band * kBand + in_band % rows) * Tile::kM, index_t(in_band / rows) * Tile::kN,
-          index_t(blockIdx.z / splits), k_begin, k_end};
+          index_t(batch_split / splits), k_begin, k_end};
+}
+
+template <class Tile>
+__device__ inline BlockRange block_range(const ProductGrid& grid) {
+  return block_range<Tile>(grid, blockIdx.x, blockIdx.z);
 }
 
 // Where split products leave their sums: [split, batch, m, n].

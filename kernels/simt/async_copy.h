@@ -15,12 +15,14 @@
 
 namespace espalier::simt {
 
-// Whether copies are asynchronous on the device being compiled for. Device code only: nvcc's host pass has no device.
-#if defined(ESPALIER_CUDA) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
-inline constexpr bool kAsyncCopy = false;
+// The device being compiled for: 75, 80 ...; 0 under g++. Device code only: nvcc's host pass has no device.
+#if defined(ESPALIER_CUDA) && defined(__CUDA_ARCH__)
+inline constexpr int kComputeCapability = __CUDA_ARCH__ / 10;
 #else
-inline constexpr bool kAsyncCopy = true;
+inline constexpr int kComputeCapability = 0;
 #endif
+// Whether its copies are asynchronous.
+inline constexpr bool kAsyncCopy = kComputeCapability == 0 || kComputeCapability >= 80;
 
 #if defined(ESPALIER_CUDA)
 

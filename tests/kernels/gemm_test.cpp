@@ -80,11 +80,20 @@ TEST_CASE("gemm: the GPU's medium tile, also in the cpu build") { check_sizes_ar
 TEST_CASE("gemm: the GPU's large tile, also in the cpu build") {
   check_all_transposes({.shape = {128, 128, 16}, .tile = GemmTile::large});
   check_all_transposes({.shape = {132, 124, 36}, .tile = GemmTile::large});
-  check_all_transposes({.shape = {129, 127, 35}, .tile = GemmTile::large});
+  check_all_transposes({.shape = {127, 129, 35}, .tile = GemmTile::large});
+  check_all_transposes({.shape = {3, 131, 15}, .tile = GemmTile::large});
+}
+
+TEST_CASE("gemm: the GPU's tiles at every depth around their steps") {
+  for (GemmTile tile : {GemmTile::small, GemmTile::medium, GemmTile::large}) {
+    for (index_t k : {1, 4, 15, 16, 17, 31, 32, 33, 48, 52}) {
+      check_all_transposes({.shape = {36, 40, k}, .tile = tile, .with_row_sums = true});
+    }
+  }
 }
 
 TEST_CASE("gemm: matrices that miss 16-byte alignment") {
-  for (GemmTile tile : {GemmTile::automatic, GemmTile::small, GemmTile::medium}) {
+  for (GemmTile tile : {GemmTile::automatic, GemmTile::small, GemmTile::medium, GemmTile::large}) {
     check_all_transposes({.shape = {36, 68, 20}, .tile = tile, .offset = 1});
   }
 }
@@ -95,10 +104,12 @@ TEST_CASE("gemm: many tiles, in bands of eight rows") {
 }
 
 TEST_CASE("gemm: k split over blocks equals the unsplit product") {
-  for (GemmTile tile : {GemmTile::automatic, GemmTile::small}) {
+  for (GemmTile tile : {GemmTile::automatic, GemmTile::small, GemmTile::medium, GemmTile::large}) {
     const GemmShape shape{61, 70, 1003};
     REQUIRE(gemm_workspace_floats(shape, tile) > 0);
-    check_all_transposes({.shape = shape, .tile = tile, .with_workspace = true});
+    for (bool arrivals : {false, true}) {
+      check_all_transposes({.shape = shape, .tile = tile, .with_workspace = true, .with_arrivals = arrivals});
+    }
     check_all_transposes({.shape = {64, 72, 600},
                           .epilogue = {.alpha = 0.5f, .beta = 2.0f},
                           .tile = tile,
@@ -109,9 +120,26 @@ TEST_CASE("gemm: k split over blocks equals the unsplit product") {
 
 TEST_CASE("gemm: a workspace too small for all splits is used as far as it goes") {
   for (index_t floats : {0, 61 * 70, 61 * 70 * 2 + 3, 61 * 70 * 3}) {
-    INFO("workspace of ", floats, " floats");
-    CHECK(mismatch({.shape = {61, 70, 1003}, .with_workspace = true, .workspace_at_most = floats}) == "");
+    for (GemmTile tile : {GemmTile::automatic, GemmTile::small}) {
+      INFO("workspace of ", floats, " floats");
+      CHECK(mismatch({.shape = {61, 70, 1003}, .tile = tile, .with_workspace = true, .workspace_at_most = floats}) ==
+            "");
+    }
   }
+}
+
+TEST_CASE("gemm: splits added by the last block and by a second kernel agree in every bit") {
+  const GemmProblem problem{.shape = {37, 45, 1031}, .tile = GemmTile::small, .with_workspace = true};
+  std::vector<float> results[2];
+  for (bool arrivals : {false, true}) {
+    GemmOnDevice device(problem);
+    const GemmCall call = device.call();
+    GuardedWorkspace workspace(gemm_workspace_floats(call.shape, problem.tile), arrivals);
+    gemm(call.shape, call.transpose_a, call.transpose_b, call.a, call.b, call.c, call.epilogue, nullptr,
+         workspace.get(), problem.tile);
+    results[arrivals] = device.result();
+  }
+  CHECK(results[0] == results[1]);
 }
 
 TEST_CASE("gemm: alpha and beta") {

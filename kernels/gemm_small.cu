@@ -1,0 +1,8 @@
+// gemm() by the small tile: see pipelined_tile.h. A file of its own, so that the tiles compile side by side.
+#include "kernels/gemm_pipelined.h"
+
+namespace espalier::kernels {
+
+template void multiply_matrices<PipelinedSmallTile>(const GemmProduct&, Transpose, Transpose, cudaStream_t);
+
+}  // namespace espalier::kernels

@@ -1,0 +1,275 @@
+// Matrix products on a GPU out of a pipeline of shared tiles: while one step is multiplied, the copies of the next are
+// in flight, and a step has one barrier. On compute capability 8.0 and later they are cp.async and pass through no
+// register; on 7.5 a step's loads wait in registers until its arithmetic is done. A thread of the large tile sums
+// 16 x 8: 128 multiply-adds for six 128-bit shared loads. 2 m n k flops, 4 (m k n / kN + k n m / kM) bytes read. After
+// CUTLASS's multistage main loop and salykova's sgemm.cu (transposing 4-byte copies); wins where C has a tile or more.
+//
+// A loader copies the tile of its operand that a step needs, and zeros where the matrix has ended:
+//
+//   struct MyLoader {
+//     using Parameters = MatrixView;
+//     __device__ MyLoader(const Parameters&, index_t first, index_t k);      // the block's first row or column, first
+//     k
+//     __device__ void skip(index_t depth);                                   // on along k
+//     template <class Depth> __device__ void request(float* stage, Depth depth);  // Whole<Tile::kK>, or fewer
+//     __device__ void deliver(float* stage) const;                           // what request() had to leave in
+//     registers
+//   };
+#pragma once
+#include "kernels/gemm_loaders.h"
+#include "kernels/gemm_tile.h"
+#include "kernels/simt/async_copy.h"
+#include "kernels/simt/vector_store.h"
+
+namespace espalier::kernels {
+
+// 168 registers a thread and 32.3 KiB a block leave room for three blocks on a multiprocessor of 100 KiB (8.6, 8.9,
+// 12.0). sm_80, sm_86, A as it is, B as it is: 2048 of the main loop's 2240 and 2249 instructions are FFMA (91 %), 21
+// for each 128-bit shared load. Modelled 4096^3, us: A100 8343 with three blocks, 8672 with two (and more registers);
+// RTX 4090 2551 and 2854.
+struct PipelinedLargeTile {
+  static constexpr int kM = 128, kN = 128, kK = 16;  // a block makes C [kM, kN] in steps of depth kK
+  static constexpr int kThreadM = 16, kThreadN = 8, kThreads = 128;
+  static constexpr int kBlocks = 3;  // at least so many to a multiprocessor: bounds the registers
+};
+struct PipelinedMediumTile {
+  static constexpr int kM = 64, kN = 64, kK = 16, kThreadM = 8, kThreadN = 4, kThreads = 128, kBlocks = 4;
+};
+struct PipelinedSmallTile {
+  static constexpr int kM = 32, kN = 32, kK = 16, kThreadM = 4, kThreadN = 4, kThreads = 64, kBlocks = 8;
+};
+
+// Where a step lies in shared memory: in eight groups, of which group g has k = g, g + 8 ... of A, then those of B,
+// then padding. The transposing stores of a warp, 8 k by 4 rows, hit 32 different banks, and padding costs 1 / 128.
+template <class Tile>
+struct StageLayout {
+  static constexpr int kGroups = 8, kDeep = Tile::kK / kGroups, kGroup = kDeep * (Tile::kM + Tile::kN) + 4;
+  static constexpr int kFloats = kGroups * kGroup;
+  static_assert(Tile::kK % kGroups == 0 && kGroup % 32 == 4, "consecutive groups begin four banks apart");
+
+  template <Side kSide>
+  __host__ __device__ static constexpr int at(int k) {
+    return k % kGroups * kGroup + k / kGroups * kTileWidth<Tile, kSide> + (kSide == Side::a ? 0 : kDeep * Tile::kM);
+  }
+};
+template <class Tile>
+inline constexpr int kPipelineFloats = 2 * StageLayout<Tile>::kFloats;
+
+namespace detail {
+
+// kVector floats to shared memory, zeros unless they exist: begun, and where copies are not asynchronous completed.
+template <int kVector>
+__device__ inline void request_floats(float* to, const float* from, bool exist, float* held) {
+  if constexpr (simt::kAsyncCopy) {
+    simt::async_copy<4 * kVector>(to, from, exist ? 4 * kVector : 0);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) held[i] = 0.0f;
+    if (exist) load_floats<kVector>(from, held);
+  }
+}
+template <int kVector>
+__device__ inline void deliver_floats(float* to, const float* held) {
+  if constexpr (!simt::kAsyncCopy) {
+    if constexpr (kVector == 4) {
+      *reinterpret_cast<float4*>(to) = make_float4(held[0], held[1], held[2], held[3]);
+    } else {
+      *to = *held;
+    }
+  }
+}
+
+}  // namespace detail
+
+// memory [k, width]: neighbouring lanes copy neighbouring vectors of a row.
+template <class Tile, Side kSide, int kVector>
+class PipelinedWideLoader {
+  using Layout = StageLayout<Tile>;
+  static constexpr int kLanes = kTileWidth<Tile, kSide> / kVector, kRowsAtOnce = Tile::kThreads / kLanes;
+  static constexpr int kPasses = Tile::kK / kRowsAtOnce;
+  static_assert(Tile::kThreads % kLanes == 0 && Layout::kGroups % kRowsAtOnce == 0, "threads cover whole rows");
+
+ public:
+  using Parameters = MatrixView;
+
+  __device__ PipelinedWideLoader(const MatrixView& view, index_t first, index_t k)
+      : leading_(view.leading), from_(view.data + k * view.leading + first) {
+    const int row = int(threadIdx.x) / kLanes, lane = int(threadIdx.x) % kLanes * kVector;
+    offset_ = row * int(view.leading) + lane;
+    to_ = Layout::template at<kSide>(row) + lane;
+    exists_ = first + lane < view.width;
+  }
+
+  __device__ void skip(index_t depth) { from_ += depth * leading_; }
+
+  template <class Depth>
+  __device__ void request(float* stage, Depth depth) {
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) {
+      const bool exist = exists_ && inside(int(threadIdx.x) / kLanes + pass * kRowsAtOnce, depth);
+      detail::request_floats<kVector>(stage + to_ + step(pass), from_ + pass * kRowsAtOnce * leading_ + offset_, exist,
+                                      held_ + pass * kVector);
+    }
+  }
+  __device__ void deliver(float* stage) const {
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) {
+      detail::deliver_floats<kVector>(stage + to_ + step(pass), held_ + pass * kVector);
+    }
+  }
+
+ private:
+  __device__ static constexpr int step(int pass) {
+    return Layout::template at<kSide>(pass * kRowsAtOnce) - Layout::template at<kSide>(0);
+  }
+
+  index_t leading_;
+  const float* from_;  // of the block: the same in all threads, it costs them no register
+  int offset_, to_;    // of the thread: floats from there, floats in the stage
+  bool exists_;
+  float held_[kPasses * kVector];
+};
+
+// memory [width, k], transposed on the way: eight lanes copy a sector (32 bytes) of a row, the next eight the next row.
+template <class Tile, Side kSide>
+class PipelinedDeepLoader {
+  using Layout = StageLayout<Tile>;
+  static constexpr int kWidth = kTileWidth<Tile, kSide>, kLanes = Layout::kGroups;
+  static constexpr int kRowsAtOnce = Tile::kThreads / kLanes, kRowPasses = kWidth / kRowsAtOnce;
+  static_assert(kWidth % kRowsAtOnce == 0, "threads cover whole columns of the tile");
+
+ public:
+  using Parameters = MatrixView;
+
+  __device__ PipelinedDeepLoader(const MatrixView& view, index_t first, index_t k)
+      : stride_(kRowsAtOnce * view.leading) {
+    const int row = int(threadIdx.x) / kLanes, k_in_step = int(threadIdx.x) % kLanes;
+    from_ = view.data + (first + row) * view.leading + k + k_in_step;
+    to_ = Layout::template at<kSide>(k_in_step) + row;
+    const index_t rows = view.width - first;
+    rows_ = (rows < kWidth ? int(rows) : kWidth) - row;
+  }
+
+  __device__ void skip(index_t depth) { from_ += depth; }
+
+  template <class Depth>
+  __device__ void request(float* stage, Depth depth) {
+    const float* from = from_;
+#pragma unroll
+    for (int pass = 0; pass < kRowPasses; ++pass) {
+#pragma unroll
+      for (int deep = 0; deep < Layout::kDeep; ++deep) {
+        const bool exist = pass * kRowsAtOnce < rows_ && inside(int(threadIdx.x) % kLanes + deep * kLanes, depth);
+        detail::request_floats<1>(stage + to_ + pass * kRowsAtOnce + deep * kWidth, from + deep * kLanes, exist,
+                                  held_ + pass * Layout::kDeep + deep);
+      }
+      from += stride_;
+      simt::forget_origin(from);
+    }
+  }
+  __device__ void deliver(float* stage) const {
+#pragma unroll
+    for (int pass = 0; pass < kRowPasses; ++pass) {
+#pragma unroll
+      for (int deep = 0; deep < Layout::kDeep; ++deep) {
+        detail::deliver_floats<1>(stage + to_ + pass * kRowsAtOnce + deep * kWidth,
+                                  held_ + pass * Layout::kDeep + deep);
+      }
+    }
+  }
+
+ private:
+  index_t stride_;  // from one pass to the next
+  const float* from_;
+  int to_, rows_;  // floats in the stage; rows of the matrix from this thread's first on
+  float held_[kRowPasses * Layout::kDeep];
+};
+
+// sums += A * B of one step: ptxas overlaps the shared loads of one k with the multiply-adds of the one before.
+template <class Tile, class Depth>
+__device__ inline void multiply_stage(const float* stage, Depth depth, Sums<Tile>& sums) {
+  using Layout = StageLayout<Tile>;
+  const ThreadTile<Tile> at;
+  const auto one_deep = [&](int group, int deep) {
+    const int k = group + deep * Layout::kGroups;
+    float left[Tile::kThreadM], right[Tile::kThreadN];
+#pragma unroll
+    for (int i = 0; i < Tile::kThreadM; i += 4) {
+      detail::load_floats<4>(stage + Layout::template at<Side::a>(k) + at.row_of(i), left + i);
+    }
+#pragma unroll
+    for (int j = 0; j < Tile::kThreadN; j += 4) {
+      detail::load_floats<4>(stage + Layout::template at<Side::b>(k) + at.column_of(j), right + j);
+    }
+#pragma unroll
+    for (int i = 0; i < Tile::kThreadM; ++i) {
+#pragma unroll
+      for (int j = 0; j < Tile::kThreadN; ++j) sums.value[0][i][j] += left[i] * right[j];
+    }
+  };
+  if constexpr (std::is_same_v<Depth, int>) {
+#pragma unroll 1
+    for (int k = 0; k < depth; ++k) one_deep(k % Layout::kGroups, k / Layout::kGroups);
+  } else {
+#pragma unroll
+    for (int deep = 0; deep < Layout::kDeep; ++deep) {
+#pragma unroll
+      for (int group = 0; group < Layout::kGroups; ++group) one_deep(group, deep);
+    }
+  }
+}
+
+// sums = A * B, `depth` deep; `shared` holds kPipelineFloats. each_stage(stage, depth) sees every step in shared
+// memory. What the last step lacks to a whole one is made up by a short step before the first: the main loop has whole
+// steps only, and asks about k nowhere.
+template <class Tile, class LoaderA, class LoaderB, class EachStage>
+__device__ inline void multiply_pipelined(LoaderA& a, LoaderB& b, int depth, float* shared, Sums<Tile>& sums,
+                                          const EachStage& each_stage) {
+  constexpr int kStep = StageLayout<Tile>::kFloats;
+  constexpr Whole<Tile::kK> whole{};
+  const auto skip = [&](index_t k) {
+    a.skip(k);
+    b.skip(k);
+  };
+  const auto request = [&](int to, auto k) {
+    a.request(shared + to, k);
+    b.request(shared + to, k);
+    simt::async_commit();
+  };
+  const auto deliver = [&](int to) {
+    a.deliver(shared + to);
+    b.deliver(shared + to);
+  };
+  sums = {};
+  int steps = depth / Tile::kK, buffer = 0;
+  const int rest = depth % Tile::kK;
+  if (rest > 0) {
+    skip(depth - rest);
+    request(kStep, rest);
+    deliver(kStep);
+    skip(rest - depth);
+  }
+  if (steps > 0) {
+    request(0, whole);
+    deliver(0);
+  }
+  if (rest > 0) {
+    simt::async_wait<0>();
+    __syncthreads();
+    multiply_stage<Tile>(shared + kStep, rest, sums);
+    each_stage(shared + kStep, rest);
+  }
+#pragma unroll 1
+  for (; steps > 0; --steps) {
+    simt::async_wait<0>();
+    __syncthreads();  // this step is there, and everybody is done with the last one
+    skip(Tile::kK);
+    if (steps > 1) request(kStep - buffer, whole);
+    multiply_stage<Tile>(shared + buffer, whole, sums);
+    each_stage(shared + buffer, whole);
+    buffer = kStep - buffer;
+    if (steps > 1) deliver(buffer);
+  }
+}
+
+}  // namespace espalier::kernels

@@ -1,0 +1,30 @@
+// Four neighbouring floats to shared memory in one 128-bit store. nvcc merges a thread's four stores into one only
+// where its vectoriser finds them, which it does not in long unrolled code; a conflict of banks is what is left
+// otherwise.
+#pragma once
+#include "kernels/simt/simt.h"
+
+namespace espalier::simt {
+
+__device__ inline void store_shared(float* to, const float (&four)[4]) {
+#if defined(ESPALIER_CUDA)
+  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};"
+               :
+               : "r"(static_cast<unsigned>(__cvta_generic_to_shared(to))), "f"(four[0]), "f"(four[1]), "f"(four[2]),
+                 "f"(four[3])
+               : "memory");
+#else
+  *reinterpret_cast<float4*>(to) = make_float4(four[0], four[1], four[2], four[3]);
+#endif
+}
+
+// Hides from nvcc how a pointer came about, so that it takes one step from the last address to the next instead of
+// keeping or computing a multiple of the step for each.
+template <class T>
+__device__ inline void forget_origin([[maybe_unused]] T*& pointer) {
+#if defined(ESPALIER_CUDA)
+  asm volatile("" : "+l"(pointer));
+#endif
+}
+
+}  // namespace espalier::simt
