@@ -1,17 +1,22 @@
 #!/usr/bin/env python3
 """Collects a PTX emulator's counters for cases of benchmark_kernels, one process each, into one file.
 
-    LD_LIBRARY_PATH=... python3 apps/kernel_counters.py FILE build/cuda-emulated/apps/benchmark_kernels NAME...
+    LD_LIBRARY_PATH=... python3 apps/kernel_counters.py FILE build/cuda-emulated/apps/benchmark_kernels FILTER...
     build/cpu/apps/benchmark_kernels --counters FILE
 
-NAME is a line of --list. Each case runs once; what preparing its operands counted is subtracted. The emulator writes
-its counters to the file that EMUGPU_PROFILE names.
+FILTER chooses cases as --filter does. Each case runs once; what preparing its operands counted is subtracted. The
+emulator writes its counters to the file that EMUGPU_PROFILE names.
 """
 import json
 import os
 import subprocess
 import sys
 import tempfile
+
+
+def listed(program, words):
+    command = [program, "--list", "--filter", words]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
 
 
 def profile(program, name, runs):
@@ -48,9 +53,9 @@ def counted(program, name):
 def main():
     if len(sys.argv) < 4:
         sys.exit(__doc__)
-    file, program, names = sys.argv[1], sys.argv[2], sys.argv[3:]
+    file, program, filters = sys.argv[1], sys.argv[2], sys.argv[3:]
     cases = []
-    for name in names:
+    for name in (name for words in filters for name in listed(program, words)):
         print(name, file=sys.stderr)
         cases.append(counted(program, name))
     with open(file, "w") as stream:

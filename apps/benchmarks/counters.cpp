@@ -39,6 +39,13 @@ double product(const json& sizes) {
   return count;
 }
 
+// Four coalesced sectors are one wavefront; a sector beyond the ideal ones lies in a line of its own.
+double global_wavefronts(const json& accesses) {
+  const double sectors = accesses.value("sectors", 0.0);
+  const double scattered = std::max(0.0, sectors - accesses.value("ideal_sectors", 0.0));
+  return std::max((sectors - scattered) / 4 + scattered, accesses.value("requests", 0.0));
+}
+
 KernelCounters counters_of(const json& kernel) {
   KernelCounters c;
   c.launches = std::max(1.0, kernel.at("launches").get<double>());
@@ -55,6 +62,7 @@ KernelCounters counters_of(const json& kernel) {
   c.flops = each(kernel, "thread_flops"), c.tensor_flops = each(kernel, "tensor_flops");
   c.sectors = each(load, "sectors") + each(store, "sectors");
   c.ideal_sectors = each(load, "ideal_sectors") + each(store, "ideal_sectors");
+  c.global_wavefronts = global_wavefronts(load) / c.launches + global_wavefronts(store) / c.launches;
   c.unique_bytes = each(load, "unique_bytes") + each(store, "unique_bytes");
   const bool knows_l1 = kernel.contains("l1_128k_miss_sectors");
   const double missed = knows_l1 ? each(kernel, "l1_128k_miss_sectors") : each(load, "sectors");
@@ -166,7 +174,7 @@ KernelWork KernelCounters::work(TensorType type) const {
   work.blocks = blocks;
   work.warp_instructions = warp_instructions - moves;
   work.fp32_warp_instructions = fp32;
-  work.shared_wavefronts = wavefronts;
+  work.l1_wavefronts = wavefronts + global_wavefronts;
   work.l2_bytes = l2_bytes, work.dram_bytes = unique_bytes;
   work.tensor_flops = tensor_flops, work.tensor_type = type;
   return work;

@@ -24,7 +24,7 @@ struct KernelCounters {
   // of one launch
   double warp_instructions = 0, moves = 0, fma = 0, fp32 = 0, mma = 0, flops = 0, tensor_flops = 0;
   double sectors = 0, ideal_sectors = 0, unique_bytes = 0, l2_bytes = 0;
-  double wavefronts = 0, ideal_wavefronts = 0;
+  double wavefronts = 0, ideal_wavefronts = 0, global_wavefronts = 0;
 
   // The instructions of the hardware are fewer than PTX's: moves and parameter loads vanish.
   KernelWork work(TensorType type) const;

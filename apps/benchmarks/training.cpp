@@ -3,6 +3,7 @@
 #include "apps/benchmarks/operands.h"
 #include "core/device/stream.h"
 #include "core/train/optimizer.h"
+#include "kernels/loss_scale.h"
 #include "kernels/optimizer.h"
 
 namespace espalier::benchmarks {
@@ -66,12 +67,26 @@ std::function<void()> adam(const Model& model) {
   return [=] { kernels::adam_update(tensors, device.get(), current_stream()), static_cast<void>(operands); };
 }
 
+std::function<void()> overflow(const Model& model) {
+  std::vector<Tensor> gradients;
+  std::vector<kernels::GradientTensor> views;
+  for (const std::int64_t count : model.tensors) {
+    gradients.push_back(random({count}));
+    views.push_back({.gradient = gradients.back().data<float>(), .count = count});
+  }
+  const DeviceState<kernels::LossScaleState> device(kernels::LossScaleState{});
+  return [=] { kernels::find_overflow(views, device.get(), current_stream()), static_cast<void>(gradients); };
+}
+
 }  // namespace
 
 Cases training_cases() {
   Cases cases;
   for (const Model& model : kModels) {
     const double n = double(model.weights()), mask_bytes = n / 8;
+    cases.push_back({.kernel = "find_overflow", .shape = model.name, .bytes = 4 * n, .prepare = [&model] {
+                       return Variants{{"ours", overflow(model)}};
+                     }});
     cases.push_back({.kernel = "sgd_update",
                      .shape = std::string(model.name) + ", momentum, masked",
                      .flops = 6 * n,

@@ -56,7 +56,7 @@ KernelWork ideal_work(double flops, double bytes) {
 }
 
 std::string_view to_string(Bound bound) {
-  constexpr std::string_view names[kBounds] = {"issue", "fp32", "shared", "l2", "dram", "tensor", "floor"};
+  constexpr std::string_view names[kBounds] = {"issue", "fp32", "l1", "l2", "dram", "tensor", "floor"};
   return names[int(bound)];
 }
 
@@ -71,7 +71,7 @@ ModelledTime modelled_time(const GpuModel& gpu, const KernelWork& work, double f
   auto& term = time.terms_us;
   term[int(Bound::issue)] = work.warp_instructions / kSchedulers / per_us;
   term[int(Bound::fp32)] = work.fp32_warp_instructions * kWarp / gpu.fp32_lanes / per_us;
-  term[int(Bound::shared)] = work.shared_wavefronts * kWavefrontBytes / gpu.shared_bytes_a_cycle / per_us;
+  term[int(Bound::l1)] = work.l1_wavefronts * kWavefrontBytes / gpu.l1_bytes_a_cycle / per_us;
   term[int(Bound::l2)] = work.l2_bytes / (1e6 * gpu.l2_terabytes);
   term[int(Bound::dram)] = work.dram_bytes / (1e6 * gpu.dram_terabytes);
   term[int(Bound::tensor)] = work.tensor_flops > 0 ? work.tensor_flops / (1e6 * tflops) * (fullest * sms) : 0;

@@ -1,9 +1,9 @@
 // What a launch would take on a GPU that is not here: modelled, never measured. Datasheet figures of four GPUs, and the
 // bound of a kernel's counters on each: the busiest of its pipes sets the time.
-//   us = max(issue, fp32, shared, l2, dram, tensor) + floor
+//   us = max(issue, fp32, l1, l2, dram, tensor) + floor
 //     issue   warp instructions / 4 a cycle and multiprocessor
 //     fp32    warp-wide fp32 instructions / (lanes / 32) a cycle: 2 on T4 and A100, 4 on H100 and RTX 4090
-//     shared  shared-memory wavefronts of 128 bytes / 1 a cycle, 1/2 on T4
+//     l1      wavefronts of 128 bytes, of shared memory and of global accesses / 1 a cycle, 1/2 on T4
 //     l2      bytes that leave the first-level cache / the second level's bandwidth
 //     dram    bytes that leave the second level / the memory's bandwidth
 //     tensor  tensor-core flops / their rate
@@ -21,10 +21,10 @@ struct GpuModel {
   std::string_view id, name;  // "a100" on the command line, "A100"
   int multiprocessors;
   double gigahertz;
-  int fp32_lanes;                             // of a multiprocessor
-  double tf32_tflops, half_tflops;            // dense tensor cores with fp32 sums; 0: none
-  double dram_terabytes, l2_terabytes;        // per second; the second is assumed, no datasheet has it
-  double l2_mebibytes, shared_bytes_a_cycle;  // of a multiprocessor
+  int fp32_lanes;                         // of a multiprocessor
+  double tf32_tflops, half_tflops;        // dense tensor cores with fp32 sums; 0: none
+  double dram_terabytes, l2_terabytes;    // per second; the second is assumed, no datasheet has it
+  double l2_mebibytes, l1_bytes_a_cycle;  // of a multiprocessor
   double fp32_tflops() const { return 2e-3 * multiprocessors * fp32_lanes * gigahertz; }
 };
 
@@ -37,7 +37,7 @@ enum class TensorType { tf32, half };
 // What one launch asks for: counted by a PTX emulator or a profiler, or ideal.
 struct KernelWork {
   double blocks = 0;  // 0: enough to fill the device evenly
-  double warp_instructions = 0, fp32_warp_instructions = 0, shared_wavefronts = 0;
+  double warp_instructions = 0, fp32_warp_instructions = 0, l1_wavefronts = 0;
   double l2_bytes = 0, dram_bytes = 0, tensor_flops = 0;
   TensorType tensor_type = TensorType::half;
 };
@@ -45,7 +45,7 @@ struct KernelWork {
 // What no implementation of so many flops and bytes can do without: the roofline.
 KernelWork ideal_work(double flops, double bytes);
 
-enum class Bound { issue, fp32, shared, l2, dram, tensor, floor };
+enum class Bound { issue, fp32, l1, l2, dram, tensor, floor };
 inline constexpr int kBounds = 7;
 std::string_view to_string(Bound bound);
 

@@ -30,13 +30,13 @@ TEST_CASE("gpu_model: a large product is bound by fp32, a copy by dram, an empty
 
 TEST_CASE("gpu_model: each pipe has its own rate") {
   KernelWork work;
-  work.warp_instructions = 4e6, work.fp32_warp_instructions = 2e6, work.shared_wavefronts = 1e6;
+  work.warp_instructions = 4e6, work.fp32_warp_instructions = 2e6, work.l1_wavefronts = 1e6;
   const ModelledTime a100 = modelled_time(gpu_model("a100"), work), t4 = modelled_time(gpu_model("t4"), work);
   CHECK(term(a100, Bound::issue) == doctest::Approx(1e6 / 108 / 1410));
   CHECK(term(a100, Bound::fp32) == doctest::Approx(1e6 / 108 / 1410));
-  CHECK(term(a100, Bound::shared) == doctest::Approx(1e6 / 108 / 1410));
-  CHECK(term(t4, Bound::shared) == doctest::Approx(2e6 / 40 / 1590));  // 64 bytes a cycle
-  CHECK(t4.bound == Bound::shared);
+  CHECK(term(a100, Bound::l1) == doctest::Approx(1e6 / 108 / 1410));
+  CHECK(term(t4, Bound::l1) == doctest::Approx(2e6 / 40 / 1590));  // 64 bytes a cycle
+  CHECK(t4.bound == Bound::l1);
 }
 
 TEST_CASE("gpu_model: the fullest multiprocessor decides") {
