@@ -55,7 +55,7 @@ struct PixelStore {
       const float value = sums[i] + shift, bent = slope == 0.0f ? 0.0f : slope * value;  // not 0 * -inf
       values[i] = value <= 0.0f && slope != 1.0f ? bent : value;
     }
-    if (joined) return store_run(from + place(pixel), pixels - pixel, true, values);
+    if (joined) return store_four(from + place(pixel), pixels - pixel, true, values);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       if (pixel + i < pixels) from[place(pixel + i)] = values[i];
@@ -73,8 +73,10 @@ struct WeightStore {
   template <int kCount>
   __device__ void operator()(index_t batch, index_t filter, index_t column, const float (&sums)[kCount]) const {
     if (filter >= filters || column >= columns) return;
-    if (partial != nullptr) {
-      return store_run(partial + (batch * filters + filter) * columns + column, columns - column, true, sums);
+    if constexpr (kCount == 4) {
+      if (partial != nullptr) {
+        return store_four(partial + (batch * filters + filter) * columns + column, columns - column, true, sums);
+      }
     }
     float* to = dw + (batch * filters + filter) * filter_stride;
 #pragma unroll

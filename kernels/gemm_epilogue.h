@@ -40,10 +40,16 @@ struct EpilogueStore {
 
   template <int kCount>
   __device__ void operator()(index_t, index_t row, index_t column, const float (&product)[kCount]) const {
-    if (row >= m || column >= n) return;
-    T* to = c + row * n + column;
-    const index_t left = n - column;
     float values[kCount];
+    if (finish(row, column, product, values)) store_run(c + row * n + column, n - column, aligned, values);
+  }
+
+  // False outside of C.
+  template <int kCount>
+  __device__ bool finish(index_t row, index_t column, const float (&product)[kCount], float (&values)[kCount]) const {
+    if (row >= m || column >= n) return false;
+    const T* to = c + row * n + column;
+    const index_t left = n - column;
     const float shift = row_bias == nullptr ? 0.0f : row_bias[row];
 #pragma unroll
     for (int i = 0; i < kCount; ++i) values[i] = alpha * product[i] + shift;
@@ -75,7 +81,7 @@ struct EpilogueStore {
         if (i < left && kept[i] <= 0.0f) values[i] = gate_slope == 0.0f ? 0.0f : gate_slope * values[i];
       }
     }
-    store_run(to, left, aligned, values);
+    return true;
   }
 };
 

@@ -29,14 +29,16 @@ struct TensorCoreStore {
   EpilogueStore<T> narrow;
   index_t plane = 0;  // floats from one split's sums to the next
 
-  template <int kCount>
-  __device__ void operator()(index_t batch, index_t row, index_t column, const float (&values)[kCount]) const {
+  __device__ void operator()(index_t batch, index_t row, index_t column, const float (&sums)[4]) const {
     if constexpr (sizeof(T) != sizeof(float)) {
-      if (narrow.c != nullptr) return narrow(0, row, column, values);
+      if (narrow.c != nullptr) return narrow(0, row, column, sums);
     }
     EpilogueStore<float> to = wide;
     to.c += batch * plane;
-    to(0, row, column, values);
+    float values[4];
+    if (to.finish(row, column, sums, values)) {
+      store_four(to.c + row * to.n + column, to.n - column, to.aligned, values);
+    }
   }
 };
 

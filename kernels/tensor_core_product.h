@@ -18,6 +18,7 @@
 //                                                                     // where that has a loop of its own
 #pragma once
 #include "kernels/simt/async_copy.h"
+#include "kernels/simt/vector_store.h"
 #include "kernels/tensor_core_tile.h"
 #include "kernels/tiled_product.h"
 
@@ -135,6 +136,15 @@ __device__ inline void tensor_core_sums(const BlockRange& range, const typename 
     fragments_a.template load<0>(read, left[0]);
     fragments_b.template load<0>(read + Block::TileA::kBytes, right[0]);
     multiply_fragments<Block>(left[1], right[1], sums);
+  }
+}
+
+// The last step of stores to fp32: four values at once, or what is left of the row.
+__device__ inline void store_four(float* to, index_t left, bool aligned, const float (&values)[4]) {
+  if (aligned && left >= 4) return simt::store_global(to, values);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if (i < left) to[i] = values[i];
   }
 }
 

@@ -1,5 +1,5 @@
-// Four neighbouring floats to shared memory in one 128-bit store. nvcc merges a thread's four stores into one only
-// where its vectoriser finds them, which it does not in long unrolled code; a conflict of banks is what is left
+// Four neighbouring floats to shared or global memory in one 128-bit store. nvcc merges a thread's four stores into one
+// only where its vectoriser finds them, which it does not in long unrolled code; a conflict of banks is what is left
 // otherwise.
 #pragma once
 #include "kernels/simt/simt.h"
@@ -12,6 +12,17 @@ __device__ inline void store_shared(float* to, const float (&four)[4]) {
                :
                : "r"(static_cast<unsigned>(__cvta_generic_to_shared(to))), "f"(four[0]), "f"(four[1]), "f"(four[2]),
                  "f"(four[3])
+               : "memory");
+#else
+  *reinterpret_cast<float4*>(to) = make_float4(four[0], four[1], four[2], four[3]);
+#endif
+}
+
+__device__ inline void store_global(float* to, const float (&four)[4]) {
+#if defined(ESPALIER_CUDA)
+  asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};"
+               :
+               : "l"(to), "f"(four[0]), "f"(four[1]), "f"(four[2]), "f"(four[3])
                : "memory");
 #else
   *reinterpret_cast<float4*>(to) = make_float4(four[0], four[1], four[2], four[3]);
