@@ -48,8 +48,11 @@ struct GemmCall {
 };
 
 // Two products, neither an operand of the other: dx = dy W and dw = dy^T x with db of a dense layer, for example.
-void gemm_pair(const GemmCall& first, const GemmCall& second, cudaStream_t stream, Workspace workspace = {});
-index_t gemm_pair_workspace_floats(const GemmCall& first, const GemmCall& second);
+// One launch where the first has no transpose and the second a transposed A, as those have; with arrival counters in
+// the workspace also where k is split. Otherwise one after the other.
+void gemm_pair(const GemmCall& first, const GemmCall& second, cudaStream_t stream, Workspace workspace = {},
+               GemmTile tile = GemmTile::automatic);
+index_t gemm_pair_workspace_floats(const GemmCall& first, const GemmCall& second, GemmTile tile = GemmTile::automatic);
 
 // C = activation(C + bias): what is left to do after a vendor's product.
 void gemm_epilogue(const GemmShape& shape, const GemmEpilogue& epilogue, float* c, cudaStream_t stream);

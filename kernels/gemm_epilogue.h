@@ -8,8 +8,8 @@ namespace espalier::kernels {
 
 // Four neighbours of 16 bits in one 64-bit store, where they are all inside and aligned.
 template <class T, int kCount>
-  requires(sizeof(T) == 2)
-__device__ inline void store_run(T* to, index_t left, bool aligned, const float (&values)[kCount]) {
+requires(sizeof(T) == 2) __device__
+    inline void store_run(T* to, index_t left, bool aligned, const float (&values)[kCount]) {
   struct alignas(8) Four {
     T value[4];
   };

@@ -2,6 +2,7 @@
 // A file for each tile instantiates this, so that they compile side by side.
 #pragma once
 #include "kernels/gemm_epilogue.h"
+#include "kernels/gemm_operands.h"
 #include "kernels/gemm_plan.h"
 #include "kernels/pipelined_product.h"
 
@@ -12,6 +13,23 @@ using GemmProduct = PipelinedProduct<EpilogueStore<float>>;
 // Row sums come along with a transposed A and a plain B, the product of a weight gradient.
 inline bool sums_rows_itself(Transpose transpose_a, Transpose transpose_b) {
   return transpose_a == Transpose::yes && transpose_b == Transpose::no;
+}
+
+template <class Tile>
+GemmProduct pipelined(const GemmShape& shape, const GemmOperands& in, const EpilogueStore<float>& store,
+                      float* row_sums, const GemmPlan& plan, Workspace workspace) {
+  GemmProduct product{.grid = {.shape = {.m = shape.m, .n = shape.n, .k = shape.k},
+                               .tiles_m = ceil_div<index_t>(shape.m, Tile::kM),
+                               .tiles_n = ceil_div<index_t>(shape.n, Tile::kN),
+                               .splits = plan.splits,
+                               .split_depth = plan.split_depth},
+                      .a = in.a,
+                      .b = in.b,
+                      .store = store,
+                      .row_sums = row_sums,
+                      .partial = workspace.data};
+  if (product.tiles() <= kArrivals) product.arrivals = workspace.arrivals;
+  return product;
 }
 
 template <class Tile, int kVector>

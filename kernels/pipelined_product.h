@@ -19,8 +19,8 @@ struct PipelinedProduct {
   float* partial = nullptr;      // [tile, split, kPartialFloats]
   unsigned* arrivals = nullptr;  // [tile]
 
-  unsigned tiles() const { return unsigned(grid.tiles_m * grid.tiles_n); }
-  unsigned blocks() const { return tiles() * unsigned(grid.splits); }
+  __host__ __device__ unsigned tiles() const { return unsigned(grid.tiles_m * grid.tiles_n); }
+  __host__ __device__ unsigned blocks() const { return tiles() * unsigned(grid.splits); }
 };
 
 // A block's sums and those of its rows of A. A multiple of 128 bytes: no cache line belongs to two blocks.
@@ -128,7 +128,7 @@ __device__ inline void store_all(const PipelinedSums<Tile>& sums, const TilePlac
 template <class Tile, class LoaderA, class LoaderB, bool kRowSums, class Store>
 __device__ inline void multiply_block(const PipelinedProduct<Store>& product, unsigned index, float* shared) {
   __shared__ TilePlace place;
-  const unsigned tiles = unsigned(product.grid.tiles_m * product.grid.tiles_n);
+  const unsigned tiles = product.tiles();
   PipelinedSums<Tile> sums;
   {
     const BlockRange range = block_range<Tile>(product.grid, index % tiles, index / tiles);

@@ -1,12 +1,14 @@
 // Launching what gemm_tile.h multiplies: the grid, the kernel, and the split of long thin products over k.
 // A weight gradient is small and its k axis long: a tile grid alone would leave most of the device idle. Then several
-// blocks share one tile of C, each sums a range of k into a workspace, and a second kernel adds the ranges in ascending
-// order. That costs splits * m * n floats written and read once, is deterministic and needs no atomics.
+// blocks share one tile of C, each sums a range of k into a workspace, and the last one to arrive (without arrival
+// counters a second kernel) adds the ranges in ascending order. That costs splits * m * n floats written and read once,
+// is deterministic and adds no float atomically.
 #pragma once
 #include <cstdint>
 
 #include "kernels/gemm_tile.h"
 #include "kernels/grid.h"
+#include "kernels/last_block.h"
 #include "kernels/require.h"
 #include "kernels/simt/element_loop.h"
 
@@ -52,18 +54,24 @@ struct PartialStore {
   }
 };
 
+// Where the blocks of split products leave their sums, and where they sign: [batch, tile], or null for a second kernel.
+struct SplitSums {
+  PartialStore store = {};
+  unsigned* arrivals = nullptr;
+};
+
 template <class Tile, class LoaderA, class LoaderB, class Store>
-__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
-    tiled_product_kernel(ProductGrid grid, typename LoaderA::Parameters parameters_a,
-                         typename LoaderB::Parameters parameters_b, Store store) {
+__device__ inline void multiply_and_store(const ProductShape& shape, const BlockRange& range, index_t stored_batch,
+                                          const typename LoaderA::Parameters& parameters_a,
+                                          const typename LoaderB::Parameters& parameters_b, const Store& store) {
   float* shared = simt::dynamic_shared<float>();
-  BlockRange range = block_range<Tile>(grid);
   LoaderA a(parameters_a, range.row, range.batch);
   LoaderB b(parameters_b, range.column, range.batch);
   const auto run = [&](Sums<Tile>& sums) {
-    multiply<Tile>(a, b, range, grid.shape, shared, sums);
-    if (grid.splits > 1) range.batch += index_t(blockIdx.z % unsigned(grid.splits)) * grid.shape.batch;
-    store_sums<Tile>(sums, range, grid.shape, store);
+    multiply<Tile>(a, b, range, shape, shared, sums);
+    BlockRange to = range;
+    to.batch = stored_batch;
+    store_sums<Tile>(sums, to, shape, store);
   };
   if constexpr (Tile::kThreads == 1) {
     run(*reinterpret_cast<Sums<Tile>*>(shared + kOperandFloats<Tile, LoaderA, LoaderB>));
@@ -73,22 +81,68 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   }
 }
 
-// C = the sum of the splits, in ascending order, through the product's own store.
+template <class Tile, class LoaderA, class LoaderB, class Store>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
+    tiled_product_kernel(ProductGrid grid, typename LoaderA::Parameters parameters_a,
+                         typename LoaderB::Parameters parameters_b, Store store) {
+  const BlockRange range = block_range<Tile>(grid);
+  multiply_and_store<Tile, LoaderA, LoaderB>(grid.shape, range, range.batch, parameters_a, parameters_b, store);
+}
+
+// A run of C, the sum of its splits in ascending order, through the product's own store.
+template <int kCount, class Store>
+__device__ inline void sum_run(const ProductGrid& grid, const float* partial, index_t batch, index_t row,
+                               index_t column, const Store& store) {
+  const index_t plane = grid.shape.m * grid.shape.n, left = grid.shape.n - column;
+  const float* from = partial + batch * plane + row * grid.shape.n + column;
+  const index_t count = left < kCount ? left : kCount;
+  float sum[kCount] = {};
+  for (index_t split = 0; split < grid.splits; ++split, from += grid.shape.batch * plane) {
+#pragma unroll
+    for (int c = 0; c < kCount; ++c) {
+      if (c < count) sum[c] += from[c];
+    }
+  }
+  store(batch, row, column, sum);
+}
+
+// One split's share of a tile of C; the last block to leave its share adds them all.
+template <class Tile, class LoaderA, class LoaderB, class Store>
+__device__ inline void multiply_split(const ProductGrid& grid, unsigned tile, unsigned batch_split,
+                                      const typename LoaderA::Parameters& parameters_a,
+                                      const typename LoaderB::Parameters& parameters_b, const SplitSums& splits,
+                                      const Store& store) {
+  const BlockRange range = block_range<Tile>(grid, tile, batch_split);
+  const index_t plane = range.batch + index_t(batch_split % unsigned(grid.splits)) * grid.shape.batch;
+  multiply_and_store<Tile, LoaderA, LoaderB>(grid.shape, range, plane, parameters_a, parameters_b, splits.store);
+  if (splits.arrivals == nullptr) return;
+  unsigned* arrived = splits.arrivals + range.batch * grid.tiles_m * grid.tiles_n + tile;
+  if (!is_last_block(arrived, unsigned(grid.splits))) return;
+  constexpr int kCount = Tile::kThreads == 1 ? Tile::kThreadN : 4, kRuns = Tile::kN / kCount;
+  const index_t rows = grid.shape.m - range.row;
+  for (int i = int(threadIdx.x); i < Tile::kM * kRuns; i += Tile::kThreads) {
+    const index_t column = range.column + i % kRuns * kCount;
+    if (i / kRuns >= rows) return;
+    if (column < grid.shape.n) {
+      sum_run<kCount>(grid, splits.store.partial, range.batch, range.row + i / kRuns, column, store);
+    }
+  }
+}
+
+template <class Tile, class LoaderA, class LoaderB, class Store>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
+    split_product_kernel(ProductGrid grid, typename LoaderA::Parameters parameters_a,
+                         typename LoaderB::Parameters parameters_b, SplitSums splits, Store store) {
+  multiply_split<Tile, LoaderA, LoaderB>(grid, blockIdx.x, blockIdx.z, parameters_a, parameters_b, splits, store);
+}
+
+// The second pass of split products that came without arrival counters.
 template <int kCount, class Store>
 __global__ void sum_splits_kernel(ProductGrid grid, const float* partial, Store store) {
-  const index_t chunks = ceil_div<index_t>(grid.shape.n, kCount), plane = grid.shape.m * grid.shape.n;
+  const index_t chunks = ceil_div<index_t>(grid.shape.n, kCount);
   for_each_element(grid.shape.batch * grid.shape.m * chunks, [&](index_t i) {
-    const index_t column = i % chunks * kCount, row = i / chunks % grid.shape.m, batch = i / chunks / grid.shape.m;
-    const float* from = partial + batch * plane + row * grid.shape.n + column;
-    const index_t count = grid.shape.n - column < kCount ? grid.shape.n - column : kCount;
-    float sum[kCount] = {};
-    for (index_t split = 0; split < grid.splits; ++split, from += grid.shape.batch * plane) {
-#pragma unroll
-      for (int c = 0; c < kCount; ++c) {
-        if (c < count) sum[c] += from[c];
-      }
-    }
-    store(batch, row, column, sum);
+    const index_t row = i / chunks;
+    sum_run<kCount>(grid, partial, row / grid.shape.m, row % grid.shape.m, i % chunks * kCount, store);
   });
 }
 
@@ -134,6 +188,12 @@ index_t product_workspace_floats(const ProductShape& shape) {
   return product_grid<Tile>(shape, INT64_MAX).workspace_floats();
 }
 
+inline SplitSums split_sums(const ProductGrid& grid, const Workspace& workspace) {
+  const bool counted = grid.tiles_m * grid.tiles_n * grid.shape.batch <= kArrivals;
+  return {{workspace.data, grid.shape.m, grid.shape.n, rows_aligned(workspace.data, grid.shape.n)},
+          counted ? workspace.arrivals : nullptr};
+}
+
 // C = A * B through loaders and store.
 template <class Tile, class LoaderA, class LoaderB, class Store>
 void tiled_product(const ProductShape& shape, const typename LoaderA::Parameters& a,
@@ -148,9 +208,9 @@ void tiled_product(const ProductShape& shape, const typename LoaderA::Parameters
     simt::launch(tiled_product_kernel<Tile, LoaderA, LoaderB, Store>, launch, grid, a, b, store);
     return;
   }
-  simt::launch(tiled_product_kernel<Tile, LoaderA, LoaderB, PartialStore>, launch, grid, a, b,
-               PartialStore{workspace.data, shape.m, shape.n, rows_aligned(workspace.data, shape.n)});
-  sum_splits(grid, workspace.data, store, stream, where);
+  const SplitSums splits = split_sums(grid, workspace);
+  simt::launch(split_product_kernel<Tile, LoaderA, LoaderB, Store>, launch, grid, a, b, splits, store);
+  if (splits.arrivals == nullptr) sum_splits(grid, workspace.data, store, stream, where);
 }
 
 }  // namespace espalier::kernels

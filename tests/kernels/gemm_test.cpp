@@ -192,16 +192,6 @@ TEST_CASE("gemm: row sums of A come with the product, split or not") {
   }
 }
 
-TEST_CASE("gemm: a pair of products is both of them") {
-  const GemmProblem input{.shape = {33, 67, 20}, .with_workspace = true, .with_arrivals = true};
-  const GemmProblem weight{.shape = {20, 67, 33}, .transpose_a = kYes, .with_row_sums = true};
-  CHECK(mismatch_of_pair(input, weight) == "");
-  CHECK(mismatch_of_pair(weight, input) == "");
-  CHECK(mismatch_of_pair({.shape = {128, 800, 500}, .with_workspace = true, .with_arrivals = true},
-                         {.shape = {500, 800, 128}, .transpose_a = kYes, .with_row_sums = true}) == "");
-  CHECK(mismatch_of_pair({.shape = {1, 1, 1}}, {.shape = {0, 3, 4}}) == "");
-}
-
 TEST_CASE("gemm: relu of a negative infinity is zero, and NaN passes") {
   const std::vector<float> a{-INFINITY, NAN}, b{1.0f};
   const GuardedBuffer<float> device_a(a), device_b(b);

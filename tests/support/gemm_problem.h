@@ -152,9 +152,9 @@ inline std::string mismatch(const GemmProblem& problem) {
 inline std::string mismatch_of_pair(const GemmProblem& first, const GemmProblem& second) {
   GemmOnDevice one(first), two(second);
   const kernels::GemmCall call_one = one.call(), call_two = two.call();
-  const kernels::index_t wanted = kernels::gemm_pair_workspace_floats(call_one, call_two);
+  const kernels::index_t wanted = kernels::gemm_pair_workspace_floats(call_one, call_two, first.tile);
   GuardedWorkspace workspace(first.with_workspace ? std::min(wanted, first.workspace_at_most) : 0, first.with_arrivals);
-  kernels::gemm_pair(call_one, call_two, nullptr, workspace.get());
+  kernels::gemm_pair(call_one, call_two, nullptr, workspace.get(), first.tile);
   if (!workspace.intact()) return "broken workspace";
   const std::string difference = one.mismatch();
   return difference.empty() ? two.mismatch() : "first: " + difference;
