@@ -39,7 +39,7 @@ Case simple(const char* kernel, const char* shape, double elements, double bytes
           }};
 }
 
-void add_reductions(Cases& cases) {
+void add_matrix_sums(Cases& cases) {
   for (const auto& [name, s] : kMatrices) {
     const double n = double(s.size());
     cases.push_back(simple("reduce_all", name, n, 4, 1, [s = s] {
@@ -69,6 +69,9 @@ void add_reductions(Cases& cases) {
       return [=] { kernels::argmax_rows(s, x.data<float>(), index.data<std::int32_t>(), current_stream()); };
     }));
   }
+}
+
+void add_plane_sums(Cases& cases) {
   for (const auto& [name, s] : kImages) {
     cases.push_back(simple("reduce_planes", name, double(s.size()), 4, 1, [s = s] {
       const Tensor x = random({s.size()}), y = Tensor::empty({s.channels});
@@ -160,7 +163,7 @@ struct NormOperands {
   kernels::NormGradients gradients() const { return {y.data<float>(), dgamma.data<float>(), dbeta.data<float>()}; }
 };
 
-void add_norms(Cases& cases) {
+void add_batch_norm(Cases& cases) {
   for (const auto& [name, s] : kImages) {
     const double n = double(s.size());
     cases.push_back(simple("batch_norm_forward_training", name, n, 12, 8, [s = s] {
@@ -190,6 +193,9 @@ void add_norms(Cases& cases) {
       };
     }));
   }
+}
+
+void add_layer_norm(Cases& cases) {
   for (const auto& [name, s] : kMatrices) {
     const double n = double(s.size());
     cases.push_back(simple("layer_norm_forward", name, n, 8, 8, [s = s] {
@@ -215,9 +221,11 @@ void add_norms(Cases& cases) {
 
 Cases reduction_cases() {
   Cases cases;
-  add_reductions(cases);
+  add_matrix_sums(cases);
+  add_plane_sums(cases);
   add_losses(cases);
-  add_norms(cases);
+  add_batch_norm(cases);
+  add_layer_norm(cases);
   return cases;
 }
 
