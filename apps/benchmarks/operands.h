@@ -15,17 +15,22 @@ Tensor random_bits(std::int64_t count, double density);           // u32 words, 
 Tensor sparse_weight(const Shape& shape, double sparsity);        // f32, zeros at random places
 Tensor two_four_weight(std::int64_t rows, std::int64_t columns);  // f32, two of each four are zero
 
-// Scratch memory for a launcher, in floats or bytes, at least one float.
+// Scratch memory for a launcher, in floats or bytes, at least one float, and the counters that let it do with one
+// launch.
 class Scratch {
  public:
-  explicit Scratch(std::int64_t floats) : memory_(Tensor::empty({floats + 1})), floats_(floats) {}
+  explicit Scratch(std::int64_t floats)
+      : memory_(Tensor::empty({floats + 1})),
+        arrivals_(Tensor::zeros({kernels::kArrivals}, DType::u32)),
+        floats_(floats) {}
   static Scratch of_bytes(std::size_t bytes) { return Scratch(std::int64_t(bytes + 3) / 4); }
-  kernels::Workspace get() const { return {memory_.data<float>(), floats_}; }
+  kernels::Workspace get() const { return {memory_.data<float>(), floats_, arrivals()}; }
   void* raw() const { return memory_.raw(); }
+  unsigned* arrivals() const { return arrivals_.data<std::uint32_t>(); }
   float* floats() const { return memory_.data<float>(); }
 
  private:
-  Tensor memory_;
+  Tensor memory_, arrivals_;
   std::int64_t floats_;
 };
 

@@ -90,7 +90,7 @@ std::function<void()> cross_entropy(const MatrixShape& s) {
   return [=] {
     kernels::softmax_cross_entropy(s, 0.0f, logits.data<float>(), labels.data<std::int32_t>(),
                                    {.loss = loss.data<float>(), .dlogits = dlogits.data<float>()}, scratch.raw(),
-                                   current_stream());
+                                   current_stream(), scratch.arrivals());
   };
 }
 
