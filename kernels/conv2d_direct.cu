@@ -3,6 +3,7 @@
 #include "kernels/conv2d_direct.h"
 
 #include "kernels/activation_math.h"
+#include "kernels/conv2d_geometry.h"
 #include "kernels/require.h"
 #include "kernels/rows.h"
 #include "kernels/warp.h"
@@ -12,24 +13,15 @@ namespace {
 
 constexpr int kWeightThreads = 256;
 
-struct DirectParameters {
-  int channels, filters, groups;  // of a group
-  int height, width, kernel_height, kernel_width, stride, padding, dilation, out_height, out_width;
+struct DirectParameters : PatchGeometry {
+  int channels, filters, groups;  // channels and filters of a group
   index_t batch;
 
   explicit DirectParameters(const Conv2dShape& s)
-      : channels(int(s.channels_per_group())),
+      : PatchGeometry(s),
+        channels(int(s.channels_per_group())),
         filters(int(s.filters_per_group())),
         groups(int(s.groups)),
-        height(int(s.height)),
-        width(int(s.width)),
-        kernel_height(int(s.kernel_height)),
-        kernel_width(int(s.kernel_width)),
-        stride(int(s.stride)),
-        padding(int(s.padding)),
-        dilation(int(s.dilation)),
-        out_height(int(s.out_height())),
-        out_width(int(s.out_width())),
         batch(s.batch) {}
 };
 
@@ -49,11 +41,15 @@ __global__ void conv2d_forward_direct_kernel(DirectParameters p, const float* __
       const int top = out_row * p.stride - p.padding, left = out_column * p.stride - p.padding;
       float sum = shift;
       for (int channel = 0; channel < p.channels; ++channel) {
-        for (int tap = 0; tap < taps; ++tap) {
-          const int tap_row = tap / p.kernel_width, tap_column = tap - tap_row * p.kernel_width;
-          const int in_row = top + tap_row * p.dilation, in_column = left + tap_column * p.dilation;
-          if (unsigned(in_row) >= unsigned(p.height) || unsigned(in_column) >= unsigned(p.width)) continue;
-          sum += weights[channel * taps + tap] * first[channel * plane + in_row * p.width + in_column];
+        for (int tap_row = 0; tap_row < p.kernel_height; ++tap_row) {
+          const int in_row = top + tap_row * p.dilation;
+          if (unsigned(in_row) >= unsigned(p.height)) continue;
+          const float* from = first + channel * plane + in_row * p.width + left;
+          const float* factors = weights + channel * taps + tap_row * p.kernel_width;
+          for (int tap_column = 0; tap_column < p.kernel_width; ++tap_column) {
+            const int right = tap_column * p.dilation;
+            if (unsigned(left + right) < unsigned(p.width)) sum += factors[tap_column] * from[right];
+          }
         }
       }
       y[row * out_plane + pixel] = apply_activation(activation, sum, leaky_slope);
@@ -74,17 +70,17 @@ __global__ void conv2d_backward_input_direct_kernel(DirectParameters p, const fl
     for_each_column(plane, [&](index_t pixel) {
       const int in_row = int(pixel) / p.width, in_column = int(pixel) - in_row * p.width;
       float sum = 0.0f;
-      for (int tap = 0; tap < taps; ++tap) {
-        const int tap_row = tap / p.kernel_width, tap_column = tap - tap_row * p.kernel_width;
-        const int down = in_row + p.padding - tap_row * p.dilation,
-                  right = in_column + p.padding - tap_column * p.dilation;
-        const int out_row = down / p.stride, out_column = right / p.stride;
-        const bool met = down >= 0 && right >= 0 && out_row * p.stride == down && out_column * p.stride == right &&
-                         out_row < p.out_height && out_column < p.out_width;
-        if (!met) continue;
-        for (int filter = 0; filter < p.filters; ++filter) {
-          sum += weights[index_t(filter) * p.channels * taps + tap] *
-                 first[filter * out_plane + out_row * p.out_width + out_column];
+      for (int tap_row = 0; tap_row < p.kernel_height; ++tap_row) {
+        const int down = in_row + p.padding - tap_row * p.dilation, out_row = down / p.stride;
+        if (down < 0 || out_row * p.stride != down || out_row >= p.out_height) continue;
+        for (int tap_column = 0; tap_column < p.kernel_width; ++tap_column) {
+          const int right = in_column + p.padding - tap_column * p.dilation, out_column = right / p.stride;
+          if (right < 0 || out_column * p.stride != right || out_column >= p.out_width) continue;
+          const float* factors = weights + tap_row * p.kernel_width + tap_column;
+          const float* from = first + out_row * p.out_width + out_column;
+          for (int filter = 0; filter < p.filters; ++filter) {
+            sum += factors[index_t(filter) * p.channels * taps] * from[filter * out_plane];
+          }
         }
       }
       dx[row * plane + pixel] = sum;
@@ -96,16 +92,16 @@ __global__ void conv2d_backward_input_direct_kernel(DirectParameters p, const fl
 __global__ void __launch_bounds__(kWeightThreads)
     conv2d_backward_weight_direct_kernel(DirectParameters p, const float* __restrict__ x, const float* __restrict__ dy,
                                          float* __restrict__ dw, float* __restrict__ db) {
-  const int taps = p.kernel_height * p.kernel_width, patch = p.channels * taps;
+  const int patch = p.channels * p.kernel_height * p.kernel_width;
   const int entries = patch + (db == nullptr ? 0 : 1), filter = int(blockIdx.x / unsigned(entries));
-  const int entry = int(blockIdx.x % unsigned(entries)), channel = entry / taps, tap = entry - channel * taps;
-  const int tap_row = tap / p.kernel_width, tap_column = tap - tap_row * p.kernel_width;
-  const int down = tap_row * p.dilation - p.padding, right = tap_column * p.dilation - p.padding;
+  const int entry = int(blockIdx.x % unsigned(entries));
+  const PatchEntry of(entry, p.kernel_height, p.kernel_width);
+  const int down = of.row * p.dilation - p.padding, right = of.column * p.dilation - p.padding;
   const int plane = p.height * p.width, out_plane = p.out_height * p.out_width;
   float sum = 0.0f;
   for (index_t image = 0; image < p.batch; ++image) {
     const float* gradient = dy + (image * p.filters * p.groups + filter) * out_plane;
-    const float* from = x + ((image * p.groups + filter / p.filters) * p.channels + channel) * plane;
+    const float* from = x + ((image * p.groups + filter / p.filters) * p.channels + of.channel) * plane;
     for (int pixel = int(threadIdx.x); pixel < out_plane; pixel += kWeightThreads) {
       const int out_row = pixel / p.out_width, out_column = pixel - out_row * p.out_width;
       const int in_row = out_row * p.stride + down, in_column = out_column * p.stride + right;

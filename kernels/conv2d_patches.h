@@ -6,33 +6,12 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/conv2d_geometry.h"
 #include "kernels/grid.h"
 #include "kernels/shapes.h"
 #include "kernels/simt/panels.h"
 
 namespace espalier::kernels {
-
-// The one-image side of a Conv2dShape.
-struct PatchGeometry {
-  int height, width, kernel_height, kernel_width, stride, padding, dilation, out_height, out_width;
-  index_t x_image, y_image;  // floats from one image to the next
-
-  explicit PatchGeometry(const Conv2dShape& s)
-      : height(int(s.height)),
-        width(int(s.width)),
-        kernel_height(int(s.kernel_height)),
-        kernel_width(int(s.kernel_width)),
-        stride(int(s.stride)),
-        padding(int(s.padding)),
-        dilation(int(s.dilation)),
-        out_height(int(s.out_height())),
-        out_width(int(s.out_width())),
-        x_image(s.channels * s.height * s.width),
-        y_image(s.filters * s.out_height() * s.out_width()) {}
-
-  index_t x_plane() const { return index_t(height) * width; }
-  index_t y_plane() const { return index_t(out_height) * out_width; }
-};
 
 // Output pixels [images, rows, columns], `row` and `column` the first of each image.
 struct PixelBlock {

@@ -9,6 +9,7 @@
 // table of offsets in shared memory, refilled every kTableTaps steps: two divisions per entry and block, none per
 // element.
 #pragma once
+#include "kernels/conv2d_geometry.h"
 #include "kernels/conv2d_gradient.h"
 #include "kernels/gemm_loaders.h"
 #include "kernels/shapes.h"
@@ -150,14 +151,11 @@ class GatherLoader {
     __syncthreads();
     table_begin_ = k;
     for (int i = int(threadIdx.x); i < kTableTaps; i += Tile::kThreads) {
-      const unsigned entry = unsigned(k) + unsigned(i), row = entry / unsigned(p_.tap_columns);  // below 2^30
-      const unsigned channel = row / unsigned(p_.tap_rows);
-      const int tap_row = int(row - channel * unsigned(p_.tap_rows));
-      const int tap_column = int(entry - row * unsigned(p_.tap_columns));
-      const int down = tap_row * p_.row_step, right = tap_column * p_.column_step;
-      const bool exists = tap_row < tap_rows_ && tap_column < tap_columns_;  // else a row no image has: reads as zero
-      tap_table()[i] = {int(channel) * p_.height * p_.width + down * p_.width + right, exists ? down : 1 << 30, right,
-                        int(channel)};
+      const PatchEntry of(int(k) + i, p_.tap_rows, p_.tap_columns);  // below 2^30
+      const int down = of.row * p_.row_step, right = of.column * p_.column_step;
+      const bool exists = of.row < tap_rows_ && of.column < tap_columns_;  // else a row no image has: reads as zero
+      tap_table()[i] = {of.channel * p_.height * p_.width + down * p_.width + right, exists ? down : 1 << 30, right,
+                        of.channel};
     }
     __syncthreads();
   }

@@ -101,10 +101,9 @@ class PatchColumnLoader {
 #pragma unroll
     for (int pass = 0; pass < Stage::kRowPasses; ++pass) {
       const int entry = int(first) + stage_.row + pass * Stage::kRowsAtOnce;
-      const int line = entry / p.kernel_width, channel = line / p.kernel_height;
-      down_[pass] = (line - channel * p.kernel_height) * p.dilation - p.padding;
-      right_[pass] = (entry - line * p.kernel_width) * p.dilation - p.padding;
-      offset_[pass] = channel * p.height * p.width + down_[pass] * p.width + right_[pass];
+      const PatchEntry of(entry, p.kernel_height, p.kernel_width);
+      down_[pass] = of.row * p.dilation - p.padding, right_[pass] = of.column * p.dilation - p.padding;
+      offset_[pass] = of.channel * p.height * p.width + down_[pass] * p.width + right_[pass];
       if (entry >= p.patch) down_[pass] = kOnes;
     }
   }

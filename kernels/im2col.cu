@@ -14,33 +14,21 @@ index_t im2col_size(const Conv2dShape& s) {
 
 namespace {
 
-// What both directions need of a shape, in device integers.
-struct ColumnParameters {
-  int channels, height, width, kernel_height, kernel_width, stride, padding, dilation, out_height, out_width;
+struct ColumnParameters : PatchGeometry {
+  int channels;
   index_t batch;
 
-  explicit ColumnParameters(const Conv2dShape& s)
-      : channels(int(s.channels)),
-        height(int(s.height)),
-        width(int(s.width)),
-        kernel_height(int(s.kernel_height)),
-        kernel_width(int(s.kernel_width)),
-        stride(int(s.stride)),
-        padding(int(s.padding)),
-        dilation(int(s.dilation)),
-        out_height(int(s.out_height())),
-        out_width(int(s.out_width())),
-        batch(s.batch) {}
+  explicit ColumnParameters(const Conv2dShape& s) : PatchGeometry(s), channels(int(s.channels)), batch(s.batch) {}
 };
 
 // A row of the loop: one image's part of a row of the columns.
 __global__ void im2col_kernel(ColumnParameters p, const float* __restrict__ x, float* __restrict__ columns) {
   const int plane = p.out_height * p.out_width;
   for_each_row(index_t(p.channels) * p.kernel_height * p.kernel_width * p.batch, [&](index_t row) {
-    const int entry = int(row / p.batch), line = entry / p.kernel_width, channel = line / p.kernel_height;
-    const int down = (line - channel * p.kernel_height) * p.dilation - p.padding;
-    const int right = (entry - line * p.kernel_width) * p.dilation - p.padding;
-    const float* image = x + ((row - entry * p.batch) * p.channels + channel) * p.height * p.width;
+    const int column_row = int(row / p.batch);
+    const PatchEntry entry(column_row, p.kernel_height, p.kernel_width);
+    const int down = entry.row * p.dilation - p.padding, right = entry.column * p.dilation - p.padding;
+    const float* image = x + ((row - column_row * p.batch) * p.channels + entry.channel) * p.height * p.width;
     for_each_column(plane, [&](index_t pixel) {
       const int out_row = int(pixel) / p.out_width;
       const int in_row = out_row * p.stride + down, in_column = (int(pixel) - out_row * p.out_width) * p.stride + right;
