@@ -95,10 +95,14 @@ double cost(const StencilPlan& plan) {
   const StencilProblem& p = plan.problem;
   const StencilTile& tile = plan.tile;
   const int taps = p.kernel * p.kernel, filters = plan.filters_per_thread;
-  const double products = 8.0 * filters * taps, reads = filters * ceil_div(taps, 4) + 2.0 * (p.kernel + 1);
+  const bool split = tile.positions() % 8 != 0 &&
+                     tile.filter_groups * tile.teams > 1;  // eight lanes with two filter groups: conflicts
+  const double products = (split ? 8.8 : 8.0) * filters * taps,
+               reads = filters * ceil_div(taps, 4) + 2.0 * (p.kernel + 1);
   const double copied = tile.images * double(p.source_rows(tile.down)) * p.source_columns(tile.across) +
                         double(tile.filter_groups) * filters * taps;
-  const double warp = p.channels * (products + 2 * reads + 10 * copied / plan.block_threads) + 300 + 50 * filters;
+  const double warp = p.channels * ((products + 2 * reads) / tile.teams + 10 * copied / plan.block_threads) + 300 +
+                      (50 + 16 * (tile.teams - 1)) * filters;
   const index_t loops = ceil_div(ceil_div<index_t>(p.batch, tile.images), tile.image_blocks);
   const index_t blocks = ceil_div(tile.image_blocks * blocks_an_image(plan), kProcessors);
   const double warps = double(ceil_div(blocks * plan.block_threads / 32, kSchedulers));
@@ -116,24 +120,25 @@ bool finish_tile(StencilPlan& plan, StencilUse use) {
 }
 
 // `best` or a cheaper plan with so many filters a thread and groups of them a block: whole small images, as many as
-// cost least, or a part of a large one, as much as there is room for.
+// cost least, or a part of a large one.
 void improve(StencilPlan& best, double& least, StencilPlan plan, StencilUse use) {
   const StencilProblem& p = plan.problem;
   StencilTile& tile = plan.tile;
   const index_t image = index_t(p.channels) * p.groups * p.height * p.width;
   const index_t addressable = std::max<index_t>(1, INT32_MAX / image);
-  for (int most = kStencilThreads / tile.filter_groups; most > 0; most = most * 3 / 4) {
+  const int all = kStencilThreads / (tile.filter_groups * tile.teams);
+  for (int most = all; most > 0; most = most * 3 / 4) {
     if (!cut_strips(p, use, most, tile)) continue;
     const bool whole = tile.tiles_down * tile.tiles_across == 1;
     tile.images = whole ? int(std::min({index_t(most / (tile.down * tile.across)), p.batch, addressable})) : 1;
     for (;; tile.images = (tile.images + 1) / 2) {
-      plan.block_threads = rounded(tile.positions() * tile.filter_groups, 32);
+      plan.block_threads = rounded(tile.team_threads() * tile.teams, 32);
       tile.image_blocks = image_blocks(plan, blocks_an_image(plan));
       const double slots = cost(plan);
       if (slots < least && finish_tile(plan, use)) least = slots, best = plan;
       if (tile.images == 1) break;
     }
-    if (whole || best.filters_per_thread > 0) return;
+    if (whole || (best.filters_per_thread > 0 && most <= all / 2)) return;
   }
 }
 
@@ -148,7 +153,8 @@ StencilPlan plan_of(const StencilProblem& problem, StencilUse use) {
       groups = ceil_div(all_groups, tiles);
       StencilPlan plan{.problem = problem, .tile = {}, .filters_per_thread = filters_per_thread, .block_threads = 0};
       plan.tile.filter_groups = groups;
-      improve(best, least, plan, use);
+      const int most_teams = std::min(step_channels(problem.kernel), problem.channels);
+      for (plan.tile.teams = 1; plan.tile.teams <= most_teams; plan.tile.teams *= 2) improve(best, least, plan, use);
     }
   }
   return best;
@@ -160,7 +166,8 @@ index_t StencilPlan::shared_bytes() const {
   const int channels = step_channels(problem.kernel), weight_buffers = problem.channels > channels ? 2 : 1;
   const index_t weights = index_t(tile.filter_groups) * filters_per_thread * channels * padded_taps(problem.kernel);
   const index_t source = index_t(std::min(channels, problem.channels)) * tile.channel_pitch;
-  return 8 * index_t(tile.items) + 4 * (2 * source + weight_buffers * weights) + tile.scratch_bytes;
+  return 8 * index_t(tile.items) + 4 * (2 * source + weight_buffers * weights) + tile.scratch_bytes +
+         4 * index_t(tile.team_floats(filters_per_thread));
 }
 
 simt::Launch StencilPlan::launch(cudaStream_t stream, std::source_location where) const {

@@ -38,9 +38,10 @@ struct StencilProblem {
   __host__ __device__ int source_columns(int strips) const { return kStripColumns * strips + kernel - 1; }
 };
 
-// How blocks cut it: a block makes images x down x across strips of filter_groups times kFilters filters.
+// How blocks cut it: a block makes images x down x across strips of filter_groups times kFilters filters. Where that
+// makes too few threads, several teams of them share the channels and add their sums in the end.
 struct StencilTile {
-  int images = 1, down = 1, across = 1, filter_groups = 1;
+  int images = 1, down = 1, across = 1, filter_groups = 1, teams = 1;
   int tiles_down = 1, tiles_across = 1;  // of an image
   index_t image_blocks = 1;              // that loop over the images
   // Floats of shared memory from a row to the next, from a pair of rows to the next, an image, a channel to the next.
@@ -49,6 +50,10 @@ struct StencilTile {
   int scratch_bytes = 0;  // of the sink
 
   __host__ __device__ int positions() const { return images * down * across; }
+  __host__ __device__ int team_threads() const { return positions() * filter_groups; }
+  __host__ __device__ int team_floats(int filters) const {
+    return (teams - 1) * filters * kStripRows * kStripColumns * team_threads();
+  }
 };
 
 struct StencilPlan {

@@ -47,6 +47,26 @@ __device__ inline void multiply_channel(const StencilTile& tile, const float* so
   }
 }
 
+// The first team's sums += those of the others, through shared memory [other teams, sums, threads of a team].
+template <int kFilters>
+__device__ inline void add_teams(const StencilTile& tile, int team, float* shared, StencilSums<kFilters>& sums) {
+  constexpr int kSums = kFilters * kStripRows * kStripColumns;
+  const int threads = tile.team_threads(), thread = int(threadIdx.x) - team * threads;
+  float* mine = shared + (team - 1) * kSums * threads + thread;
+  const auto for_each_sum = [&](const auto& visit) {
+#pragma unroll
+    for (int i = 0; i < kSums; ++i) {
+      visit(sums[i / 8][i / 4 % 2][i % 4], i * threads);
+    }
+  };
+  if (team > 0 && team < tile.teams) for_each_sum([&](float& sum, int at) { mine[at] = sum; });
+  __syncthreads();
+  for (int other = 1; team == 0 && other < tile.teams; ++other) {
+    const float* theirs = shared + (other - 1) * kSums * threads + thread;
+    for_each_sum([&](float& sum, int at) { sum += theirs[at]; });
+  }
+}
+
 enum class StencilTurn { no, yes };
 
 template <int kKernel, int kFilters, StencilTurn kTurn, class Source, class Sink>
@@ -61,7 +81,8 @@ __global__ void __launch_bounds__(kStencilThreads, 1)
   float* sources = simt::dynamic_shared<float>();
   float* weights = sources + 2 * source_floats;
   StencilItem* items = reinterpret_cast<StencilItem*>(weights + (chunks == 1 ? 1 : 2) * weight_floats);
-  std::uint8_t* scratch = reinterpret_cast<std::uint8_t*>(items + tile.items);
+  float* team_sums = reinterpret_cast<float*>(items + tile.items);
+  std::uint8_t* scratch = reinterpret_cast<std::uint8_t*>(team_sums + tile.team_floats(kFilters));
   for (int i = int(threadIdx.x); i < 2 * source_floats; i += plan.block_threads) sources[i] = 0.0f;  // the border
   sink.clear(plan, scratch);
   const int image_items = source.list(plan, at.row, at.column, items);
@@ -103,10 +124,11 @@ __global__ void __launch_bounds__(kStencilThreads, 1)
       const float* taps =
           weights + (chunks == 1 ? 0 : buffer) * weight_floats + (at.filter - at.block_filter) * Weights::kPitch;
 #pragma unroll 1
-      for (int c = 0; c < (left < Weights::kChannels ? left : Weights::kChannels); ++c) {
+      for (int c = at.team; c < (left < Weights::kChannels ? left : Weights::kChannels); c += tile.teams) {
         multiply_channel<kKernel, kFilters>(tile, from + c * tile.channel_pitch, taps + c * Weights::kPaddedTaps, sums);
       }
     }
+    if (tile.teams > 1) add_teams<kFilters>(tile, at.team, team_sums, sums);
     sink.template store<kFilters>(plan, at, image, sums, scratch);
   }
 }

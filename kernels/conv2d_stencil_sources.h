@@ -11,9 +11,10 @@ namespace espalier::kernels {
 struct StencilPlace {
   int row, column;           // first output of the tile
   int image, down, across;   // the thread's strip in the tile
+  int team;                  // of the threads that share the channels; the first stores
   int group;                 // of the convolution
   int block_filter, filter;  // first filter of the block and of the thread, in the group
-  bool active;               // the last threads of a block may have no strip
+  bool active;               // has results to store
 
   __device__ StencilPlace(const StencilPlan& plan) {
     const StencilTile& tile = plan.tile;
@@ -24,11 +25,12 @@ struct StencilPlace {
                    strip = position % unsigned(tile.down * tile.across);
     image = int(position / unsigned(tile.down * tile.across));
     down = int(strip / unsigned(tile.across)), across = int(strip % unsigned(tile.across));
-    const int filters = int(threadIdx.x) / tile.positions();
-    active = filters < tile.filter_groups;
+    team = int(threadIdx.x) / tile.team_threads();
+    const int filters = int(threadIdx.x) / tile.positions() % tile.filter_groups;
+    active = team == 0;
     group = int(blockIdx.z);
     block_filter = int(blockIdx.y) * tile.filter_groups * plan.filters_per_thread;
-    filter = block_filter + (active ? filters : 0) * plan.filters_per_thread;
+    filter = block_filter + filters * plan.filters_per_thread;
   }
   __device__ int first_row() const { return row + down * kStripRows; }
   __device__ int first_column() const { return column + across * kStripColumns; }
