@@ -118,6 +118,22 @@ Case plain_case(const Layer& layer, Direction direction, const char* kernel) {
       }};
 }
 
+Case bias_case(const Layer& layer) {
+  const Conv2dShape s = layer.shape;
+  return {.kernel = "conv2d_backward_bias",
+          .shape = layer.name,
+          .flops = double(s.output_size()),
+          .bytes = 4.0 * double(s.output_size()),
+          .prepare = [=] {
+            const Operands t(s);
+            const Scratch scratch = Scratch::of_bytes(kernels::conv2d_backward_bias_workspace_bytes(s));
+            return Variants{{"ours", [=] {
+                               kernels::conv2d_backward_bias(s, t.y.data<float>(), t.bias.data<float>(), scratch.raw(),
+                                                             current_stream());
+                             }}};
+          }};
+}
+
 // A block as one launch, and as the convolution and the pool that it replaces.
 struct BlockOperands : Operands {
   Tensor pooled, route, map;
@@ -208,6 +224,7 @@ Cases convolution_cases() {
   };
   for (const Layer& layer : kBlocks) add(layer);
   for (const Layer& layer : kOthers) add(layer);
+  cases.push_back(bias_case(kBlocks[0]));
   for (const Layer& layer : kBlocks) {
     const double pooled_bytes = 4.0 * double(kernels::pool_of(layer.shape).output_size());  // dy, beside y
     cases.push_back(block_case(layer, "conv2d_pool_forward", block_forward, 0));

@@ -117,6 +117,48 @@ Cases tensor_core_cases(const Product& p) {
           make("gemm bf16", 2, [=] { return tensor_core_variants<bfloat16>(p, Precision::bf16, to_16_bits); })};
 }
 
+// dx = dy W and dw = dy^T x with db of a dense layer, in one launch and in two.
+Variants gradient_variants(std::int64_t batch, std::int64_t in, std::int64_t out) {
+  const Tensor x = random({batch, in}, 1), w = random({out, in}, 2), dy = random({batch, out}, 3);
+  const Tensor dx = Tensor::like(x), dw = Tensor::like(w), db = Tensor::empty({out});
+  const kernels::GemmCall input{{batch, in, out}, kNo, kNo, dy.data<float>(), w.data<float>(), dx.data<float>()};
+  kernels::GemmCall weight{{out, in, batch}, kYes, kNo, dy.data<float>(), x.data<float>(), dw.data<float>()};
+  weight.epilogue.row_sums = db.data<float>();
+  const Scratch scratch(kernels::gemm_pair_workspace_floats(input, weight));
+  const Tensors held{x, w, dy, dx, dw, db};
+  const auto alone = [scratch, held](const kernels::GemmCall& call) {
+    kernels::gemm(call.shape, call.transpose_a, call.transpose_b, call.a, call.b, call.c, call.epilogue,
+                  current_stream(), scratch.get());
+  };
+  return {
+      {"ours", [=] { kernels::gemm_pair(input, weight, current_stream(), scratch.get()), static_cast<void>(held); }},
+      {"ours, two launches", [=] { alone(input), alone(weight); }}};
+}
+
+Case gradient_case(const char* name, std::int64_t batch, std::int64_t in, std::int64_t out) {
+  const GemmShape one{batch, in, out};
+  return {.kernel = "gemm_pair",
+          .shape = name,
+          .flops = 2.0 * double(one.flops()),
+          .bytes = 4.0 * double(2 * batch * in + batch * out + 2 * in * out + out),
+          .prepare = [=] { return gradient_variants(batch, in, out); }};
+}
+
+Case epilogue_case(const char* name, const GemmShape& s) {
+  return {.kernel = "gemm_epilogue",
+          .shape = name,
+          .flops = 2.0 * double(s.m * s.n),
+          .bytes = 8.0 * double(s.m * s.n),
+          .prepare = [=] {
+            const Tensor c = random({s.m, s.n}), bias = random({s.n}, 2);
+            return Variants{{"ours", [=] {
+                               kernels::gemm_epilogue(
+                                   s, {.bias = bias.data<float>(), .activation = kernels::Activation::relu},
+                                   c.data<float>(), current_stream());
+                             }}};
+          }};
+}
+
 }  // namespace
 
 Cases gemm_cases() {
@@ -132,6 +174,10 @@ Cases gemm_cases() {
   for (const std::size_t i : {0, 3, 4, 5, 9}) {
     for (Case& one : tensor_core_cases(kProducts[i])) cases.push_back(std::move(one));
   }
+  cases.push_back(gradient_case("lenet-5 dense_1, batch 128, gradients", 128, 800, 500));
+  cases.push_back(gradient_case("seed-cnn dense_1, batch 128, gradients", 128, 1600, 64));
+  cases.push_back(epilogue_case("bias and relu, 128 x 500", {128, 500, 0}));
+  cases.push_back(epilogue_case("bias and relu, 4096 x 4096", {4096, 4096, 0}));
   return cases;
 }
 

@@ -84,6 +84,18 @@ Case gather_case(const char* name, std::int64_t batch) {
           }};
 }
 
+Case label_case(const char* name, std::int64_t batch) {
+  return {.kernel = "gather_labels", .shape = name, .bytes = 9.0 * double(batch), .prepare = [=] {
+            constexpr std::int64_t kSamples = 60000;
+            const Tensor labels = random_bytes({kSamples}, 10), indices = random_labels(batch, kSamples);
+            const Tensor out = Tensor::empty({batch}, DType::i32);
+            return Variants{{"ours", [=] {
+                               kernels::gather_labels(batch, labels.data<std::uint8_t>(), indices.data<std::int32_t>(),
+                                                      out.data<std::int32_t>(), current_stream());
+                             }}};
+          }};
+}
+
 constexpr kernels::Conv2dShape kUnfolded{
     .batch = 128, .channels = 20, .height = 12, .width = 12, .filters = 50, .kernel_height = 5, .kernel_width = 5};
 
@@ -119,6 +131,9 @@ void add_layouts(Cases& cases) {
   make("nchw_to_nhwc", [s](const Tensor& x, const Tensor& y) {
     kernels::nchw_to_nhwc<float, float>(s, s.channels, x.data<float>(), y.data<float>(), current_stream());
   });
+  make("swap_outer_axes", [s](const Tensor& x, const Tensor& y) {
+    kernels::swap_outer_axes(s.batch, s.channels, s.area, x.data<float>(), y.data<float>(), current_stream());
+  });
   make("nhwc_to_nchw", [s](const Tensor& x, const Tensor& y) {
     kernels::nhwc_to_nchw<float, float>(s, s.channels, x.data<float>(), y.data<float>(), current_stream());
   });
@@ -131,6 +146,7 @@ Cases image_cases() {
   add_pools(cases);
   cases.push_back(gather_case("28 x 28, batch 128", 128));
   cases.push_back(gather_case("28 x 28, batch 4096", 4096));
+  cases.push_back(label_case("batch 4096", 4096));
   add_unfolding(cases);
   add_layouts(cases);
   return cases;

@@ -7,6 +7,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/precision.h"
 #include "kernels/random.h"
+#include "kernels/squared_error.h"
 
 namespace espalier::benchmarks {
 namespace {
@@ -67,6 +68,28 @@ std::function<void()> in_place(index_t n, void (*launch)(index_t, float*)) {
   return [=] { launch(n, y.data<float>()); };
 }
 
+std::function<void()> in_place_of(index_t n, void (*launch)(index_t, const float*, float*)) {
+  const Tensor x = random({n}), y = random({n}, 2);
+  return [=] { launch(n, x.data<float>(), y.data<float>()); };
+}
+
+std::function<void()> nonfinite(index_t n) {
+  const Tensor x = random({n}), found = Tensor::zeros({1}, DType::i32);
+  return [=] { kernels::any_nonfinite(n, x.data<float>(), found.data<std::int32_t>(), current_stream()); };
+}
+
+std::function<void()> keep_at_random(index_t n) {
+  const Tensor keep = Tensor::empty({n}, DType::u8);
+  return [=] { kernels::bernoulli(n, {.seed = 1}, 0.5, keep.data<std::uint8_t>(), current_stream()); };
+}
+
+std::function<void()> scaled_gradient(index_t n) {
+  const Tensor x = random({n}), y = Tensor::like(x), factor = Tensor::full({1}, 2.0f);
+  return [=] {
+    kernels::scale_unit_gradient(n, x.data<float>(), factor.data<float>(), y.data<float>(), current_stream());
+  };
+}
+
 std::function<void()> bias(index_t n) {
   constexpr index_t channels = 20, area = 24 * 24;
   const kernels::PlanesShape shape{.batch = n / (channels * area), .channels = channels, .area = area};
@@ -91,6 +114,25 @@ const Map kMaps[] = {
        return in_place(n, [](index_t count, float* y) { kernels::fill(count, 1.0f, y, current_stream()); });
      }},
     {"add", 12, 1, [](index_t n) { return binary(n, kernels::add); }},
+    {"scale", 8, 1,
+     [](index_t n) {
+       return in_place_of(
+           n, [](index_t count, const float* x, float* y) { kernels::scale(count, 2.0f, x, y, current_stream()); });
+     }},
+    {"add_in_place", 12, 1,
+     [](index_t n) {
+       return in_place_of(n, [](index_t count, const float* x, float* sum) {
+         kernels::add_in_place(count, x, sum, current_stream());
+       });
+     }},
+    {"axpy", 12, 2,
+     [](index_t n) {
+       return in_place_of(
+           n, [](index_t count, const float* x, float* y) { kernels::axpy(count, 0.5f, x, y, current_stream()); });
+     }},
+    {"any_nonfinite", 4, 0, nonfinite},
+    {"scale_unit_gradient", 8, 1, scaled_gradient},
+    {"bernoulli", 1, 0, keep_at_random},
     {"multiply", 12, 1, [](index_t n) { return binary(n, kernels::multiply); }},
     {"add_bias", 8, 1, bias},
     {"apply_keep", 9, 0, keep_map},

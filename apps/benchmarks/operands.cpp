@@ -53,6 +53,17 @@ Tensor sparse_weight(const Shape& shape, double sparsity) {
   });
 }
 
+Tensor block_sparse_weight(std::int64_t rows, std::int64_t columns, double sparsity) {
+  std::vector<float> weight = random({rows, columns}).to_host();
+  const std::int64_t across = (columns + 7) / 8;
+  const std::vector<float> kept = sparse_weight({(rows + 7) / 8, across}, sparsity).to_host();
+  for (std::int64_t i = 0; i < rows * columns; ++i) {
+    const std::int64_t block = i / columns / 8 * across + i % columns / 8;
+    if (kept[std::size_t(block)] == 0.0f) weight[std::size_t(i)] = 0.0f;
+  }
+  return Tensor::from({rows, columns}, weight);
+}
+
 Tensor two_four_weight(std::int64_t rows, std::int64_t columns) {
   int place = 0, first = 0, second = 0;
   return from_host<float>({rows, columns}, rows * columns, [&](auto& engine) {

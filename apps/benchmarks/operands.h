@@ -8,12 +8,13 @@
 
 namespace espalier::benchmarks {
 
-Tensor random(const Shape& shape, std::uint64_t seed = 1);        // f32, uniform in [-1, 1)
-Tensor random_bytes(const Shape& shape, int below = 256);         // u8, uniform in [0, below)
-Tensor random_labels(std::int64_t count, int classes);            // i32
-Tensor random_bits(std::int64_t count, double density);           // u32 words, a bit per element
-Tensor sparse_weight(const Shape& shape, double sparsity);        // f32, zeros at random places
-Tensor two_four_weight(std::int64_t rows, std::int64_t columns);  // f32, two of each four are zero
+Tensor random(const Shape& shape, std::uint64_t seed = 1);                             // f32, uniform in [-1, 1)
+Tensor random_bytes(const Shape& shape, int below = 256);                              // u8, uniform in [0, below)
+Tensor random_labels(std::int64_t count, int classes);                                 // i32
+Tensor random_bits(std::int64_t count, double density);                                // u32 words, a bit per element
+Tensor sparse_weight(const Shape& shape, double sparsity);                             // f32, zeros at random places
+Tensor block_sparse_weight(std::int64_t rows, std::int64_t columns, double sparsity);  // whole 8 x 8 blocks are zero
+Tensor two_four_weight(std::int64_t rows, std::int64_t columns);                       // f32, two of each four are zero
 
 // Scratch memory for a launcher, in floats or bytes, at least one float, and the counters that let it do with one
 // launch.

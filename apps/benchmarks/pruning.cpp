@@ -73,6 +73,13 @@ std::function<void()> pack(const WeightShape& s) {
   return [=] { kernels::pack_keep(s.size(), keep.data<std::uint8_t>(), bits.data<std::uint32_t>(), current_stream()); };
 }
 
+std::function<void()> hash(const WeightShape& s) {
+  const Tensor keep = random_bytes({s.size()}, 2), sum = Tensor::zeros({1}, DType::i64);
+  return [=] {
+    kernels::hash_mask(s.size(), keep.data<std::uint8_t>(), static_cast<std::uint64_t*>(sum.raw()), current_stream());
+  };
+}
+
 std::function<void()> csr_count(const WeightShape& s) {
   const Tensor weight = sparse_weight({s.rows, s.columns}, kSparsity),
                offsets = Tensor::empty({s.rows + 1}, DType::i32);
@@ -95,6 +102,45 @@ std::function<void()> csr_decode(const WeightShape& s) {
   const auto csr = pruning::Csr::encode(sparse_weight({s.rows, s.columns}, kSparsity));
   const Tensor weight = Tensor::empty({s.rows, s.columns});
   return [=] { kernels::csr_decode(csr.view(), weight.data<float>(), current_stream()); };
+}
+
+constexpr kernels::BlockShape kBlock{8, 8};
+
+std::function<void()> block_count(const WeightShape& s) {
+  const Tensor weight = block_sparse_weight(s.rows, s.columns, kSparsity);
+  const Tensor offsets = Tensor::empty({s.rows / kBlock.rows + 2}, DType::i32);
+  return [=] {
+    kernels::block_csr_count(s, kBlock, weight.data<float>(), offsets.data<std::int32_t>(), current_stream());
+  };
+}
+
+std::function<void()> block_fill(const WeightShape& s) {
+  const Tensor weight = block_sparse_weight(s.rows, s.columns, kSparsity);
+  const auto encoded = pruning::BlockCsr::encode(weight, kBlock);
+  const auto view = encoded.view();
+  const Tensor columns = Tensor::empty({view.blocks}, DType::i32);
+  const Tensor values = Tensor::empty({view.blocks * kBlock.rows * kBlock.columns});
+  return [=] {
+    kernels::block_csr_fill(s, kBlock, weight.data<float>(), encoded.view().row_offsets, columns.data<std::int32_t>(),
+                            values.data<float>(), current_stream());
+  };
+}
+
+std::function<void()> block_decode(const WeightShape& s) {
+  const Tensor weight = block_sparse_weight(s.rows, s.columns, kSparsity);
+  const auto encoded = pruning::BlockCsr::encode(weight, kBlock);
+  return [=] { kernels::block_csr_decode(encoded.view(), weight.data<float>(), current_stream()); };
+}
+
+std::function<void()> violations(const WeightShape& s) {
+  const Tensor weight = two_four_weight(s.rows, s.columns), count = Tensor::zeros({1}, DType::i32);
+  return [=] { kernels::two_four_violations(s, weight.data<float>(), count.data<std::int32_t>(), current_stream()); };
+}
+
+std::function<void()> two_four_decode(const WeightShape& s) {
+  const Tensor weight = two_four_weight(s.rows, s.columns);
+  const auto encoded = pruning::TwoFour::encode(weight);
+  return [=] { kernels::two_four_decode(encoded.view(), weight.data<float>(), current_stream()); };
 }
 
 std::function<void()> two_four_encode(const WeightShape& s) {
@@ -123,6 +169,12 @@ Cases pruning_cases() {
     cases.push_back(simple(weight, "csr_count", 4, csr_count));
     cases.push_back(simple(weight, "csr_fill", 4 + kEntry * kKept, csr_fill));
     cases.push_back(simple(weight, "csr_decode", 4 + kEntry * kKept, csr_decode));
+    cases.push_back(simple(weight, "hash_mask", 1, hash));
+    cases.push_back(simple(weight, "block_csr_count, 8 x 8", 4, block_count));
+    cases.push_back(simple(weight, "block_csr_fill, 8 x 8", 4 + 4.0625 * kKept, block_fill));
+    cases.push_back(simple(weight, "block_csr_decode, 8 x 8", 4 + 4.0625 * kKept, block_decode));
+    cases.push_back(simple(weight, "two_four_violations", 4, violations));
+    cases.push_back(simple(weight, "two_four_decode", 4 + 2.125, two_four_decode));
     cases.push_back(simple(weight, "two_four_encode", 4 + 2.125, two_four_encode));
   }
   return cases;

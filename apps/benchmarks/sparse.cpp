@@ -77,24 +77,13 @@ Variants csr_variants(const Layer& layer) {
   return variants;
 }
 
-Tensor block_sparse_weight(const Layer& layer) {  // whole 8 x 8 blocks are zero
-  std::vector<float> weight = random({layer.rows, layer.columns}).to_host();
-  const std::int64_t across = (layer.columns + 7) / 8;
-  const std::vector<float> kept = sparse_weight({(layer.rows + 7) / 8, across}, kSparsity).to_host();
-  for (std::int64_t i = 0; i < layer.rows * layer.columns; ++i) {
-    const std::int64_t block = i / layer.columns / 8 * across + i % layer.columns / 8;
-    if (kept[std::size_t(block)] == 0.0f) weight[std::size_t(i)] = 0.0f;
-  }
-  return Tensor::from({layer.rows, layer.columns}, weight);
-}
-
 Scratch panels(const Layer& layer) {
   return Scratch(kernels::panel_shape(layer.batch, layer.columns, SparseTeam::automatic).floats());
 }
 
 Variants block_variants(const Layer& layer) {
   const Operands t(layer);
-  const Tensor weight = block_sparse_weight(layer);
+  const Tensor weight = block_sparse_weight(layer.rows, layer.columns, kSparsity);
   const auto format = pruning::BlockCsr::encode(weight, {8, 8});
   const Scratch scratch = panels(layer);
   Variants variants{{"ours", [=] {
