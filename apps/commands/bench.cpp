@@ -50,6 +50,7 @@ void BenchCommand::run() const {
                         {"plan", measured.plan},
                         {"sparsity", layers.sparsity()},
                         {"parameters_kept", layers.kept_parameters},
+                        {"precision", to_string(precision)},
                         {"device", device_json()}});
 }
 

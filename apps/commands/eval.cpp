@@ -40,6 +40,7 @@ void EvalCommand::run() const {
                   metrics.correct(), metrics.samples(), 100 * metrics.accuracy(), metrics.loss, metrics.macro_f1()));
   nlohmann::json report = to_json(metrics);
   report["data"] = images.name;
+  report["precision"] = to_string(precision);
   report["device"] = device_json();
   print_result(output, report);
 }

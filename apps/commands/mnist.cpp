@@ -74,9 +74,8 @@ void MnistCommand::run() const {
                         {"device", device_json()}, {"data", images.name},
                         {"model", kModel},         {"seed", seed},
                         {"quick", quick},          {"math", to_string(current_math())}};
-  report["dense"]["images_per_second"] = trained.images_per_second;
-  report["dense"]["training_seconds"] = trained.seconds;
-  report["pruned"]["training_seconds"] = tuned.seconds;
+  report["dense"].update(to_json(trained));
+  report["pruned"].update(to_json(tuned));
   report["pruned"]["sparsity"] = layers.sparsity();
   report["pruned"]["parameters"] = layers.parameters;
   report["pruned"]["parameters_kept"] = layers.kept_parameters;

@@ -63,6 +63,7 @@ TEST_CASE("espalier mnist: the report has what it promises, and both checkpoints
   const nlohmann::json report = espalier.json("run/report.json");
   CHECK(report == espalier.json());
   CHECK(report.at("dense").contains("test_accuracy"));
+  CHECK(report.at("dense").at("precision") == "fp32");
   CHECK(report.at("pruned").contains("test_accuracy"));
   CHECK(report.at("pruned").at("sparsity").get<double>() == doctest::Approx(0.9).epsilon(1e-4));
   CHECK(report.at("pruned").at("parameters_kept").get<int>() == 121'930 - 109'584);
@@ -114,7 +115,8 @@ TEST_CASE("espalier: --precision reaches training, judging and measuring, and a 
   CHECK(espalier(run + espalier.file("b") + " --epochs 2 --precision fp16 --resume " + model) == 0);
   CHECK(espalier(run + espalier.file("b") + " --epochs 2 --resume " + model) == 5);
   CHECK(espalier(run + espalier.file("b") + " --epochs 2 --precision fp8") == 2);
-  CHECK(espalier("eval " + model + " --json --precision tf32" + data) == 0);
+  REQUIRE(espalier("eval " + model + " --json --precision tf32" + data) == 0);
+  CHECK(espalier.json().at("precision") == "tf32");
   REQUIRE(espalier("bench --model lenet-300-100 --batches 2 --json --precision bf16") == 0);
   CHECK(espalier.json().at("plan").dump().find("handwritten bf16") != std::string::npos);
 }
