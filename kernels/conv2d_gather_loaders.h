@@ -104,7 +104,7 @@ class PixelLoader {
  private:
   __device__ void copy(char* tile, unsigned never) const {
     const int pixel = (tap_.high * p_.source.width + tap_.middle) * p_.grid.step;
-    const T* from = data_ + index_t(pixel) * p_.source.pixel + tap_.low;
+    const T* from = data_ + (pixel * p_.source.pixel + tap_.low);
     const unsigned wanted = tap_mask(tap_.high, tap_.middle) | never;
 #pragma unroll
     for (int pass = 0; pass < Map::kPasses; ++pass) {

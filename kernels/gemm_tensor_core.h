@@ -1,9 +1,9 @@
 // The dense matrix product of gemm.h on tensor cores: operands in tf32, fp16 or bf16, sums and epilogue in fp32.
 // 2 m n k flops at 8 (tf32) to 16 (16 bits) times the rate of fp32 on an A100, for half or a quarter less traffic; the
 // error of a product is that of rounding its operands (2^-11 tf32 and fp16, 2^-8 bf16). mma.sync out of shared memory
-// that ldmatrix reads through an XOR swizzle and cp.async fills three tiles ahead (tensor_core_product.h). The layout
-// of fragments: PTX ISA, "Matrix multiply-accumulate operation using mma instruction". Every size and alignment is
-// right; rows of operands that begin at multiples of 16 bytes are fast. Deterministic.
+// that ldmatrix reads through an XOR swizzle and cp.async fills in a ring of three steps (tensor_core_product.h). The
+// layout of fragments: PTX ISA, "Matrix multiply-accumulate operation using mma instruction". Every size and alignment
+// is right; rows of operands that begin at multiples of 16 bytes are fast. Deterministic.
 //
 // Compute capability 7.5 has fp16 only: there tf32 and bf16 are refused, with the fix in the message.
 #pragma once
