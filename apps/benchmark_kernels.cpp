@@ -25,7 +25,7 @@ namespace {
 struct Options {
   std::string filter;
   std::filesystem::path json, counters;
-  int runs = -1;
+  int runs = -1, flush_mebibytes = kFlushMebibytes;
   bool list = false, large = false;
 };
 
@@ -48,10 +48,12 @@ Cases chosen(const Options& options) {
   return all;
 }
 
-std::string device_line() {
+std::string device_line(const Options& options) {
   const DeviceInfo device = device_info();
   return fmt::format("{}, {} {}; medians", device.name, device.multiprocessors,
-                     device.emulated ? "threads" : "multiprocessors, second-level cache emptied before each repeat");
+                     device.emulated                ? "threads"
+                     : options.flush_mebibytes == 0 ? "multiprocessors, second-level cache as the run before left it"
+                                                    : "multiprocessors, second-level cache emptied before each repeat");
 }
 
 void write_json(const std::filesystem::path& file, const char* key, const nlohmann::json& rows) {
@@ -81,9 +83,9 @@ void compare(const Cases& cases, const Options& options) {
   std::vector<Row> rows;
   for (const Case& one : cases) {
     std::fprintf(stderr, "%s\n", one.name().c_str());
-    for (Row& row : measure(one)) rows.push_back(std::move(row));
+    for (Row& row : measure(one, options.flush_mebibytes)) rows.push_back(std::move(row));
   }
-  fmt::print("{}\n\n{}", device_line(), to_markdown(rows));
+  fmt::print("{}\n\n{}", device_line(options), to_markdown(rows));
   write_json(options.json, "rows", to_json(rows));
 }
 
@@ -106,6 +108,9 @@ int main(int count, char** arguments) {
   app.add_option("--json", options.json, "Write the rows to this file, too");
   app.add_option("--counters", options.counters, "Show what a PTX emulator counted, and the times modelled from it");
   app.add_option("--runs", options.runs, "Run our variant so often and time nothing; 0 prepares the operands only");
+  app.add_option("--flush", options.flush_mebibytes, "MiB written before each repeat on a GPU; 0: leave its cache warm")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_flag("--list", options.list, "Name the cases");
   app.add_flag("--large", options.large, "In the cpu build, too: cases that take it long");
   CLI11_PARSE(app, count, arguments);

@@ -13,21 +13,19 @@
 namespace espalier::benchmarks {
 namespace {
 
-constexpr std::int64_t kFlushFloats = 64 * 1024 * 1024;  // 256 MiB: twice the largest second-level cache there is
-
 constexpr BenchmarkOptions kTiming{.warmup = 2, .min_repeats = 5, .max_repeats = 500, .budget_ms = 20};
 constexpr int kRounds = 3;
 
-// Writes more than the cache holds; nothing in the emulation, whose times are the host's.
-std::function<void()> flush() {
-  if (simt::kEmulated) return {};
-  const Tensor memory = Tensor::empty({kFlushFloats});
+// Nothing in the emulation, whose times are the host's.
+std::function<void()> flush(int mebibytes) {
+  if (simt::kEmulated || mebibytes == 0) return {};
+  const Tensor memory = Tensor::empty({mebibytes * (std::int64_t(1) << 18)});
   return [memory] { kernels::fill(memory.size(), 0.0f, memory.data<float>(), current_stream()); };
 }
 
 // In turns; of each the best round counts, so that a slow moment of the machine decides nothing.
-std::vector<Timing> time_in_turns(const Variants& variants) {
-  const std::function<void()> before_each = flush();
+std::vector<Timing> time_in_turns(const Variants& variants, int flush_mebibytes) {
+  const std::function<void()> before_each = flush(flush_mebibytes);
   std::vector<Timing> best(variants.size());
   for (int round = 0; round < kRounds; ++round) {
     for (std::size_t i = 0; i < variants.size(); ++i) {
@@ -50,9 +48,9 @@ std::string figure(double value) { return value == 0 ? "" : fmt::format("{:.{}f}
 
 }  // namespace
 
-std::vector<Row> measure(const Case& one) {
+std::vector<Row> measure(const Case& one, int flush_mebibytes) {
   const Variants variants = one.prepare();
-  const std::vector<Timing> timings = time_in_turns(variants);
+  const std::vector<Timing> timings = time_in_turns(variants, flush_mebibytes);
   std::vector<Row> rows;
   for (std::size_t i = 0; i < variants.size(); ++i) {
     Row row{one.kernel, one.shape, variants[i].by, timings[i]};

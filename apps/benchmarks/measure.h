@@ -21,8 +21,10 @@ struct Row {
   std::optional<double> of_ours = std::nullopt;   // how many times as long as ours; none: it is ours
 };
 
-// One row per variant, ours first.
-std::vector<Row> measure(const Case& one);
+inline constexpr int kFlushMebibytes = 256;  // twice the largest second-level cache there is
+
+// One row per variant, ours first. `flush_mebibytes` are written before each repeat on a GPU; 0: the cache stays warm.
+std::vector<Row> measure(const Case& one, int flush_mebibytes = kFlushMebibytes);
 
 std::string to_markdown(std::span<const Row> rows);
 nlohmann::json to_json(std::span<const Row> rows);
