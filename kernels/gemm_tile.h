@@ -58,6 +58,7 @@
 
 #include "kernels/shapes.h"
 #include "kernels/simt/simt.h"
+#include "kernels/simt/vector_store.h"
 #include "kernels/simt/vectors.h"
 
 namespace espalier::kernels {
@@ -283,7 +284,7 @@ template <int kCount>
 __device__ inline void store_run(float* to, index_t left, bool aligned, const float (&values)[kCount]) {
   if constexpr (kCount == 4) {
     if (aligned && left >= kCount) {
-      *reinterpret_cast<float4*>(to) = make_float4(values[0], values[1], values[2], values[3]);
+      simt::store_global(to, values);
       return;
     }
   }

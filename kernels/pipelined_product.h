@@ -46,8 +46,8 @@ struct PipelinedSums {
     float* to = partial + 4 * threadIdx.x;
 #pragma unroll
     for (int i = 0; i < kRuns; ++i) {
-      const float* four = run(i);
-      *reinterpret_cast<float4*>(to + i * 4 * Tile::kThreads) = make_float4(four[0], four[1], four[2], four[3]);
+      const float* sum = run(i);
+      simt::store_global(to + i * 4 * Tile::kThreads, {sum[0], sum[1], sum[2], sum[3]});
     }
     if (has_row()) partial[Tile::kM * Tile::kN + threadIdx.x] = row;
   }
