@@ -23,8 +23,8 @@ GemmProduct pipelined(const GemmShape& shape, const GemmOperands& in, const Epil
                                .tiles_n = ceil_div<index_t>(shape.n, Tile::kN),
                                .splits = plan.splits,
                                .split_depth = plan.split_depth},
-                      .a = in.a,
-                      .b = in.b,
+                      .a = PipelinedView(in.a),
+                      .b = PipelinedView(in.b),
                       .store = store,
                       .row_sums = row_sums,
                       .partial = workspace.data};
@@ -48,8 +48,8 @@ template <class Tile>
 void multiply_matrices(const GemmProduct& product, Transpose transpose_a, Transpose transpose_b, cudaStream_t stream) {
   using DeepA = PipelinedDeepLoader<Tile, Side::a>;
   using DeepB = PipelinedDeepLoader<Tile, Side::b>;
-  const bool aligned_a = rows_aligned(product.a.data, product.a.leading);
-  const bool aligned_b = rows_aligned(product.b.data, product.b.leading);
+  const bool aligned_a = rows_aligned(product.a.matrix.data, product.a.matrix.leading);
+  const bool aligned_b = rows_aligned(product.b.matrix.data, product.b.matrix.leading);
   if (transpose_a == Transpose::yes && transpose_b == Transpose::yes) {
     pipelined_product<Tile, PipelinedWideLoader<Tile, Side::a, 1>, DeepB, false>(product, stream);
   } else if (transpose_a == Transpose::yes) {

@@ -13,7 +13,7 @@ namespace espalier::kernels {
 template <class Store>
 struct PipelinedProduct {
   ProductGrid grid;
-  MatrixView a, b;
+  PipelinedView a, b;
   Store store;
   float* row_sums = nullptr;     // [m], if they are wanted
   float* partial = nullptr;      // [tile, split, kPartialFloats]

@@ -7,7 +7,7 @@
 // A loader copies the tile of its operand that a step needs, and zeros where the matrix has ended:
 //
 //   struct MyLoader {
-//     using Parameters = MatrixView;
+//     using Parameters = PipelinedView;
 //     __device__ MyLoader(const Parameters&, index_t first, index_t k);      // the block's first row or column, first
 //     k
 //     __device__ void skip(index_t depth);                                   // on along k
@@ -24,7 +24,7 @@
 namespace espalier::kernels {
 
 // 168 registers a thread and 32.3 KiB a block leave room for three blocks on a multiprocessor of 100 KiB (8.6, 8.9,
-// 12.0). sm_80, sm_86, A as it is, B as it is: 2048 of the main loop's 2240 and 2249 instructions are FFMA (91 %), 21
+// 12.0). sm_80, sm_86, A as it is, B as it is: 2048 of the main loop's 2236 and 2243 instructions are FFMA (91 %), 21
 // for each 128-bit shared load. Modelled 4096^3, us: A100 8343 with three blocks, 8672 with two (and more registers);
 // RTX 4090 2551 and 2854.
 struct PipelinedLargeTile {
@@ -55,7 +55,21 @@ struct StageLayout {
 template <class Tile>
 inline constexpr int kPipelineFloats = 2 * StageLayout<Tile>::kFloats;
 
+// An operand with a distance that main loops add at each step: computed by the host, it is a constant to them.
+struct PipelinedView {
+  MatrixView matrix = {};
+  index_t rows_16_bytes = 0;  // from one row, as it lies in memory, to the sixteenth after it
+
+  PipelinedView() = default;
+  explicit PipelinedView(const MatrixView& view)
+      : matrix(view), rows_16_bytes(16 * view.leading * index_t(sizeof(float))) {}
+};
+
 namespace detail {
+
+__device__ inline const float* bytes_after(const float* pointer, index_t bytes) {
+  return reinterpret_cast<const float*>(reinterpret_cast<const char*>(pointer) + bytes);
+}
 
 // kVector floats to shared memory, zeros unless they exist: begun, and where copies are not asynchronous completed.
 template <int kVector>
@@ -88,19 +102,24 @@ class PipelinedWideLoader {
   static constexpr int kLanes = kTileWidth<Tile, kSide> / kVector, kRowsAtOnce = Tile::kThreads / kLanes;
   static constexpr int kPasses = Tile::kK / kRowsAtOnce;
   static_assert(Tile::kThreads % kLanes == 0 && Layout::kGroups % kRowsAtOnce == 0, "threads cover whole rows");
+  static_assert(Tile::kK == 16, "a step is what PipelinedView knows the bytes of");
 
  public:
-  using Parameters = MatrixView;
+  using Parameters = PipelinedView;
 
-  __device__ PipelinedWideLoader(const MatrixView& view, index_t first, index_t k)
-      : leading_(view.leading), from_(view.data + k * view.leading + first) {
+  __device__ PipelinedWideLoader(const PipelinedView& of, index_t first, index_t k)
+      : leading_(of.matrix.leading), step_bytes_(of.rows_16_bytes) {
+    const MatrixView& view = of.matrix;
+    from_ = view.data + k * view.leading + first;
     const int row = int(threadIdx.x) / kLanes, lane = int(threadIdx.x) % kLanes * kVector;
     offset_ = row * int(view.leading) + lane;
     to_ = Layout::template at<kSide>(row) + lane;
     exists_ = first + lane < view.width;
   }
 
-  __device__ void skip(index_t depth) { from_ += depth * leading_; }
+  __device__ void skip(index_t depth) {
+    from_ = depth == Tile::kK ? detail::bytes_after(from_, step_bytes_) : from_ + depth * leading_;
+  }
 
   template <class Depth>
   __device__ void request(float* stage, Depth depth) {
@@ -123,7 +142,7 @@ class PipelinedWideLoader {
     return Layout::template at<kSide>(pass * kRowsAtOnce) - Layout::template at<kSide>(0);
   }
 
-  index_t leading_;
+  index_t leading_, step_bytes_;
   const float* from_;  // of the block: the same in all threads, it costs them no register
   int offset_, to_;    // of the thread: floats from there, floats in the stage
   bool exists_;
@@ -139,10 +158,11 @@ class PipelinedDeepLoader {
   static_assert(kWidth % kRowsAtOnce == 0, "threads cover whole columns of the tile");
 
  public:
-  using Parameters = MatrixView;
+  using Parameters = PipelinedView;
 
-  __device__ PipelinedDeepLoader(const MatrixView& view, index_t first, index_t k)
-      : stride_(kRowsAtOnce * view.leading) {
+  __device__ PipelinedDeepLoader(const PipelinedView& of, index_t first, index_t k) {
+    const MatrixView& view = of.matrix;
+    stride_bytes_ = kRowsAtOnce == 16 ? of.rows_16_bytes : kRowsAtOnce * index_t(sizeof(float)) * view.leading;
     const int row = int(threadIdx.x) / kLanes, k_in_step = int(threadIdx.x) % kLanes;
     from_ = view.data + (first + row) * view.leading + k + k_in_step;
     to_ = Layout::template at<kSide>(k_in_step) + row;
@@ -163,7 +183,7 @@ class PipelinedDeepLoader {
         detail::request_floats<1>(stage + to_ + pass * kRowsAtOnce + deep * kWidth, from + deep * kLanes, exist,
                                   held_ + pass * Layout::kDeep + deep);
       }
-      from += stride_;
+      from = detail::bytes_after(from, stride_bytes_);
       simt::forget_origin(from);
     }
   }
@@ -179,7 +199,7 @@ class PipelinedDeepLoader {
   }
 
  private:
-  index_t stride_;  // from one pass to the next
+  index_t stride_bytes_;  // from one pass to the next
   const float* from_;
   int to_, rows_;  // floats in the stage; rows of the matrix from this thread's first on
   float held_[kRowPasses * Layout::kDeep];
