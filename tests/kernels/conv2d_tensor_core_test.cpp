@@ -138,7 +138,7 @@ std::string text(const Conv2dShape& s) {
 
 template <class T>
 void check_directions(const Conv2dShape& s, TensorCoreMethod method) {
-  if (method != TensorCoreMethod::fastest && !has_tensor_cores_for(kPrecisionOf<T>)) return;
+  if (!(simt::kEmulated && method == TensorCoreMethod::fastest) && !has_tensor_cores_for(kPrecisionOf<T>)) return;
   const NarrowProblem<T> p(s);
   const double format = sizeof(T) == 4 ? 1e-3 : 1e-2, sums = 4e-6;
   for (const Conv2dLayout layout : {Conv2dLayout::nchw, Conv2dLayout::nhwc}) {

@@ -43,6 +43,12 @@ std::vector<float> floats(const std::vector<T>& x, std::size_t from = 0) {
   return y;
 }
 
+// The cpu build multiplies every format, a GPU those of its tensor cores.
+template <class T>
+bool can_multiply(TensorCoreMethod method) {
+  return (simt::kEmulated && method == TensorCoreMethod::fastest) || has_tensor_cores_for(kPrecisionOf<T>);
+}
+
 struct Compared {
   std::vector<float> c;
   std::vector<double> of_rounded, exact;  // the product of the rounded operands, and of those before rounding
@@ -86,7 +92,7 @@ Compared run(const NarrowProblem& p) {
 // the operands as they were, the format does.
 template <class In, class Out = float>
 void check(const NarrowProblem& p) {
-  if (p.method != TensorCoreMethod::fastest && !has_tensor_cores_for(kPrecisionOf<In>)) return;
+  if (!can_multiply<In>(p.method)) return;
   INFO("m ", p.shape.m, ", n ", p.shape.n, ", k ", p.shape.k, ", method ", int(p.method), ", transposed ",
        p.transpose_a == kYes, p.transpose_b == kYes, ", offset ", p.offset);
   const Compared result = run<In, Out>(p);
