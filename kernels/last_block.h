@@ -15,7 +15,7 @@ __device__ inline bool is_last_block(unsigned* arrived, unsigned blocks) {
   __shared__ bool last;
   __threadfence();
   __syncthreads();
-  if (threadIdx.x == 0) last = atomicInc(arrived, blocks - 1) == blocks - 1;
+  if (threadIdx.x == 0 && threadIdx.y == 0) last = atomicInc(arrived, blocks - 1) == blocks - 1;
   __syncthreads();
   __threadfence();
   return last;

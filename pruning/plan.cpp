@@ -116,6 +116,7 @@ Tensor Plan::operator()(const Tensor& images) const {
 
 const Tensor& Plan::input() const { return state_->input; }
 const std::vector<PlanStep>& Plan::steps() const { return state_->steps; }
+std::size_t Plan::node_count() const { return state_->graph->node_count(); }
 MemoryStatistics Plan::memory() const { return state_->graph->pool().statistics(); }
 
 double Plan::steps_us() const {

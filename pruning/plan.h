@@ -30,6 +30,7 @@ class Plan {
 
   const std::vector<PlanStep>& steps() const;
   double steps_us() const;          // sum over the steps, each timed alone
+  std::size_t node_count() const;   // of the graph that a call launches
   MemoryStatistics memory() const;  // of the plan's pool: activations and workspaces
   std::string to_json() const;      // [{layer, format, implementation, us, reason, candidates}, ...]
 

@@ -73,25 +73,18 @@ void add_pools(Cases& cases) {
 // A batch in shuffled order out of 60000 images of 28 x 28 bytes.
 Case gather_case(const char* name, std::int64_t batch) {
   const kernels::GatherShape s{.batch = batch, .channels = 1, .height = 28, .width = 28};
-  return {.kernel = "gather_images", .shape = name, .bytes = double(s.bytes()), .prepare = [=] {
+  return {.kernel = "gather_batch", .shape = name, .bytes = double(s.bytes()), .prepare = [=] {
             constexpr std::int64_t kSamples = 60000;
             const Tensor pixels = random_bytes({kSamples * s.pixels()});
             const Tensor indices = random_labels(batch, kSamples), images = Tensor::empty({s.output_size()});
+            const Tensor given = random_bytes({kSamples}), labels = Tensor::empty({batch}, DType::i32);
             return Variants{{"ours", [=] {
-                               kernels::gather_images(s, {}, pixels.data<std::uint8_t>(), indices.data<std::int32_t>(),
-                                                      images.data<float>(), current_stream());
-                             }}};
-          }};
-}
-
-Case label_case(const char* name, std::int64_t batch) {
-  return {.kernel = "gather_labels", .shape = name, .bytes = 9.0 * double(batch), .prepare = [=] {
-            constexpr std::int64_t kSamples = 60000;
-            const Tensor labels = random_bytes({kSamples}, 10), indices = random_labels(batch, kSamples);
-            const Tensor out = Tensor::empty({batch}, DType::i32);
-            return Variants{{"ours", [=] {
-                               kernels::gather_labels(batch, labels.data<std::uint8_t>(), indices.data<std::int32_t>(),
-                                                      out.data<std::int32_t>(), current_stream());
+                               kernels::gather_batch(s, {},
+                                                     {.pixels = pixels.data<std::uint8_t>(),
+                                                      .labels = given.data<std::uint8_t>(),
+                                                      .order = indices.data<std::int32_t>()},
+                                                     {images.data<float>(), labels.data<std::int32_t>()},
+                                                     current_stream());
                              }}};
           }};
 }
@@ -146,7 +139,6 @@ Cases image_cases() {
   add_pools(cases);
   cases.push_back(gather_case("28 x 28, batch 128", 128));
   cases.push_back(gather_case("28 x 28, batch 4096", 4096));
-  cases.push_back(label_case("batch 4096", 4096));
   add_unfolding(cases);
   add_layouts(cases);
   return cases;

@@ -15,7 +15,10 @@ namespace {
 
 DataLoader make_loader(const TrainingOptions& options, const data::ImageData& data) {
   const TrainSplit split = options.samples > 0 ? data.train.first(options.samples) : data.train;
-  return DataLoader(split, {.batch = options.batch, .shuffle = true, .seed = options.seed});
+  const Augmentation none, usual{.shift = 2, .rotation_turns = 10.0f / 360, .scale = 0.1f, .shear = 0.1f};
+  return DataLoader(
+      split,
+      {.batch = options.batch, .shuffle = true, .seed = options.seed, .augmentation = options.augment ? usual : none});
 }
 
 }  // namespace
@@ -41,7 +44,8 @@ std::int64_t steps_of(const TrainingOptions& options, const data::ImageData& dat
 }
 
 TrainingResult train(Module& model, const data::ImageData& data, const TrainingOptions& options,
-                     const StageFiles& files, const Notes& notes, const Output& output, pruning::Pruner* pruner) {
+                     const StageFiles& files, const Notes& notes, const Output& output, pruning::Pruner* pruner,
+                     const StopRule& stop) {
   DataLoader loader = make_loader(options, data);
   const auto optimizer = make_optimizer(options, model.parameters());
   TrainerOptions trainer_options{.epochs = options.epochs,
@@ -49,6 +53,8 @@ TrainingResult train(Module& model, const data::ImageData& data, const TrainingO
                                  .metrics_file = files.metrics,
                                  .checkpoint_file = files.checkpoint,
                                  .notes = notes,
+                                 .enough = stop.enough,
+                                 .ask_every = stop.ask_every,
                                  .progress = output.quiet ? Progress::none : Progress::automatic};
   if (pruner) {
     trainer_options.after_step = [pruner](std::int64_t step) {

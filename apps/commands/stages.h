@@ -1,6 +1,7 @@
 // The stages that commands are made of: train a model, judge it, prune it while training on.
 #pragma once
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -33,10 +34,16 @@ struct TrainingResult {
   std::optional<LossScaleStatus> loss_scale = {};  // where the loss was scaled
 };
 
+// When to end a run before its last epoch.
+struct StopRule {
+  std::function<bool(std::int64_t step)> enough = {};  // none: never
+  std::int64_t ask_every = 0;                          // steps; 0: after each epoch
+};
+
 // Trains in place. `pruner`, if any, steps after each update.
 TrainingResult train(Module& model, const data::ImageData& data, const TrainingOptions& options,
                      const StageFiles& files, const Notes& notes, const Output& output,
-                     pruning::Pruner* pruner = nullptr);
+                     pruning::Pruner* pruner = nullptr, const StopRule& stop = {});
 
 // What the command line asks of pruning.
 struct PruningOptions {

@@ -10,6 +10,7 @@
 #include "apps/commands/run_folder.h"
 #include "apps/commands/stages.h"
 #include "apps/commands/trace_file.h"
+#include "apps/commands/until_accuracy.h"
 #include "layers/model_file.h"
 #include "layers/zoo.h"
 
@@ -20,6 +21,7 @@ struct TrainCommand {
   Output output;
   DataOptions data;
   TrainingOptions training;
+  UntilOptions until;
   std::optional<Math> math;
   Precision precision = Precision::fp32;
   std::string model = "seed-cnn";
@@ -33,7 +35,8 @@ void TrainCommand::run() const {
   const MathScope math_scope(math.value_or(current_math()));
   const PrecisionScope precision_scope(precision);
   const RunFolder folder(run_dir, "train");
-  const data::ImageData images = load_data(data, {.seed = training.seed}, output);
+  const data::ImageData images =
+      load_data(data, {.validation = until.wanted() ? until.validation : 0, .seed = training.seed}, output);
   const Shape image = images.test.samples().dataset().image_shape();
   Sequential network = zoo::build(model, image, training.seed);
   say(output, fmt::format("training {} on {} ({} images, {}, {})\n", model, images.name, images.train.size(),
@@ -41,7 +44,11 @@ void TrainCommand::run() const {
   const Notes notes = model_notes(network, images.normalisation, notes_for(data, model));
   const StageFiles files{
       .metrics = folder / "metrics.jsonl", .checkpoint = folder / "model.safetensors", .resume = resume};
-  const TrainingResult result = train(network, images, training, files, notes, output);
+  AccuracyWatch watch(until, network, images.validation, output);
+  StopRule stop;
+  if (until.wanted()) stop = {[&](std::int64_t step) { return watch.enough(step); }, until.evaluate_every};
+  const TrainingResult result = train(network, images, training, files, notes, output, nullptr, stop);
+  if (until.wanted()) say(output, watch.summary());
   const Metrics metrics = judge(network, images.test);
 
   nlohmann::json report = to_json(metrics);
@@ -51,6 +58,8 @@ void TrainCommand::run() const {
   report["epochs"] = result.epochs;
   report["steps"] = result.steps;
   report["seed"] = training.seed;
+  report["augment"] = training.augment;
+  if (until.wanted()) report["until_accuracy"] = watch.to_json();
   report["math"] = to_string(current_math());
   report["device"] = device_json();
   report["checkpoint"] = files.checkpoint.string();
@@ -70,6 +79,7 @@ Command train_command(CLI::App& app) {
       ->capture_default_str();
   add_data_options(*parser, command->data);
   add_training_options(*parser, command->training);
+  add_until_options(*parser, command->until);
   add_math_option(*parser, command->math);
   add_precision_option(*parser, command->precision);
   parser->add_option("--run-dir", command->run_dir, "Folder for the results (default: runs/train-DATE-TIME)");

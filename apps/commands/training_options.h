@@ -22,6 +22,7 @@ struct TrainingOptions {
   float momentum = 0.9f, weight_decay = 0.0f;
   std::int64_t samples = 0;  // the first so many training images; 0: all
   std::uint64_t seed = 1;
+  bool augment = false;  // shift, turn, scale and shear each image by random amounts
 };
 
 void add_training_options(CLI::App& app, TrainingOptions& options);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/tensor/tensor.h"
+#include "kernels/augment.h"
 
 namespace espalier {
 
@@ -16,13 +17,23 @@ struct Batch {
   std::int64_t size() const { return labels.shape()[0]; }
 };
 
+using kernels::Augmentation;
+
+// Which samples make a batch, and what is done to them.
+struct BatchRequest {
+  const Tensor& order;                     // i32, indices < size()
+  std::int64_t first = 0;                  // the batch is order[first], order[first + 1] ...
+  kernels::BatchCursor* cursor = nullptr;  // on the device: says first and epoch instead, and is moved on by the batch
+  Augmentation augmentation = {};          // with the numbers of (seed, epoch, sample)
+  std::uint64_t seed = 0, epoch = 0;
+};
+
 struct Dataset {
   virtual std::int64_t size() const = 0;
   virtual std::int64_t classes() const = 0;
   virtual Shape image_shape() const = 0;  // [C, H, W] as a batch holds it
-  // batch[n] = sample order[first + n], for the whole of `batch`. Only enqueues work on current_stream() and allocates
-  // nothing, so it may be captured. order: i32, indices < size().
-  virtual void gather(const Tensor& order, std::int64_t first, const Batch& batch) const = 0;
+  // Fills the whole of `batch`. Only enqueues work on current_stream() and allocates nothing, so it may be captured.
+  virtual void gather(const BatchRequest& request, const Batch& batch) const = 0;
   virtual ~Dataset() = default;
 };
 
@@ -36,7 +47,9 @@ class Samples {
   const std::vector<std::int32_t>& indices() const { return indices_; }
   const Dataset& dataset() const;  // throws InvalidArgument when there are no samples
   Batch batch(std::int64_t first, std::int64_t count) const;
-  void gather(std::int64_t first, const Batch& into) const { dataset().gather(order_, first, into); }
+  void gather(std::int64_t first, const Batch& into) const {
+    dataset().gather({.order = order_, .first = first}, into);
+  }
   Samples first(std::int64_t count) const;  // all when there are fewer
 
  private:

@@ -8,7 +8,6 @@
 
 #include "core/data/shuffle.h"
 #include "core/device/stream.h"
-#include "kernels/gather.h"
 #include "kernels/require.h"
 
 namespace espalier::data {
@@ -28,18 +27,25 @@ class DeviceImages final : public Dataset {
   std::int64_t classes() const override { return classes_; }
   Shape image_shape() const override { return {shape_.channels, shape_.out_height(), shape_.out_width()}; }
 
-  void gather(const Tensor& order, std::int64_t first, const Batch& batch) const override {
+  void gather(const BatchRequest& request, const Batch& batch) const override {
     kernels::GatherShape shape = shape_;
     shape.batch = batch.size();
-    require(first >= 0 && first + shape.batch <= order.size(), "gather: samples ", first, " to ", first + shape.batch,
-            " of ", order.size());
+    require(request.cursor || (request.first >= 0 && request.first + shape.batch <= request.order.size()),
+            "gather: samples ", request.first, " to ", request.first + shape.batch, " of ", request.order.size());
     require(batch.images.size() == shape.output_size(), "gather: the buffer for images has shape ",
             batch.images.shape().to_string(), ", a batch of ", shape.batch, " needs ", shape.output_size(), " floats");
-    const std::int32_t* const indices = order.data<std::int32_t>() + first;
-    kernels::gather_images(shape, scale_, pixels_.data<std::uint8_t>(), indices, batch.images.data<float>(),
-                           current_stream());
-    kernels::gather_labels(shape.batch, labels_.data<std::uint8_t>(), indices, batch.labels.data<std::int32_t>(),
-                           current_stream());
+    const kernels::SampleSource source{.pixels = pixels_.data<std::uint8_t>(),
+                                       .labels = labels_.data<std::uint8_t>(),
+                                       .order = request.order.data<std::int32_t>(),
+                                       .first = request.first,
+                                       .epoch = request.epoch,
+                                       .cursor = request.cursor};
+    const kernels::BatchOutputs outputs{batch.images.data<float>(), batch.labels.data<std::int32_t>()};
+    if (request.augmentation.any()) {
+      kernels::gather_augmented(shape, scale_, request.augmentation, request.seed, source, outputs, current_stream());
+    } else {
+      kernels::gather_batch(shape, scale_, source, outputs, current_stream());
+    }
   }
 
  private:

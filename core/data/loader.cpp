@@ -1,7 +1,9 @@
-// An epoch's order is uploaded once (4 bytes per sample); each batch is then two small launches and no copy.
+// An epoch's order is uploaded once (4 bytes per sample); each batch is then one launch, which finds its place in
+// device memory, and no copy.
 #include "core/data/loader.h"
 
 #include <algorithm>
+#include <span>
 
 #include "core/data/shuffle.h"
 #include "kernels/require.h"
@@ -42,16 +44,44 @@ void DataLoader::next_into(const Batch& buffers) {
   advance();
 }
 
-void DataLoader::gather(const Batch& into) {
-  if (!options_.shuffle) return samples_.gather(position_.position * options_.batch, into);
-  if (ordered_epoch_ != position_.epoch) {
-    std::vector<std::int32_t> order = data::shuffled(samples_.size(), options_.seed, std::uint64_t(position_.epoch));
+void DataLoader::stage() {
+  write_order();
+  const kernels::BatchCursor wanted{position_.position * options_.batch, std::uint64_t(position_.epoch)};
+  if (cursor_.defined() && on_device_.first == wanted.first && on_device_.epoch == wanted.epoch) return;
+  if (!cursor_.defined()) cursor_ = Tensor::empty({sizeof(wanted)}, DType::u8);
+  cursor_.upload(std::as_bytes(std::span(&wanted, 1)));
+  on_device_ = wanted;
+}
+
+void DataLoader::write_order() {
+  if (ordered_epoch_ == position_.epoch || (!options_.shuffle && order_.defined())) return;
+  std::vector<std::int32_t> order = samples_.indices();
+  if (options_.shuffle) {
+    order = data::shuffled(samples_.size(), options_.seed, std::uint64_t(position_.epoch));
     for (std::int32_t& index : order) index = samples_.indices()[std::size_t(index)];
-    if (!order_.defined()) order_ = Tensor::empty({samples_.size()}, DType::i32);
-    order_.upload(std::as_bytes(std::span(order)));
-    ordered_epoch_ = position_.epoch;
   }
-  samples_.dataset().gather(order_, position_.position * options_.batch, into);
+  if (!order_.defined()) order_ = Tensor::empty({samples_.size()}, DType::i32);
+  order_.upload(std::as_bytes(std::span(order)));
+  ordered_epoch_ = position_.epoch;
+}
+
+void DataLoader::enqueue(const Batch& buffers) const {
+  samples_.dataset().gather({.order = order_,
+                             .cursor = static_cast<kernels::BatchCursor*>(cursor_.raw()),
+                             .augmentation = options_.augmentation,
+                             .seed = options_.seed},
+                            buffers);
+}
+
+void DataLoader::count_as_taken() {
+  on_device_.first += next_size();
+  advance();
+}
+
+void DataLoader::gather(const Batch& into) {
+  stage();
+  enqueue(into);
+  on_device_.first += into.size();
 }
 
 void DataLoader::advance() {

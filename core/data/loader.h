@@ -15,7 +15,8 @@ struct LoaderOptions {
   std::int64_t batch = 128;
   bool shuffle = true;
   std::uint64_t seed = 1;
-  bool drop_last = false;  // leave out the smaller batch at the end of an epoch
+  bool drop_last = false;          // leave out the smaller batch at the end of an epoch
+  Augmentation augmentation = {};  // distorts every image anew in each epoch, as (seed, epoch, image) decide
 };
 
 // Where a loader stands: `position` batches of `epoch` have been taken.
@@ -40,7 +41,12 @@ class DataLoader {
   // The next batch; after the last one of an epoch the next epoch begins.
   Batch next();
   std::int64_t next_size() const;        // samples of the batch that next() would give
-  void next_into(const Batch& buffers);  // the same into memory that stays where it is: for a captured step
+  void next_into(const Batch& buffers);  // the same into memory that stays where it is
+
+  // next_into() in three parts, of which the second may be captured: each replay then takes the batch after the last.
+  void stage();                              // before each: waits where an epoch begins or after seek()
+  void enqueue(const Batch& buffers) const;  // of next_size()
+  void count_as_taken();                     // after each
 
   // What is left of the current epoch. A batch counts as taken when the loop moves on; a loop left by `break` is gone
   // on with by the next loop, and begin()->images looks at the coming batch without taking it.
@@ -70,11 +76,15 @@ class DataLoader {
  private:
   void gather(const Batch& into);
   void advance();
+  void write_order();
+
   Samples samples_;
   LoaderOptions options_;
   LoaderPosition position_;
   std::int64_t ordered_epoch_ = -1;  // whose order is on the device
   Tensor order_;                     // i32 [samples]
+  Tensor cursor_;                    // u8, a kernels::BatchCursor
+  kernels::BatchCursor on_device_;   // what it holds once all is done that was enqueued
 };
 
 }  // namespace espalier

@@ -137,6 +137,12 @@ MemoryPool& current_pool() {
   return scoped_pool ? *scoped_pool : *process_pool;
 }
 
+std::shared_ptr<void> pinned_memory(std::size_t bytes) {
+  void* block = nullptr;
+  check(cudaMallocHost(&block, bytes));
+  return {block, [](void* freed) { cudaFreeHost(freed); }};
+}
+
 PoolScope::PoolScope(MemoryPool& pool) : previous_(scoped_pool) { scoped_pool = &pool; }
 PoolScope::~PoolScope() { scoped_pool = previous_; }
 

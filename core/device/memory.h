@@ -35,6 +35,9 @@ class MemoryPool {
 
 MemoryPool& current_pool();  // the process-wide pool unless a PoolScope chose another
 
+// Host memory that the device can write while the host goes on.
+std::shared_ptr<void> pinned_memory(std::size_t bytes);
+
 // While it lives, tensors of this thread are born in `pool`.
 class PoolScope {
  public:

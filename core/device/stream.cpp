@@ -36,6 +36,12 @@ Event::Event() { check(cudaEventCreate(&event_)); }
 Event::~Event() { cudaEventDestroy(event_); }
 void Event::record() { check(cudaEventRecord(event_, current_stream())); }
 void Event::wait() const { check(cudaEventSynchronize(event_)); }
+bool Event::reached() const {
+  const cudaError_t status = cudaEventQuery(event_);
+  if (status == cudaErrorNotReady) return false;
+  check(status);
+  return true;
+}
 
 float elapsed_ms(const Event& begin, const Event& end) {
   float milliseconds = 0;

@@ -40,6 +40,7 @@ class Event {
   Event& operator=(const Event&) = delete;
   void record();  // on current_stream()
   void wait() const;
+  bool reached() const;  // asks, never waits
   cudaEvent_t get() const { return event_; }
 
  private:

@@ -18,11 +18,19 @@ constexpr const char* kNote = "note.";
 
 json loader_settings(const DataLoader& loader) {
   const LoaderOptions& options = loader.options();
-  return {{"samples", loader.samples()},
-          {"batch", options.batch},
-          {"shuffle", options.shuffle},
-          {"seed", options.seed},
-          {"drop_last", options.drop_last}};
+  json settings{{"samples", loader.samples()},
+                {"batch", options.batch},
+                {"shuffle", options.shuffle},
+                {"seed", options.seed},
+                {"drop_last", options.drop_last}};
+  if (const Augmentation& of = options.augmentation; of.any()) {
+    settings["augmentation"] = {{"shift", of.shift},
+                                {"rotation_turns", of.rotation_turns},
+                                {"scale", of.scale},
+                                {"shear", of.shear},
+                                {"erased", of.erased}};
+  }
+  return settings;
 }
 
 json to_json(const LossScaleStatus& status) {

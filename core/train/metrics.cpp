@@ -1,8 +1,10 @@
 #include "core/train/metrics.h"
 
+#include <bit>
 #include <numeric>
 
 #include "core/device/error.h"
+#include "core/device/memory.h"
 #include "core/device/stream.h"
 #include "kernels/confusion.h"
 #include "kernels/require.h"
@@ -11,6 +13,12 @@ namespace espalier {
 namespace {
 
 double ratio(double part, double whole) { return whole > 0 ? part / whole : 0.0; }
+
+Metrics metrics_of(std::int64_t classes, std::span<const std::int64_t> sums) {
+  Metrics metrics{0, classes, std::vector<std::int64_t>(sums.begin() + 1, sums.end())};
+  metrics.loss = ratio(std::bit_cast<double>(sums.front()), double(metrics.samples()));
+  return metrics;
+}
 
 template <class Value>
 double mean_over(std::int64_t classes, Value value) {
@@ -63,31 +71,38 @@ double Metrics::macro_f1() const {
 }
 
 MetricsAccumulator::MetricsAccumulator(std::int64_t classes)
-    : classes_(classes),
-      confusion_(Tensor::zeros({classes, classes}, DType::i64)),
-      loss_sum_(Tensor::zeros({1}, DType::f64)) {}
+    : classes_(classes), sums_(Tensor::zeros({1 + classes * classes}, DType::i64)) {}
 
 void MetricsAccumulator::add(const Tensor& logits, const Tensor& labels, const Tensor& mean_loss) {
   require(logits.shape() == Shape{labels.size(), classes_}, "metrics: logits of shape ", logits.shape().to_string(),
           " for ", labels.size(), " labels of ", classes_, " classes");
   kernels::accumulate_confusion(labels.size(), classes_, logits.data<float>(), labels.data<std::int32_t>(),
-                                mean_loss.data<float>(), confusion_.data<std::int64_t>(), loss_sum_.data<double>(),
-                                current_stream());
+                                mean_loss.data<float>(), confusion(), loss_sum(), current_stream());
 }
 
 void MetricsAccumulator::require_classes(std::int64_t classes) const {
   require(classes == classes_, "metrics: scores for ", classes, " classes, counted are ", classes_);
 }
 
-Metrics MetricsAccumulator::read() const {
-  Metrics metrics{0, classes_, confusion_.to_host_as<std::int64_t>()};
-  metrics.loss = ratio(loss_sum_.to_host_as<double>().front(), double(metrics.samples()));
-  return metrics;
-}
+Metrics MetricsAccumulator::read() const { return metrics_of(classes_, sums_.to_host_as<std::int64_t>()); }
 
 void MetricsAccumulator::reset() {
-  check(cudaMemsetAsync(confusion_.raw(), 0, std::size_t(confusion_.bytes()), current_stream()));
-  check(cudaMemsetAsync(loss_sum_.raw(), 0, std::size_t(loss_sum_.bytes()), current_stream()));
+  check(cudaMemsetAsync(sums_.raw(), 0, std::size_t(sums_.bytes()), current_stream()));
+}
+
+MetricsSnapshot::MetricsSnapshot(std::int64_t classes)
+    : classes_(classes), memory_(pinned_memory(std::size_t(1 + classes * classes) * sizeof(std::int64_t))) {}
+
+void MetricsSnapshot::take(const MetricsAccumulator& sums) {
+  sums.require_classes(classes_);
+  check(cudaMemcpyAsync(memory_.get(), sums.sums_.raw(), std::size_t(sums.sums_.bytes()), cudaMemcpyDeviceToHost,
+                        current_stream()));
+  taken_.record();
+}
+
+Metrics MetricsSnapshot::read() const {
+  if (!taken_.reached()) taken_.wait();
+  return metrics_of(classes_, std::span(static_cast<const std::int64_t*>(memory_.get()), 1 + classes_ * classes_));
 }
 
 }  // namespace espalier

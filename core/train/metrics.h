@@ -1,8 +1,12 @@
 // Loss and accuracy of a classifier, added up on the device and read once at the end: no step waits for the host.
 #pragma once
+#include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <vector>
 
+#include "core/device/stream.h"
 #include "core/tensor/tensor.h"
 
 namespace espalier {
@@ -36,14 +40,31 @@ class MetricsAccumulator {
   void reset();
 
   // For kernels that add to the sums themselves: f64 [1] sum of the samples' losses, i64 [classes, classes] counts.
-  DevicePointer<double> loss_sum() const { return loss_sum_.data<double>(); }
-  DevicePointer<std::int64_t> confusion() const { return confusion_.data<std::int64_t>(); }
+  DevicePointer<double> loss_sum() const { return DevicePointer(static_cast<double*>(sums_.raw())); }
+  DevicePointer<std::int64_t> confusion() const { return DevicePointer(static_cast<std::int64_t*>(sums_.raw()) + 1); }
   void require_classes(std::int64_t classes) const;  // throws InvalidArgument when these sums have others
+  std::int64_t classes() const { return classes_; }
+
+ private:
+  friend class MetricsSnapshot;
+  static_assert(sizeof(double) == sizeof(std::int64_t), "the loss and the counts lie in one array");
+  std::int64_t classes_;
+  Tensor sums_;  // i64 [1 + classes * classes]: the bits of the sum of losses, then the counts [label, predicted]
+};
+
+// The sums of a moment, on their way to the host. Nothing but read() waits.
+class MetricsSnapshot {
+ public:
+  explicit MetricsSnapshot(std::int64_t classes);
+  void take(const MetricsAccumulator& sums);  // enqueues
+  bool arrived() const { return taken_.reached(); }
+  Metrics read() const;
+  const Event& moment() const { return taken_; }
 
  private:
   std::int64_t classes_;
-  Tensor confusion_;  // i64 [classes, classes]
-  Tensor loss_sum_;   // f64 [1]
+  std::shared_ptr<void> memory_;
+  Event taken_;
 };
 
 }  // namespace espalier

@@ -2,53 +2,22 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
-#include <cmath>
-
 #include "core/device/stream.h"
 #include "core/train/training_log.h"
 #include "kernels/require.h"
 #include "kernels/simt/range.h"
 
 namespace espalier {
-namespace {
-
-class Clock {
- public:
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
-
-// What happened between two readings of the same sums.
-Metrics since(const Metrics& now, const Metrics& before) {
-  Metrics window = now;
-  for (std::size_t i = 0; i < before.confusion.size(); ++i) window.confusion[i] -= before.confusion[i];
-  const double loss_sum = now.loss * double(now.samples()) - before.loss * double(before.samples());
-  window.loss = window.samples() > 0 ? loss_sum / double(window.samples()) : 0.0;
-  return window;
-}
-
-void require_finite(const Metrics& metrics, const TrainingMoment& before, const TrainingMoment& now) {
-  if (std::isfinite(metrics.loss)) return;
-  throw DivergedError(
-      fmt::format("the loss stopped being a number between step {} (learning rate {}) and step {} (learning rate {}); "
-                  "lower the learning rate or warm it up, and go on from the last checkpoint",
-                  before.step, before.learning_rate, now.step, now.learning_rate));
-}
-
-}  // namespace
 
 Trainer::Trainer(Trainable model, Optimizer& optimizer, DataLoader& loader, TrainerOptions options)
     : model_(std::move(model)),
       optimizer_(optimizer),
       loader_(loader),
       options_(std::move(options)),
-      metrics_(loader.classes()),
-      buffers_(Batch::empty(loader.options().batch, loader.image_shape())) {
+      metrics_(loader.classes()) {
   require(model_.forward != nullptr, "trainer: the model has no forward function");
   require(options_.report_every >= 1, "trainer: a report every ", options_.report_every, " steps");
+  require(options_.ask_every >= 0, "trainer: asked every ", options_.ask_every, " steps whether it is enough");
   require_supported(options_.precision);
   if (options_.precision == Precision::fp16 && !optimizer_.loss_scaler()) {
     optimizer_.scale_loss(options_.loss_scale);
@@ -58,83 +27,104 @@ Trainer::Trainer(Trainable model, Optimizer& optimizer, DataLoader& loader, Trai
 std::vector<EpochReport> Trainer::run() {
   TrainingLog log(options_.metrics_file, options_.progress == Progress::automatic);
   std::vector<EpochReport> reports;
-  while (loader_.position().epoch < options_.epochs) {
+  stopped_ = false;
+  while (!stopped_ && loader_.position().epoch < options_.epochs) {
     reports.push_back(run_epoch(log));
     if (!options_.checkpoint_file.empty()) save(options_.checkpoint_file);
     if (options_.after_epoch) options_.after_epoch(reports.back());
+    stopped_ = stopped_ || is_enough(0);
   }
   return reports;
 }
 
-EpochReport Trainer::run_epoch(TrainingLog& log) {
-  const std::int64_t epoch = loader_.position().epoch;
-  TrainingMoment moment{.epoch = epoch + 1,
-                        .epochs = options_.epochs,
-                        .batches = loader_.batches(),
-                        .step = step_,
-                        .learning_rate = rate_of_next_step()};
-  const simt::Range range("epoch", "epoch", std::to_string(moment.epoch));
-  metrics_.reset();
-  Metrics read = metrics_.read();
-  const Clock clock;
-  double reported_at = 0;
-  const auto look = [&](const Metrics& window, double seconds) {
-    const TrainingMoment before = moment;
-    moment.step = step_, moment.learning_rate = optimizer_.learning_rate();
-    moment.loss = window.loss, moment.accuracy = window.accuracy(), moment.seconds = clock.seconds();
-    moment.images_per_second = double(window.samples()) / seconds;
-    require_finite(window, before, moment);
-  };
-  while (loader_.position().epoch == epoch) {
-    moment.batch = loader_.position().position + 1;
-    train_step();
-    if (step_ % options_.report_every != 0) continue;
-    const Metrics now = metrics_.read();
-    look(since(now, read), clock.seconds() - reported_at);
-    log.report(moment);
-    read = now, reported_at = clock.seconds();
-  }
-  EpochReport report{.epoch = epoch + 1, .metrics = metrics_.read()};
-  look(report.metrics, clock.seconds());
-  log.epoch_done(moment);
-  report.step = step_, report.learning_rate = moment.learning_rate;
-  report.seconds = moment.seconds, report.images_per_second = moment.images_per_second;
-  return report;
+bool Trainer::is_enough(std::int64_t asked_every) const {
+  if (!options_.enough || options_.ask_every != asked_every) return false;
+  return (asked_every == 0 || step_ % asked_every == 0) && options_.enough(step_);
 }
 
-float Trainer::rate_of_next_step() const {
-  return options_.schedule ? options_.schedule(step_) : optimizer_.learning_rate();
+EpochReport Trainer::run_epoch(TrainingLog& log) {
+  const std::int64_t epoch = loader_.position().epoch;
+  plan_rates();
+  TrainingMoment place{.epoch = epoch + 1,
+                       .epochs = options_.epochs,
+                       .batches = loader_.batches(),
+                       .step = step_,
+                       .learning_rate = rate_of(step_)};
+  const simt::Range range("epoch", "epoch", std::to_string(place.epoch));
+  EpochWatch watch(metrics_, log, place, snapshots_);
+  while (loader_.position().epoch == epoch && !stopped_) {
+    place.batch = loader_.position().position + 1;
+    place.learning_rate = rate_of(step_);
+    train_step();
+    place.step = step_;
+    if (step_ % options_.report_every == 0) watch.look(place);
+    stopped_ = options_.ask_every > 0 && is_enough(options_.ask_every);
+  }
+  const TrainingMoment whole = watch.finish(place);
+  log.epoch_done(whole);
+  return {.epoch = epoch + 1,
+          .step = step_,
+          .metrics = watch.metrics(),
+          .learning_rate = whole.learning_rate,
+          .seconds = whole.seconds,
+          .images_per_second = whole.images_per_second};
+}
+
+// All rates to the end of the epoch go to the device at once: no step brings its own.
+void Trainer::plan_rates() {
+  if (!options_.schedule || step_ < rates_begin_ + std::int64_t(rates_.size())) return;
+  const std::int64_t left = loader_.batches() - loader_.position().position;
+  rates_.clear();
+  rates_begin_ = step_;
+  for (std::int64_t i = 0; i < left; ++i) rates_.push_back(options_.schedule(step_ + i));
+  optimizer_.set_learning_rates(rates_);
+}
+
+float Trainer::rate_of(std::int64_t step) const {
+  return options_.schedule ? rates_.at(std::size_t(step - rates_begin_)) : optimizer_.learning_rate();
 }
 
 void Trainer::train_step() {
   const simt::Range range("step", "training step");
-  const float rate = rate_of_next_step();
-  if (rate != optimizer_.learning_rate()) optimizer_.set_learning_rate(rate);
-  if (options_.execution == Execution::captured && loader_.next_size() == buffers_.size()) {
-    loader_.next_into(buffers_);
+  plan_rates();
+  loader_.stage();
+  if (options_.execution == Execution::captured) {
     update_captured();
   } else {
-    update(loader_.next());
+    update(Batch::empty(loader_.next_size(), loader_.image_shape()));
   }
+  loader_.count_as_taken();
   ++step_;
   if (options_.after_step) options_.after_step(step_);
 }
 
-void Trainer::update(const Batch& batch) {
+void Trainer::update(const Batch& buffers) {
   const PrecisionScope scope(options_.precision);
+  loader_.enqueue(buffers);
   optimizer_.zero_gradients();
-  optimizer_.backward(model_.forward(batch, metrics_));
+  optimizer_.backward(model_.forward(buffers, metrics_));
   optimizer_.step();
 }
 
 void Trainer::update_captured() {
+  CapturedStep& step = captured_[loader_.next_size()];
   std::vector<const void*> now = addresses();
-  if (graph_ && now == captured_addresses_) return graph_->launch();
+  const std::vector<Parameter*>& parameters = optimizer_.parameters();
+  if (step.graph && now == step.addresses) {
+    step.graph->launch();
+    for (std::size_t i = 0; i < parameters.size(); ++i) {  // those of a graph of another size may stand there
+      if (step.gradients[i].defined()) parameters[i]->value.set_gradient(step.gradients[i]);
+    }
+    return;
+  }
   synchronize();  // the old graph may still be running in the memory that goes with it
   optimizer_.zero_gradients();
-  graph_.reset();
-  graph_.emplace([this] { update(buffers_); });
-  captured_addresses_ = std::move(now);
+  step = {.buffers = Batch::empty(loader_.next_size(), loader_.image_shape())};
+  step.graph.emplace([&] { update(step.buffers); });
+  step.addresses = std::move(now);
+  for (const Parameter* parameter : parameters) {
+    step.gradients.push_back(parameter->value.has_gradient() ? parameter->value.gradient() : Tensor());
+  }
 }
 
 // Where the step's kernels find weights and masks: a graph is valid for these alone.
@@ -165,6 +155,7 @@ void Trainer::resume(const std::filesystem::path& file) {
   load_checkpoint(file, restored);
   step_ = restored.step;
   options_.notes = restored.notes;
+  rates_.clear();
 }
 
 }  // namespace espalier

@@ -1,19 +1,22 @@
 // Trains a model for some epochs: schedule, captured steps, metrics, checkpoints. It knows a model as a function from a
 // batch to its loss, so it serves anything; layers/training.h makes one for a Module.
-// A training step on a full batch is captured once as a graph and replayed; its batch buffers, learning rate and
-// counters live at fixed places on the device. It is captured anew when a mask has been set or replaced.
+// A training step, from gathering the batch to the update, is captured once as a graph and replayed (the smaller last
+// batch of an epoch as one of its own): its buffers, learning rates, counters and place in the epoch live on the
+// device, so that within an epoch the host does nothing but launch it, and never waits. It is captured anew when a mask
+// has been set or replaced.
 #pragma once
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
-#include <stdexcept>
 #include <vector>
 
 #include "core/data/loader.h"
 #include "core/device/graph.h"
 #include "core/device/precision.h"
 #include "core/train/checkpoint.h"
+#include "core/train/epoch_watch.h"
 #include "core/train/metrics.h"
 #include "core/train/optimizer.h"
 #include "core/train/schedule.h"
@@ -44,20 +47,18 @@ enum class Progress {
 struct TrainerOptions {
   std::int64_t epochs = 1;                     // to have been trained in the end, those before a resumption included
   learning_rate::Schedule schedule = {};       // none: the rate that the optimizer has
-  std::int64_t report_every = 100;             // steps; each report waits for the device once
+  std::int64_t report_every = 100;             // steps; a report waits for nothing and comes when it can
   std::filesystem::path metrics_file = {};     // a JSON line per report and epoch is appended; empty: none
   std::filesystem::path checkpoint_file = {};  // written after each epoch; empty: none
   Notes notes = {};                            // what the checkpoint shall say beside
   std::function<void(std::int64_t step)> after_step = {};  // e.g. a pruner; `step` updates have been made
   std::function<void(const EpochReport&)> after_epoch = {};
+  std::function<bool(std::int64_t step)> enough = {};  // true ends the run; asked after each epoch, or
+  std::int64_t ask_every = 0;                          // after each so many steps
   Execution execution = Execution::captured;
   Precision precision = current_precision();  // of the products' operands
   LossScaleOptions loss_scale = {};           // how the optimizer scales the loss in fp16
   Progress progress = Progress::automatic;
-};
-
-struct DivergedError : std::runtime_error {
-  using std::runtime_error::runtime_error;
 };
 
 class Trainer {
@@ -65,17 +66,27 @@ class Trainer {
   // All three must outlive the trainer.
   Trainer(Trainable model, Optimizer& optimizer, DataLoader& loader, TrainerOptions options = {});
 
-  std::vector<EpochReport> run();  // throws DivergedError when the loss is no longer a number
-  void train_step();               // one batch; run() is made of these
+  std::vector<EpochReport>
+  run();  // to the last epoch, or until it is enough; throws DivergedError when the loss is no longer a number
+  void train_step();  // one batch; run() is made of these
   std::int64_t step() const { return step_; }
+  bool stopped() const { return stopped_; }  // because it was enough
 
   void save(const std::filesystem::path& file) const;
   void resume(const std::filesystem::path& file);  // before run(); throws CheckpointError
 
  private:
-  EpochReport run_epoch(class TrainingLog& log);
-  float rate_of_next_step() const;
-  void update(const Batch& batch);
+  struct CapturedStep {
+    Batch buffers;
+    std::optional<Graph> graph = {};
+    std::vector<const void*> addresses = {};  // that it is valid for
+    Tensors gradients = {};                   // that it writes
+  };
+  EpochReport run_epoch(TrainingLog& log);
+  bool is_enough(std::int64_t asked_every) const;
+  void plan_rates();
+  float rate_of(std::int64_t step) const;
+  void update(const Batch& buffers);
   void update_captured();
   std::vector<const void*> addresses() const;
   TrainingState state() const;
@@ -86,9 +97,11 @@ class Trainer {
   TrainerOptions options_;
   std::int64_t step_ = 0;
   MetricsAccumulator metrics_;
-  Batch buffers_;
-  std::optional<Graph> graph_;
-  std::vector<const void*> captured_addresses_;
+  std::map<std::int64_t, CapturedStep> captured_;  // by batch size
+  std::vector<float> rates_;                       // of the steps to the end of the epoch
+  std::int64_t rates_begin_ = 0;
+  EpochWatch::Snapshots snapshots_;
+  bool stopped_ = false;
 };
 
 }  // namespace espalier

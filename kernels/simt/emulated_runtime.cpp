@@ -117,17 +117,20 @@ cudaError_t check_device(int device) { return failed(device == 0 ? cudaSuccess :
 }  // namespace
 
 cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
+  espalier::simt::detail::count_host_wait();
   if (const cudaError_t refused = espalier::simt::detail::refuse_in_capture()) return refused;
   return failed(allocations().allocate(pointer, bytes, Space::device));
 }
 
 cudaError_t cudaFree(void* pointer) {
+  espalier::simt::detail::count_host_wait();
   if (pointer == nullptr) return cudaSuccess;
   if (const cudaError_t refused = espalier::simt::detail::refuse_in_capture()) return refused;
   return failed(allocations().release(pointer, Space::device));
 }
 
 cudaError_t cudaMallocHost(void** pointer, std::size_t bytes) {
+  espalier::simt::detail::count_host_wait();
   if (const cudaError_t refused = espalier::simt::detail::refuse_in_capture()) return refused;
   return failed(allocations().allocate(pointer, bytes, Space::host));
 }
@@ -142,6 +145,7 @@ cudaError_t cudaMallocAsync(void** pointer, std::size_t bytes, cudaStream_t) { r
 cudaError_t cudaFreeAsync(void* pointer, cudaStream_t) { return cudaFree(pointer); }
 
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+  espalier::simt::detail::count_host_wait();
   return copy(to, from, bytes, kind, nullptr);
 }
 

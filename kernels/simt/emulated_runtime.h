@@ -4,6 +4,7 @@
 // Stricter than a GPU in one thing: the asynchronous allocations cannot be captured.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 
 #define CUDART_VERSION 13000
@@ -154,5 +155,9 @@ namespace espalier::simt {
 // Work of a stream: runs now, or becomes a node of the graph that the stream is capturing. Vendor code of the cpu build
 // goes through here, so that a captured step contains it. Throws std::runtime_error where a GPU's call would fail.
 void enqueue(cudaStream_t stream, std::function<void()> work, cudaGraphNodeType type = cudaGraphNodeTypeHost);
+
+// How often a call was made at which the host of a GPU would wait for the device: synchronisations, copies that are not
+// asynchronous, and the allocation or release of device and pinned memory.
+std::int64_t host_waits();
 
 }  // namespace espalier::simt

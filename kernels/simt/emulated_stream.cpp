@@ -15,6 +15,7 @@ using espalier::simt::detail::failed;
 namespace espalier::simt::detail {
 namespace {
 
+std::atomic<std::int64_t> waits = 0;
 thread_local cudaError_t last_error = cudaSuccess;
 std::mutex captures_mutex;
 std::vector<std::shared_ptr<Capture>> captures;  // in progress, of every thread
@@ -28,6 +29,8 @@ cudaError_t invalidate(Capture& capture, cudaError_t error) {
 }
 
 }  // namespace
+
+void count_host_wait() { waits.fetch_add(1, std::memory_order_relaxed); }
 
 cudaError_t failed(cudaError_t error) {
   if (error != cudaSuccess) last_error = error;
@@ -87,6 +90,8 @@ void enqueue(cudaStream_t stream, std::function<void()> work, cudaGraphNodeType 
   if (status != cudaSuccess) throw std::runtime_error(std::string("enqueue: ") + cudaGetErrorString(status));
 }
 
+std::int64_t host_waits() { return detail::waits; }
+
 }  // namespace espalier::simt
 
 namespace {
@@ -145,11 +150,17 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return wait_outside_capture(stream); }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  espalier::simt::detail::count_host_wait();
+  return wait_outside_capture(stream);
+}
 
 cudaError_t cudaStreamQuery(cudaStream_t stream) { return wait_outside_capture(stream); }
 
-cudaError_t cudaDeviceSynchronize() { return refuse_in_capture(); }
+cudaError_t cudaDeviceSynchronize() {
+  espalier::simt::detail::count_host_wait();
+  return refuse_in_capture();
+}
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   if (event == nullptr) return failed(cudaErrorInvalidResourceHandle);
@@ -199,13 +210,16 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   return cudaSuccess;
 }
 
-cudaError_t cudaEventQuery(cudaEvent_t event) { return cudaEventSynchronize(event); }
-
-cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (event == nullptr) return failed(cudaErrorInvalidResourceHandle);
   if (!event->captured) return cudaSuccess;
   if (const auto capture = event->capture.lock()) capture->invalid = true;
   return failed(cudaErrorCapturedEvent);
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  espalier::simt::detail::count_host_wait();
+  return cudaEventQuery(event);
 }
 
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {

@@ -37,9 +37,10 @@ struct Capture {
 using Frontier = std::set<std::size_t>;  // nodes that the next node of a stream must follow
 
 cudaError_t failed(cudaError_t error);  // remembers it for cudaGetLastError(); passes cudaSuccess through
-cudaError_t refuse_in_capture();        // for calls that a capture on this thread forbids: invalidates it
-cudaError_t refuse_legacy();            // for work on the default stream while a blocking stream captures
-bool capture_in_progress();             // of any stream, by any thread
+void count_host_wait();
+cudaError_t refuse_in_capture();  // for calls that a capture on this thread forbids: invalidates it
+cudaError_t refuse_legacy();      // for work on the default stream while a blocking stream captures
+bool capture_in_progress();       // of any stream, by any thread
 cudaError_t submit(cudaStream_t stream, cudaGraphNodeType type, std::function<void()> work);
 
 }  // namespace espalier::simt::detail

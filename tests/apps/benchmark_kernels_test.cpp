@@ -49,8 +49,8 @@ TEST_CASE("benchmark_kernels: --list names cases of every family, --filter narro
   }
   REQUIRE(benchmark("--list --filter 'lenet-5 sgd'") == 0);
   CHECK(benchmark.text() == "sgd_update: lenet-5, momentum, masked\n");
-  REQUIRE(benchmark("--list --filter 'gather_images: 28 x 28, batch 128'") == 0);
-  CHECK(benchmark.text() == "gather_images: 28 x 28, batch 128\n");
+  REQUIRE(benchmark("--list --filter 'gather_batch: 28 x 28, batch 128'") == 0);
+  CHECK(benchmark.text() == "gather_batch: 28 x 28, batch 128\n");
 }
 
 TEST_CASE("benchmark_kernels: a table that names the device, and the same rows as JSON") {

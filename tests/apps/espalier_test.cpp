@@ -104,6 +104,28 @@ TEST_CASE("espalier --trace: a trace file that lists layers, kernels and replays
   CHECK(espalier("bench --batches 2 --trace " + espalier.file("no/such/folder")) == 5);
 }
 
+TEST_CASE("espalier: --until-accuracy decides by validation images and tells how long it took") {
+  Program espalier;
+  const std::string run = "train --model lenet-300-100 --batch 8 --validation 8 --json --augment --data-dir " +
+                          espalier.file("data") + " --run-dir ";
+  REQUIRE(espalier(run + espalier.file("a") + " --epochs 6 --until-accuracy 0.001 --evaluate-every 3") == 0);
+  const nlohmann::json reached = espalier.json().at("until_accuracy");
+  CHECK(reached.at("reached") == true);
+  CHECK(reached.at("steps") == 3);
+  CHECK(espalier.json().at("steps") == 3);
+  CHECK(espalier.json().at("augment") == true);
+  CHECK(reached.at("seconds").get<double>() > 0);
+  CHECK(reached.at("validation_samples") == 8);
+  CHECK(espalier.json().at("samples") == 16);  // what is reported in the end is of the test images
+
+  REQUIRE(espalier(run + espalier.file("b") + " --until-accuracy 100 --epochs 1 --learning-rate 0") == 0);
+  const nlohmann::json missed = espalier.json().at("until_accuracy");
+  CHECK(missed.at("reached") == false);
+  CHECK(missed.at("seconds").is_null());
+  CHECK(missed.at("looks").size() == 1);
+  CHECK(espalier("train --until-accuracy 101") == 2);
+}
+
 TEST_CASE("espalier: --precision reaches training, judging and measuring, and a run is resumed in its own only") {
   const Program espalier;
   const std::string data = espalier.data_option(), model = espalier.file("a/model.safetensors");

@@ -32,8 +32,10 @@ void check_gather(const GatherShape& shape, index_t samples) {
   const GuardedBuffer<std::int32_t> device_indices(indices);
   GuardedBuffer<float> images(std::size_t(shape.output_size()));
   GuardedBuffer<std::int32_t> out(indices.size());
-  gather_images(shape, scale, device_pixels.data(), device_indices.data(), images.data(), nullptr);
-  gather_labels(shape.batch, device_labels.data(), device_indices.data(), out.data(), nullptr);
+  gather_batch(
+      shape, scale,
+      {.pixels = device_pixels.data(), .labels = device_labels.data(), .order = device_indices.data() - 3, .first = 3},
+      {images.data(), out.data()}, nullptr);
 
   std::vector<double> expected;
   std::vector<std::int32_t> expected_labels;
@@ -79,8 +81,34 @@ TEST_CASE("gather: random shapes") {
   }
 }
 
+TEST_CASE("gather: a cursor in device memory says where the batch begins and is moved on by each") {
+  const std::vector<std::uint8_t> pixels{10, 20, 30, 40}, labels{1, 2, 3, 4};
+  const GuardedBuffer<std::uint8_t> device_pixels(pixels), device_labels(labels);
+  const GuardedBuffer<std::int32_t> order(std::vector<std::int32_t>{3, 0, 2, 1, 1, 0});
+  const BatchCursor at_second{.first = 1, .epoch = 7};
+  GuardedBuffer<BatchCursor> cursor(std::vector<BatchCursor>{at_second});
+  GuardedBuffer<float> images(2);
+  GuardedBuffer<std::int32_t> out(2);
+  std::vector<std::int32_t> met;
+  for (int call = 0; call < 2; ++call) {
+    gather_batch({.batch = 2}, {.scale = 1.0f},
+                 {.pixels = device_pixels.data(),
+                  .labels = device_labels.data(),
+                  .order = order.data(),
+                  .first = 99,
+                  .cursor = cursor.data()},
+                 {images.data(), out.data()}, nullptr);
+    for (const std::int32_t label : out.download()) met.push_back(label);
+  }
+  CHECK(met == std::vector<std::int32_t>{1, 3, 2, 2});
+  CHECK(images.download() == std::vector<float>{20, 20});
+  CHECK(cursor.download()[0].first == 5);
+  CHECK(cursor.download()[0].epoch == 7);
+  CHECK(cursor.download()[0].finished_blocks == 0);
+  CHECK(cursor.guards_intact());
+}
+
 TEST_CASE("gather: an empty batch is refused with its size") {
-  CHECK_THROWS_WITH_AS(gather_images({0, 1, 2, 2, 0}, {}, nullptr, nullptr, nullptr, nullptr),
-                       doctest::Contains("batch 0"), InvalidArgument);
-  CHECK_THROWS_AS(gather_labels(0, nullptr, nullptr, nullptr, nullptr), InvalidArgument);
+  CHECK_THROWS_WITH_AS(gather_batch({0, 1, 2, 2, 0}, {}, {}, {}, nullptr), doctest::Contains("batch 0"),
+                       InvalidArgument);
 }

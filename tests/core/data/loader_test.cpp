@@ -7,6 +7,7 @@
 #include <concepts>
 
 #include "core/data/synthetic.h"
+#include "core/device/graph.h"
 #include "kernels/require.h"
 
 using namespace espalier;
@@ -143,4 +144,36 @@ TEST_CASE("loader: keeps its data alive and follows a validation split") {
   for (const Batch& batch : loader) samples += batch.size();
   CHECK(samples == 21);
   CHECK(std::int64_t(kept.size()) == 21);
+}
+
+TEST_CASE("loader: a captured batch is the next one at each replay, over the end of an epoch and after a seek") {
+  DataLoader loader(numbered(12), {.batch = 4, .seed = 3}), eager(numbered(12), {.batch = 4, .seed = 3});
+  const Batch buffers = Batch::empty(4, loader.image_shape());
+  loader.stage();
+  const Graph gather([&] { loader.enqueue(buffers); });
+  loader.count_as_taken();
+  CHECK(members(buffers) == members(eager.next()));
+  for (int step = 1; step < 8; ++step) {
+    if (step == 5) {
+      loader.seek({7, 1});
+      eager.seek({7, 1});
+    }
+    loader.stage();
+    gather.launch();
+    loader.count_as_taken();
+    CHECK(members(buffers) == members(eager.next()));
+    CHECK(loader.position() == eager.position());
+  }
+}
+
+TEST_CASE("loader: augmented images differ between epochs and are the same after a seek") {
+  const auto train = data::synthetic({.train = 20, .test = 1, .height = 12, .width = 12}).train;
+  DataLoader loader(train, {.batch = 10, .shuffle = false, .augmentation = {.shift = 2, .rotation_turns = 0.1f}});
+  DataLoader plain(train, {.batch = 10, .shuffle = false});
+  const std::vector<float> first = loader.next().images.to_host();
+  CHECK(first != plain.next().images.to_host());
+  loader.next();
+  CHECK(loader.next().images.to_host() != first);
+  loader.seek({0, 0});
+  CHECK(loader.next().images.to_host() == first);
 }

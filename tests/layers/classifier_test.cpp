@@ -1,0 +1,57 @@
+// A training step and a compiled model as graphs: how many launches each takes, counted through the graph itself.
+#include "layers/classifier.h"
+
+#include <doctest/doctest.h>
+
+#include "core/data/synthetic.h"
+#include "core/device/graph.h"
+#include "core/device/math.h"
+#include "core/train/sgd.h"
+#include "layers/zoo.h"
+#include "pruning/plan.h"
+
+namespace espalier {
+namespace {
+
+constexpr std::int64_t kBatch = 32;
+
+enum class Gather { inside, before };
+
+std::size_t nodes_of_step(const char* name, Gather gather) {
+  const MathScope by_hand(Math::handwritten);
+  const auto data = data::synthetic({.train = 4 * kBatch, .test = 1, .height = 28, .width = 28});
+  Sequential model = zoo::build(name, {1, 28, 28}, 1);
+  Sgd optimizer(model.parameters(), {.learning_rate = 0.01f, .momentum = 0.9f});
+  DataLoader loader(data.train, {.batch = kBatch, .augmentation = {.shift = 2}});
+  MetricsAccumulator metrics(loader.classes());
+  const Trainable trainable = classifier(model);
+  const Batch buffers = Batch::empty(kBatch, loader.image_shape());
+  loader.stage();
+  loader.enqueue(buffers);
+  const Graph step([&] {
+    if (gather == Gather::inside) loader.enqueue(buffers);
+    optimizer.zero_gradients();
+    optimizer.backward(trainable.forward(buffers, metrics));
+    optimizer.step();
+  });
+  return step.node_count();
+}
+
+}  // namespace
+
+TEST_CASE("classifier: a training step of lenet-5 is at most 13 launches, gathering its batch one more") {
+  CHECK(nodes_of_step("lenet-5", Gather::before) <= 13);
+  CHECK(nodes_of_step("lenet-5", Gather::inside) <= 14);
+  CHECK(nodes_of_step("seed-cnn", Gather::before) <= 17);  // dropout comes between its dense layers
+}
+
+TEST_CASE("classifier: the dense plan of lenet-5 is at most 4 launches") {
+  const MathScope by_hand(Math::handwritten);
+  Sequential model = zoo::build("lenet-5", {1, 28, 28}, 1);
+  const pruning::CompileOptions dense{.candidates = {pruning::dense()},
+                                      .timing = {.warmup = 0, .min_repeats = 1, .max_repeats = 1, .budget_ms = 0},
+                                      .rounds = 1};
+  CHECK(pruning::compile(model, {kBatch, 1, 28, 28}, dense).node_count() <= 4);
+}
+
+}  // namespace espalier
