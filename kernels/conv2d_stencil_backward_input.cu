@@ -7,7 +7,7 @@ namespace {
 
 template <class Source>
 void backward_input(const Conv2dShape& shape, const Source& source, const float* w, float* dx, cudaStream_t stream) {
-  const StripSink sink{dx, nullptr, 1.0f, rows_aligned(dx, shape.width)};
+  const StripSink sink(dx, shape.width);
   launch_stencil<StencilTurn::yes>(stencil_plan(shape, StencilUse::input_gradient), source, w, sink, stream);
 }
 

@@ -5,7 +5,7 @@ namespace espalier::kernels {
 
 void conv2d_forward_stencil(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,
                             float slope, cudaStream_t stream) {
-  const StripSink sink{y, bias, slope, rows_aligned(y, shape.out_width())};
+  const StripSink sink(y, shape.out_width(), bias, slope);
   launch_stencil<StencilTurn::no>(stencil_plan(shape, StencilUse::forward), PlaneSource{x}, w, sink, stream);
 }
 

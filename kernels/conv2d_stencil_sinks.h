@@ -14,10 +14,17 @@ using StencilSums = float[kFilters][kStripRows][kStripColumns];
 
 // y or dx [batch, groups * filters, out_height, out_width], with bias and activation.
 struct StripSink {
+  StripSink(float* y, index_t width, const float* bias = nullptr, float slope = 1.0f)
+      : y(y),
+        bias(bias),
+        slope(slope),
+        aligned(rows_aligned(y, width)),
+        half_aligned(reinterpret_cast<std::uintptr_t>(y) % 8 == 0 && width % 2 == 0) {}
+
   float* y;
   const float* bias;
   float slope;
-  bool aligned;  // strips begin at multiples of 16 bytes
+  bool aligned, half_aligned;  // strips begin at multiples of 16 bytes, of 8
 
   __device__ static void clear(const StencilPlan&, std::uint8_t*) {}
 
@@ -42,7 +49,14 @@ struct StripSink {
           const float value = sums[f][r][c] + shift;
           values[c] = slope == 1.0f ? value : bend(value, value, slope);
         }
-        store_run(to + (row + r) * p.out_width + column, p.out_width - column, aligned, values);
+        float* strip = to + (row + r) * p.out_width + column;
+        const int left = p.out_width - column;
+        if (half_aligned && !aligned) {  // an even number is left
+          *reinterpret_cast<float2*>(strip) = make_float2(values[0], values[1]);
+          if (left > 2) *reinterpret_cast<float2*>(strip + 2) = make_float2(values[2], values[3]);
+        } else {
+          store_run(strip, left, aligned, values);
+        }
       }
     }
   }
