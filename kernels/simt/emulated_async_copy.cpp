@@ -40,7 +40,7 @@ Queue& own_queue() {
 }
 
 void land(const Copy& copy) {
-  std::memcpy(copy.to, copy.from, std::size_t(copy.bytes));
+  if (copy.bytes > 0) std::memcpy(copy.to, copy.from, std::size_t(copy.bytes));  // from may be null for none
   std::memset(static_cast<char*>(copy.to) + copy.bytes, 0, std::size_t(copy.size - copy.bytes));
 }
 
