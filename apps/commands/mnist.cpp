@@ -27,7 +27,7 @@ struct MnistCommand {
   PruningOptions pruning;
   std::optional<Math> math;
   Precision precision = Precision::fp32;
-  std::int64_t epochs = 10, fine_tune_epochs = 12;
+  std::int64_t epochs = 10, fine_tune_epochs = 24;
   std::uint64_t seed = 1;
   bool quick = false;
   std::vector<std::int64_t> batches{1, 32, 256, 1024};
