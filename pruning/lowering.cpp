@@ -67,7 +67,7 @@ std::shared_ptr<const Function> by_hand(const RecordedCall& call) {
   return product;
 }
 
-std::vector<Implementation> lower(const RecordedCall& call, const DenseCandidate&) {
+std::vector<Implementation> lower(const RecordedCall& call, const DenseCandidate& candidate) {
   std::vector<Implementation> found;
   const Precision precision = dynamic_cast<const ProductFunction&>(*call.function).precision;
   if (precision != Precision::fp32) {
@@ -79,6 +79,7 @@ std::vector<Implementation> lower(const RecordedCall& call, const DenseCandidate
     return found;
   }
   for (const Math math : {Math::handwritten, Math::vendor}) {
+    if (candidate.math != Math::fastest && candidate.math != math) continue;
     if (math == Math::vendor && simt::kEmulated && as_conv2d(*call.function)) {  // see kernels/vendor/conv2d.h
       found.push_back(
           refused("dense", std::string(kernels::vendor::blas_name()), "its way is the handwritten one here"));

@@ -8,10 +8,13 @@
 #include <vector>
 
 #include "core/autograd/function.h"
+#include "core/device/math.h"
 
 namespace espalier::pruning {
 
-struct DenseCandidate {};
+struct DenseCandidate {
+  Math math = Math::fastest;  // ours or the vendor's; fastest: both compete
+};
 struct CsrCandidate {};
 struct BlockCsrCandidate {
   std::int64_t rows = 8, columns = 8;
@@ -19,7 +22,7 @@ struct BlockCsrCandidate {
 struct TwoFourCandidate {};
 using Candidate = std::variant<DenseCandidate, CsrCandidate, BlockCsrCandidate, TwoFourCandidate>;
 
-inline Candidate dense() { return DenseCandidate{}; }
+inline Candidate dense(Math math = Math::fastest) { return DenseCandidate{math}; }
 inline Candidate csr() { return CsrCandidate{}; }
 inline Candidate block_csr(std::int64_t rows, std::int64_t columns) { return BlockCsrCandidate{rows, columns}; }
 inline Candidate two_four() { return TwoFourCandidate{}; }

@@ -46,9 +46,8 @@ TEST_CASE("classifier: a training step of lenet-5 is at most 13 launches, gather
 }
 
 TEST_CASE("classifier: the dense plan of lenet-5 is at most 4 launches") {
-  const MathScope by_hand(Math::handwritten);
   Sequential model = zoo::build("lenet-5", {1, 28, 28}, 1);
-  const pruning::CompileOptions dense{.candidates = {pruning::dense()},
+  const pruning::CompileOptions dense{.candidates = {pruning::dense(Math::handwritten)},
                                       .timing = {.warmup = 0, .min_repeats = 1, .max_repeats = 1, .budget_ms = 0},
                                       .rounds = 1};
   CHECK(pruning::compile(model, {kBatch, 1, 28, 28}, dense).node_count() <= 4);

@@ -102,6 +102,16 @@ TEST_CASE("plan: keeps every candidate's time or the reason why it has none") {
   CHECK(plan.to_json().find("\"reason\"") != std::string::npos);
 }
 
+TEST_CASE("plan: dense products compete, or only those that were asked for") {
+  Sequential model = small_cnn();
+  const Plan ours = compile(model, {2, 1, 12, 12}, only({dense(Math::handwritten)}));
+  for (const PlanStep& step : ours.steps()) {
+    for (const MeasuredImplementation& candidate : step.candidates) CHECK(candidate.library == "handwritten");
+  }
+  const Plan both = compile(model, {2, 1, 12, 12}, only({dense()}));
+  CHECK(both.steps().back().candidates.size() == 2);
+}
+
 TEST_CASE("plan: a pooled convolution is one step, sparse or dense, traced as a block or as layers") {
   Sequential model(Conv2d(1, 6, {.kernel = 5, .seed = 1}), MaxPool2d(2), Relu(), Conv2d(6, 8, {.seed = 2}),
                    LeakyRelu(0.2f), MaxPool2d(2), Flatten(), Dense(32, 5, {.seed = 3}));
