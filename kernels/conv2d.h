@@ -42,6 +42,10 @@ void conv2d_backward_weight(const Conv2dShape& shape, const float* x, const floa
                             Workspace workspace, cudaStream_t stream, Conv2dMethod method = Conv2dMethod::fastest);
 index_t conv2d_backward_weight_workspace(const Conv2dShape& shape, Conv2dMethod method = Conv2dMethod::fastest);
 
+// Both gradients, one launch less: the same bits as conv2d_backward_weight() and conv2d_backward_input() give.
+void conv2d_backward(const Conv2dShape& shape, const float* x, const float* dy, const float* w, float* dx, float* dw,
+                     float* db, Workspace workspace, cudaStream_t stream, Conv2dMethod method = Conv2dMethod::fastest);
+
 // db [filters] = dy summed over batch and pixels, where the weight needs no gradient: reduce_planes().
 void conv2d_backward_bias(const Conv2dShape& shape, const float* dy, float* db, void* workspace, cudaStream_t stream);
 std::size_t conv2d_backward_bias_workspace_bytes(const Conv2dShape& shape);

@@ -1,7 +1,8 @@
 // dx = w' * dy. By tiles: an implicit GEMM with rows = channels and columns = the input pixels of one phase of the
 // stride, so that no tap between two outputs is multiplied: flops() in all, whatever the stride. By panels (CPU): the
 // gradients of the patches of a block of pixels, w' * dy, scattered into dx while both are in the cache; a block owns
-// its images and channels, so nothing is added atomically.
+// its images and channels, so nothing is added atomically. Panels and the stencil take the sum of the weight gradient's
+// parts along (conv2d_weight_parts.h).
 #include <cstring>
 #include <numeric>
 
@@ -178,7 +179,9 @@ constexpr int kGradientFloats = 24 * 1024, kPanelFloats = 8 * 1024, kMostPixels 
 constexpr int kFewFilters = 8;
 
 template <int kLanes, class Gradient>
-__global__ void conv2d_backward_input_panel_kernel(PanelCut cut, Gradient dy, const float* w, float* dx) {
+__global__ void conv2d_backward_input_panel_kernel(PanelCut cut, Gradient dy, const float* w, float* dx,
+                                                   JoinedSum sum) {
+  if (sum.takes_block(cut.blocks.along_batch() * cut.channel_pieces())) return;
   const int group = int(blockIdx.y);
   const int first_channel = int(blockIdx.x % unsigned(cut.channel_pieces())) * cut.channel_piece;
   const index_t first_block = index_t(blockIdx.x / unsigned(cut.channel_pieces())) * cut.blocks.per_image_group();
@@ -213,7 +216,7 @@ __global__ void conv2d_backward_input_panel_kernel(PanelCut cut, Gradient dy, co
 
 template <bool kOnCpu, class Gradient>
 void backward_input_by_panels(const Conv2dShape& shape, const Gradient& dy, const float* w, float* dx,
-                              cudaStream_t stream) {
+                              const JoinedSum& sum, cudaStream_t stream) {
   if constexpr (kOnCpu) {
     PanelCut cut(shape);
     const int taps = cut.patch / cut.channels, most = cut.filters > kFewFilters ? kMostPixels : kPanelFloats / taps;
@@ -223,10 +226,9 @@ void backward_input_by_panels(const Conv2dShape& shape, const Gradient& dy, cons
     const index_t wanted_pieces = ceil_div(kWantedPanelBlocks, cut.blocks.along_batch() * shape.groups);
     cut.channel_piece = even_piece(cut.channels, cut.channels / wanted_pieces);
     cut.entry_piece = even_piece(cut.channel_piece * taps, kPanelFloats / cut.pitch);
-    simt::launch(conv2d_backward_input_panel_kernel<simt::kLanes, Gradient>,
-                 panel_launch(cut.blocks.along_batch() * cut.channel_pieces(), shape.groups,
-                              index_t(cut.entry_piece + cut.filter_piece) * cut.pitch, stream),
-                 cut, dy, w, dx);
+    const simt::Launch launch = panel_launch(cut.blocks.along_batch() * cut.channel_pieces(), shape.groups,
+                                             index_t(cut.entry_piece + cut.filter_piece) * cut.pitch, stream);
+    simt::launch(conv2d_backward_input_panel_kernel<simt::kLanes, Gradient>, sum.join(launch), cut, dy, w, dx, sum);
   }
 }
 
@@ -235,13 +237,18 @@ void backward_input_by_panels(const Conv2dShape& shape, const Gradient& dy, cons
 void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const float* w, float* dx, cudaStream_t stream,
                            Conv2dMethod method) {
   require_valid(shape, "conv2d_backward_input");
+  conv2d_backward_input_and_sum(shape, dy, w, dx, {}, stream, method);
+}
+
+void conv2d_backward_input_and_sum(const Conv2dShape& shape, const float* dy, const float* w, float* dx,
+                                   const WeightParts& parts, cudaStream_t stream, Conv2dMethod method) {
   switch (resolve(method, shape, StencilUse::input_gradient)) {
     case Conv2dMethod::panels:
-      return backward_input_by_panels<simt::kEmulated>(shape, StoredPanels{dy}, w, dx, stream);
+      return backward_input_by_panels<simt::kEmulated>(shape, StoredPanels{dy}, w, dx, {parts}, stream);
     case Conv2dMethod::direct:
       return conv2d_backward_input_direct(shape, dy, w, dx, stream);
     case Conv2dMethod::stencil:
-      return conv2d_backward_input_stencil(shape, dy, w, dx, stream);
+      return conv2d_backward_input_stencil(shape, dy, w, dx, parts, stream);
     default:
       return backward_input_by_tiles<false>(shape, dy, {}, w, dx, stream);
   }
@@ -252,13 +259,18 @@ void conv2d_pool_backward_input(const Conv2dShape& shape, const float* y, const 
                                 cudaStream_t stream, Conv2dMethod method) {
   require_valid_pool(shape, activation, leaky_slope, "conv2d_pool_backward_input");
   const PooledGradient gradient(shape, y, dy, route, activation, leaky_slope);
+  conv2d_pool_backward_input_and_sum(shape, gradient, w, dx, {}, stream, method);
+}
+
+void conv2d_pool_backward_input_and_sum(const Conv2dShape& shape, const PooledGradient& dy, const float* w, float* dx,
+                                        const WeightParts& parts, cudaStream_t stream, Conv2dMethod method) {
   switch (resolve(method, shape, StencilUse::input_gradient)) {
     case Conv2dMethod::panels:
-      return backward_input_by_panels<simt::kEmulated>(shape, PooledPanels{gradient, shape.filters}, w, dx, stream);
+      return backward_input_by_panels<simt::kEmulated>(shape, PooledPanels{dy, shape.filters}, w, dx, {parts}, stream);
     case Conv2dMethod::stencil:
-      return conv2d_pool_backward_input_stencil(shape, gradient, w, dx, stream);
+      return conv2d_pool_backward_input_stencil(shape, dy, w, dx, parts, stream);
     default:
-      return backward_input_by_tiles<true>(shape, nullptr, gradient, w, dx, stream);
+      return backward_input_by_tiles<true>(shape, nullptr, dy, w, dx, stream);
   }
 }
 

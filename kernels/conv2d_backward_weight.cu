@@ -1,6 +1,6 @@
 // dw = dy * patches of x, transposed, and the bias gradient as one more column. The result is small and the sum long
-// (batch * pixels), so it is split over blocks: tiles split the depth, panels (CPU) the images; a second pass adds the
-// parts in ascending order. Costs flops(), and splits * (dw + db) floats written and read.
+// (batch * pixels), so it is split over blocks: tiles split the depth, panels (CPU) the images; then the parts are
+// added in ascending order (conv2d_weight_parts.h). Costs flops(), and splits * (dw + db) floats written and read.
 #include <cstring>
 
 #include "kernels/conv2d.h"
@@ -28,6 +28,10 @@ struct WeightGradientStore {
     }
   }
 };
+
+WeightGradientStore weight_store(const Conv2dShape& s, float* dw, float* db) {
+  return {dw, db, s.filters_per_group(), s.patch(), rows_aligned(dw, s.patch())};
+}
 
 index_t weight_columns(const Conv2dShape& shape, bool with_bias) { return shape.patch() + (with_bias ? 1 : 0); }
 
@@ -91,10 +95,10 @@ struct ImageSplits {
   index_t splits, image_groups;
 };
 
-// Where split s puts its sums: dw + s * size, a filter's row `row` floats from the one before; db likewise, or null.
+// Where split s puts its sums: dw + s * step; db likewise, or null.
 struct PartialWeights {
   float *dw, *db;
-  index_t size, row, bias_step;
+  index_t step;
 };
 
 template <int kLanes, class Gradient>
@@ -144,11 +148,10 @@ __global__ void conv2d_backward_weight_panel_kernel(PanelCut cut, ImageSplits sp
     }
   }
   const index_t filter = index_t(group) * cut.filters + first_filter;
-  simt::transpose(sums, sum_pitch, entries, filters, to.dw + part * to.size + filter * to.row + first_entry,
-                  int(to.row));
+  simt::transpose(sums, sum_pitch, entries, filters, to.dw + part * to.step + filter * cut.patch + first_entry,
+                  cut.patch);
   if (with_bias) {
-    float* db = to.db + part * to.size + filter * to.bias_step;
-    for (int f = 0; f < filters; ++f) db[f * to.bias_step] = sums[index_t(entries) * sum_pitch + f];
+    std::copy_n(sums + index_t(entries) * sum_pitch, filters, to.db + part * to.step + filter);
   }
 }
 
@@ -177,43 +180,54 @@ index_t panels_workspace(const Conv2dShape& shape) {
 }
 
 template <bool kOnCpu, class Gradient>
-void backward_weight_by_panels(const Conv2dShape& shape, const float* x, const Gradient& dy,
-                               const WeightGradientStore& store, Workspace workspace, cudaStream_t stream) {
+WeightParts backward_weight_by_panels(const Conv2dShape& shape, const float* x, const Gradient& dy, float* dw,
+                                      float* db, Workspace workspace, cudaStream_t stream) {
   if constexpr (kOnCpu) {
     const PanelCut cut = weight_cut<Gradient>(shape);
-    const index_t columns = weight_columns(shape, store.db != nullptr), result = shape.filters * columns;
-    const ImageSplits split = image_splits(cut, shape.groups, workspace.floats / result);
-    const PartialWeights direct{store.dw, store.db, 0, store.patch, 1};
-    const PartialWeights partial{workspace.data, store.db == nullptr ? nullptr : workspace.data + store.patch, result,
-                                 columns, columns};
+    const index_t weights = shape.weight_size(), size = weights + (db == nullptr ? 0 : shape.filters);
+    const ImageSplits split = image_splits(cut, shape.groups, workspace.floats / size);
+    const PartialWeights direct{dw, db, 0};
+    const PartialWeights partial{workspace.data, db == nullptr ? nullptr : workspace.data + weights, size};
     const index_t floats = index_t(cut.entry_piece + 1 + (Gradient::kPooled ? cut.filter_piece : 0)) * cut.pitch +
                            index_t(cut.blocks.pixels() + cut.entry_piece + 1) * simt::whole_lanes(cut.filter_piece);
     simt::launch(conv2d_backward_weight_panel_kernel<simt::kLanes, Gradient>,
                  panel_launch(split.splits * cut.filter_pieces() * cut.entry_pieces(), shape.groups, floats, stream),
                  cut, split, x, dy, split.splits == 1 ? direct : partial);
-    if (split.splits == 1) return;
-    const ProductGrid grid{.shape = weight_product(shape, store.db != nullptr), .splits = split.splits};
-    sum_splits(grid, workspace.data, store, stream);
+    return {.partial = workspace.data,
+            .dw = dw,
+            .db = db,
+            .weights = weights,
+            .size = size,
+            .parts = split.splits,
+            .step = size,
+            .by_panels = true};
   }
+  return {};
 }
 
 }  // namespace
 
-void conv2d_backward_weight(const Conv2dShape& shape, const float* x, const float* dy, float* dw, float* db,
-                            Workspace workspace, cudaStream_t stream, Conv2dMethod method) {
-  require_valid(shape, "conv2d_backward_weight");
+WeightParts conv2d_backward_weight_parts(const Conv2dShape& shape, const float* x, const float* dy, float* dw,
+                                         float* db, Workspace workspace, cudaStream_t stream, Conv2dMethod method) {
   if (workspace.data == nullptr) workspace.floats = 0;
-  const WeightGradientStore store{dw, db, shape.filters_per_group(), shape.patch(), rows_aligned(dw, shape.patch())};
   switch (resolve(method, shape, StencilUse::weight_gradient)) {
     case Conv2dMethod::panels:
-      return backward_weight_by_panels<simt::kEmulated>(shape, x, StoredPanels{dy}, store, workspace, stream);
+      return backward_weight_by_panels<simt::kEmulated>(shape, x, StoredPanels{dy}, dw, db, workspace, stream);
     case Conv2dMethod::direct:
-      return conv2d_backward_weight_direct(shape, x, dy, dw, db, stream);
+      conv2d_backward_weight_direct(shape, x, dy, dw, db, stream);
+      return {};
     case Conv2dMethod::stencil:
       return conv2d_backward_weight_stencil(shape, x, dy, dw, db, workspace, stream);
     default:
-      return backward_weight_by_tiles<false>(shape, x, dy, {}, store, workspace, stream);
+      backward_weight_by_tiles<false>(shape, x, dy, {}, weight_store(shape, dw, db), workspace, stream);
+      return {};
   }
+}
+
+void conv2d_backward_weight(const Conv2dShape& shape, const float* x, const float* dy, float* dw, float* db,
+                            Workspace workspace, cudaStream_t stream, Conv2dMethod method) {
+  require_valid(shape, "conv2d_backward_weight");
+  sum_weight_parts(conv2d_backward_weight_parts(shape, x, dy, dw, db, workspace, stream, method), stream);
 }
 
 index_t conv2d_backward_weight_workspace(const Conv2dShape& shape, Conv2dMethod method) {
@@ -230,22 +244,28 @@ index_t conv2d_backward_weight_workspace(const Conv2dShape& shape, Conv2dMethod 
   }
 }
 
+WeightParts conv2d_pool_backward_weight_parts(const Conv2dShape& shape, const float* x, const PooledGradient& dy,
+                                              float* dw, float* db, Workspace workspace, cudaStream_t stream,
+                                              Conv2dMethod method) {
+  if (workspace.data == nullptr) workspace.floats = 0;
+  switch (resolve(method, shape, StencilUse::weight_gradient)) {
+    case Conv2dMethod::panels:
+      return backward_weight_by_panels<simt::kEmulated>(shape, x, PooledPanels{dy, shape.filters}, dw, db, workspace,
+                                                        stream);
+    case Conv2dMethod::stencil:
+      return conv2d_pool_backward_weight_stencil(shape, x, dy, dw, db, workspace, stream);
+    default:
+      backward_weight_by_tiles<true>(shape, x, nullptr, dy, weight_store(shape, dw, db), workspace, stream);
+      return {};
+  }
+}
+
 void conv2d_pool_backward_weight(const Conv2dShape& shape, const float* x, const float* y, const float* dy,
                                  const std::uint8_t* route, float* dw, float* db, Activation activation,
                                  float leaky_slope, Workspace workspace, cudaStream_t stream, Conv2dMethod method) {
   require_valid_pool(shape, activation, leaky_slope, "conv2d_pool_backward_weight");
-  if (workspace.data == nullptr) workspace.floats = 0;
-  const WeightGradientStore store{dw, db, shape.filters_per_group(), shape.patch(), rows_aligned(dw, shape.patch())};
   const PooledGradient gradient(shape, y, dy, route, activation, leaky_slope);
-  switch (resolve(method, shape, StencilUse::weight_gradient)) {
-    case Conv2dMethod::panels:
-      return backward_weight_by_panels<simt::kEmulated>(shape, x, PooledPanels{gradient, shape.filters}, store,
-                                                        workspace, stream);
-    case Conv2dMethod::stencil:
-      return conv2d_pool_backward_weight_stencil(shape, x, gradient, dw, db, workspace, stream);
-    default:
-      return backward_weight_by_tiles<true>(shape, x, nullptr, gradient, store, workspace, stream);
-  }
+  sum_weight_parts(conv2d_pool_backward_weight_parts(shape, x, gradient, dw, db, workspace, stream, method), stream);
 }
 
 index_t conv2d_pool_backward_weight_workspace(const Conv2dShape& shape, Conv2dMethod method) {

@@ -49,4 +49,10 @@ void conv2d_pool_backward_input(const Conv2dShape& shape, const float* y, const 
                                 const float* w, float* dx, Activation activation, float leaky_slope,
                                 cudaStream_t stream, Conv2dMethod method = Conv2dMethod::fastest);
 
+// Both gradients, one launch less: the same bits as the two launchers give.
+void conv2d_pool_backward(const Conv2dShape& shape, const float* x, const float* y, const float* dy,
+                          const std::uint8_t* route, const float* w, float* dx, float* dw, float* db,
+                          Activation activation, float leaky_slope, Workspace workspace, cudaStream_t stream,
+                          Conv2dMethod method = Conv2dMethod::fastest);
+
 }  // namespace espalier::kernels

@@ -9,7 +9,7 @@
 // One kernel computes forward (source x; sink y, or what a pool leaves of it) and the input gradient (source dy or what
 // PooledGradient makes; filters and channels swapped, the weights turned by 180 degrees).
 #pragma once
-#include "kernels/conv2d_gradient.h"
+#include "kernels/conv2d_weight_parts.h"
 #include "kernels/shapes.h"
 #include "kernels/simt/simt.h"
 
@@ -72,20 +72,21 @@ enum class StencilUse { forward, pool, input_gradient, weight_gradient };
 bool suits_stencil(const Conv2dShape& shape, StencilUse use);
 StencilPlan stencil_plan(const Conv2dShape& shape, StencilUse use);
 
-// The products by stencil: what conv2d.h and conv2d_pool.h say of them.
+// The products by stencil: what conv2d.h and conv2d_pool.h say of them, weight gradients up to the sum of their parts,
+// which input gradients take along.
 void conv2d_forward_stencil(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,
                             float slope, cudaStream_t stream);
 void conv2d_pool_forward_stencil(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,
                                  std::uint8_t* route, float slope, cudaStream_t stream);
 void conv2d_backward_input_stencil(const Conv2dShape& shape, const float* dy, const float* w, float* dx,
-                                   cudaStream_t stream);
+                                   const WeightParts& parts, cudaStream_t stream);
 void conv2d_pool_backward_input_stencil(const Conv2dShape& shape, const PooledGradient& dy, const float* w, float* dx,
-                                        cudaStream_t stream);
+                                        const WeightParts& parts, cudaStream_t stream);
 
-void conv2d_backward_weight_stencil(const Conv2dShape& shape, const float* x, const float* dy, float* dw, float* db,
-                                    Workspace workspace, cudaStream_t stream);
-void conv2d_pool_backward_weight_stencil(const Conv2dShape& shape, const float* x, const PooledGradient& dy, float* dw,
-                                         float* db, Workspace workspace, cudaStream_t stream);
+WeightParts conv2d_backward_weight_stencil(const Conv2dShape& shape, const float* x, const float* dy, float* dw,
+                                           float* db, Workspace workspace, cudaStream_t stream);
+WeightParts conv2d_pool_backward_weight_stencil(const Conv2dShape& shape, const float* x, const PooledGradient& dy,
+                                                float* dw, float* db, Workspace workspace, cudaStream_t stream);
 index_t conv2d_backward_weight_stencil_workspace(const Conv2dShape& shape);
 
 }  // namespace espalier::kernels

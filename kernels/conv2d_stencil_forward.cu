@@ -12,7 +12,7 @@ void conv2d_forward_stencil(const Conv2dShape& shape, const float* x, const floa
 void conv2d_pool_forward_stencil(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,
                                  std::uint8_t* route, float slope, cudaStream_t stream) {
   const bool aligned = reinterpret_cast<std::uintptr_t>(y) % 8 == 0 && shape.out_width() / 2 % 2 == 0;
-  const PoolSink sink{y, route, bias, slope, aligned};
+  const PoolSink sink{{}, y, route, bias, slope, aligned};
   launch_stencil<StencilTurn::no>(stencil_plan(shape, StencilUse::pool), PlaneSource{x}, w, sink, stream);
 }
 

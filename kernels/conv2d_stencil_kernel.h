@@ -73,6 +73,7 @@ template <int kKernel, int kFilters, StencilTurn kTurn, class Source, class Sink
 __global__ void __launch_bounds__(kStencilThreads, 1)
     conv2d_stencil_kernel(StencilPlan plan, Source source, const float* __restrict__ w, Sink sink) {
   using Weights = StencilWeights<kKernel>;
+  if (sink.takes_block(plan)) return;
   const StencilTile& tile = plan.tile;
   const StencilPlace at(plan);
   const int weight_floats = tile.filter_groups * kFilters * Weights::kPitch;
@@ -138,8 +139,8 @@ template <StencilTurn kTurn, class Source, class Sink>
 void launch_stencil(const StencilPlan& plan, const Source& source, const float* w, const Sink& sink,
                     cudaStream_t stream, std::source_location where = std::source_location::current()) {
   const auto with = [&]<int kKernel, int kFilters>(std::integer_sequence<int, kKernel, kFilters>) {
-    simt::launch(conv2d_stencil_kernel<kKernel, kFilters, kTurn, Source, Sink>, plan.launch(stream, where), plan,
-                 source, w, sink);
+    simt::launch(conv2d_stencil_kernel<kKernel, kFilters, kTurn, Source, Sink>, sink.join(plan.launch(stream, where)),
+                 plan, source, w, sink);
   };
   const bool many = plan.filters_per_thread >= 8;
   if (plan.problem.kernel == 3) {

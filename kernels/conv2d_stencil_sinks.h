@@ -7,13 +7,18 @@
 
 namespace espalier::kernels {
 
-// ---- sinks: store() takes the sums of all threads of the block
+// ---- sinks: store() takes the sums of all threads of the block; join() may add blocks that takes_block() works off
+
+struct LoneSink {
+  static const simt::Launch& join(const simt::Launch& launch) { return launch; }
+  __device__ static bool takes_block(const StencilPlan&) { return false; }
+};
 
 template <int kFilters>
 using StencilSums = float[kFilters][kStripRows][kStripColumns];
 
 // y or dx [batch, groups * filters, out_height, out_width], with bias and activation.
-struct StripSink {
+struct StripSink : LoneSink {
   StripSink(float* y, index_t width, const float* bias = nullptr, float slope = 1.0f)
       : y(y),
         bias(bias),
@@ -64,7 +69,7 @@ struct StripSink {
 
 // y [batch, groups * filters, windows] and the route: places gather in scratch [images, filters, windows], a byte each,
 // so that neighbouring lanes write neighbouring bytes of the route.
-struct PoolSink {
+struct PoolSink : LoneSink {
   float* y;
   std::uint8_t* route;  // or null
   const float* bias;

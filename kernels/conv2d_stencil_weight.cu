@@ -1,7 +1,7 @@
 // The weight gradient by stencil (conv2d_stencil.h). A block keeps a part of some images, x and dy, in shared memory; a
 // thread sums all taps of one channel for kFilters filters in registers, a strip of 4 output pixels at a time: 288 to
 // 500 multiply-adds from 14 or 15 128-bit reads, where an implicit GEMM, whose sums are few and whose k axis is the
-// pixels, copies each input once per tap. Blocks share the images; a second pass adds their parts in ascending order.
+// pixels, copies each input once per tap. Blocks share the images and leave parts to be added (conv2d_weight_parts.h).
 // Costs flops(), and per block the gradient written and read once more.
 #include <algorithm>
 
@@ -226,28 +226,6 @@ __global__ void __launch_bounds__(kWeightThreads, 1)
   store_weights<kKernel, kFilters>(plan, at, to, sums, bias, buffers);
 }
 
-// dw and db: the parts of all blocks. A warp takes 32 neighbouring elements of every kSumWarps-th part, so that many
-// loads are in flight; then the warps' sums are added in ascending order.
-constexpr int kSumWarps = 8;
-__global__ void __launch_bounds__(kSumWarps* kWarp)
-    sum_weight_parts_kernel(index_t weights, index_t size, index_t parts, index_t step,
-                            const float* __restrict__ partial, float* __restrict__ dw, float* __restrict__ db) {
-  __shared__ float sums[kSumWarps][kWarp];
-  const int lane = int(threadIdx.x) % kWarp, warp = int(threadIdx.x) / kWarp;
-  const index_t i = index_t(blockIdx.x) * kWarp + lane;
-  float sum = 0.0f;
-  if (i < size) {
-#pragma unroll 8
-    for (index_t part = warp; part < parts; part += kSumWarps) sum += partial[part * step + i];
-  }
-  sums[warp][lane] = sum;
-  __syncthreads();
-  if (warp > 0 || i >= size) return;
-#pragma unroll
-  for (int other = 1; other < kSumWarps; ++other) sum += sums[other][lane];
-  (i < weights ? dw[i] : db[i - weights]) = sum;
-}
-
 // ---- the plan
 
 int rounded(int value, int unit) { return ceil_div(value, unit) * unit; }
@@ -359,8 +337,8 @@ index_t part_floats(const Conv2dShape& shape) {
 }
 
 template <class Gradient>
-void backward_weight(const Conv2dShape& shape, const float* x, const Gradient& dy, float* dw, float* db,
-                     Workspace workspace, cudaStream_t stream) {
+WeightParts backward_weight(const Conv2dShape& shape, const float* x, const Gradient& dy, float* dw, float* db,
+                            Workspace workspace, cudaStream_t stream) {
   const index_t weights = shape.weight_size(), size = weights + (db == nullptr ? 0 : shape.filters);
   const index_t step = part_floats(shape);
   const WeightPlan plan = weight_plan(shape, workspace.data == nullptr ? 1 : workspace.floats / step);
@@ -374,21 +352,20 @@ void backward_weight(const Conv2dShape& shape, const float* x, const Gradient& d
   const auto kernel =
       shape.kernel_height == 3 ? conv2d_stencil_weight_kernel<3, Gradient> : conv2d_stencil_weight_kernel<5, Gradient>;
   simt::launch(kernel, launch, plan, PlaneSource{x}, dy, parts == 1 ? direct : partial);
-  if (parts == 1) return;
-  const simt::Launch sum{dim3(unsigned(ceil_div<index_t>(size, kWarp))), dim3(kSumWarps * kWarp), 0, stream};
-  simt::launch(sum_weight_parts_kernel, sum, weights, size, parts, step, workspace.data, dw, db);
+  return {
+      .partial = workspace.data, .dw = dw, .db = db, .weights = weights, .size = size, .parts = parts, .step = step};
 }
 
 }  // namespace
 
-void conv2d_backward_weight_stencil(const Conv2dShape& shape, const float* x, const float* dy, float* dw, float* db,
-                                    Workspace workspace, cudaStream_t stream) {
-  backward_weight(shape, x, PlaneSource{dy}, dw, db, workspace, stream);
+WeightParts conv2d_backward_weight_stencil(const Conv2dShape& shape, const float* x, const float* dy, float* dw,
+                                           float* db, Workspace workspace, cudaStream_t stream) {
+  return backward_weight(shape, x, PlaneSource{dy}, dw, db, workspace, stream);
 }
 
-void conv2d_pool_backward_weight_stencil(const Conv2dShape& shape, const float* x, const PooledGradient& dy, float* dw,
-                                         float* db, Workspace workspace, cudaStream_t stream) {
-  backward_weight(shape, x, WindowSource{dy}, dw, db, workspace, stream);
+WeightParts conv2d_pool_backward_weight_stencil(const Conv2dShape& shape, const float* x, const PooledGradient& dy,
+                                                float* dw, float* db, Workspace workspace, cudaStream_t stream) {
+  return backward_weight(shape, x, WindowSource{dy}, dw, db, workspace, stream);
 }
 
 index_t conv2d_backward_weight_stencil_workspace(const Conv2dShape& shape) {

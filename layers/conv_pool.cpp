@@ -49,18 +49,27 @@ Tensors ConvPool2dFunction::backward(const Tensor& dy, const Context& context) c
   const auto route = saved.route.data<std::uint8_t>();
   Tensors gradients(context.needs_gradient.size());
   const bool bias = gradients.size() > 2 && context.needs(2);
+  float* dx = nullptr;
+  if (context.needs(0)) {
+    gradients[0] = Tensor::like(saved.x);
+    dx = gradients[0].data<float>();
+  }
   if (context.needs(1) || bias) {
     gradients[1] = Tensor::like(saved.weight);
     if (bias) gradients[2] = Tensor::empty({shape.filters});
     float* const db = bias ? static_cast<float*>(gradients[2].data<float>()) : nullptr;
     const Scratch scratch(kernels::conv2d_pool_backward_weight_workspace(shape));
-    kernels::conv2d_pool_backward_weight(shape, saved.x.data<float>(), y, gradient, route, gradients[1].data<float>(),
-                                         db, activation, slope, scratch.get(), current_stream());
-  }
-  if (context.needs(0)) {
-    gradients[0] = Tensor::like(saved.x);
-    kernels::conv2d_pool_backward_input(shape, y, gradient, route, saved.weight.data<float>(),
-                                        gradients[0].data<float>(), activation, slope, current_stream());
+    float* const dw = gradients[1].data<float>();
+    if (dx != nullptr) {
+      kernels::conv2d_pool_backward(shape, saved.x.data<float>(), y, gradient, route, saved.weight.data<float>(), dx,
+                                    dw, db, activation, slope, scratch.get(), current_stream());
+    } else {
+      kernels::conv2d_pool_backward_weight(shape, saved.x.data<float>(), y, gradient, route, dw, db, activation, slope,
+                                           scratch.get(), current_stream());
+    }
+  } else if (dx != nullptr) {
+    kernels::conv2d_pool_backward_input(shape, y, gradient, route, saved.weight.data<float>(), dx, activation, slope,
+                                        current_stream());
   }
   return gradients;
 }

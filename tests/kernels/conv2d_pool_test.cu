@@ -130,6 +130,7 @@ struct Gradients {
   std::vector<float> dx, dw, db;
 };
 
+// By two launchers and by the one that computes both: the same bits.
 Gradients backward(const Problem& p, const Block& block, Activation activation, Conv2dMethod method, bool with_bias,
                    index_t floats) {
   const GuardedBuffer<float> x(p.x), w(p.w), y(block.y), dy(p.dy);
@@ -140,11 +141,18 @@ Gradients backward(const Problem& p, const Block& block, Activation activation, 
                               method);
   conv2d_pool_backward_input(p.shape, y.data(), dy.data(), route.data(), w.data(), dx.data(), activation, kSlope,
                              nullptr, method);
+  const Gradients one_by_one{dx.download(), dw.download(), with_bias ? db.download() : std::vector<float>()};
+  conv2d_pool_backward(p.shape, x.data(), y.data(), dy.data(), route.data(), w.data(), dx.data(), dw.data(),
+                       with_bias ? db.data() : nullptr, activation, kSlope, {workspace.data(), floats}, nullptr,
+                       method);
+  CHECK(dx.download() == one_by_one.dx);
+  CHECK(dw.download() == one_by_one.dw);
+  if (with_bias) CHECK(db.download() == one_by_one.db);
   CHECK(dx.guards_intact());
   CHECK(dw.guards_intact());
   CHECK(db.guards_intact());
   CHECK(workspace.guards_intact());
-  return {dx.download(), dw.download(), with_bias ? db.download() : std::vector<float>()};
+  return one_by_one;
 }
 
 void check_block(const Conv2dShape& s, Activation activation = Activation::relu, bool with_bias = true) {
