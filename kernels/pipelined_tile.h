@@ -8,12 +8,12 @@
 //
 //   struct MyLoader {
 //     using Parameters = PipelinedView;
-//     __device__ MyLoader(const Parameters&, index_t first, index_t k);      // the block's first row or column, first
-//     k
-//     __device__ void skip(index_t depth);                                   // on along k
-//     template <class Depth> __device__ void request(float* stage, Depth depth);  // Whole<Tile::kK>, or fewer
-//     __device__ void deliver(float* stage) const;                           // what request() had to leave in
-//     registers
+//     __device__ MyLoader(const Parameters&, index_t first, index_t k);  // the block's first row or column, first k
+//     __device__ void skip(index_t depth);                               // on along k
+//     __device__ bool fits() const;                                      // may request() leave rows unguarded?
+//     // Whole<Tile::kK> or fewer; std::true_type where both operands' fits(), or std::false_type
+//     template <class Depth, class Fits> __device__ void request(float* stage, Depth depth, Fits fits);
+//     __device__ void deliver(float* stage) const;  // what request() had to leave in registers
 //   };
 #pragma once
 #include "kernels/gemm_loaders.h"
@@ -24,9 +24,10 @@
 namespace espalier::kernels {
 
 // 168 registers a thread and 32.3 KiB a block leave room for three blocks on a multiprocessor of 100 KiB (8.6, 8.9,
-// 12.0). sm_80, sm_86, A as it is, B as it is: 2048 of the main loop's 2236 and 2243 instructions are FFMA (91 %), 21
-// for each 128-bit shared load. Modelled 4096^3, us: A100 8343 with three blocks, 8672 with two (and more registers);
-// RTX 4090 2551 and 2854.
+// 12.0). A as it is, 2048 of the main loop's instructions are FFMA, 21 for each 128-bit shared load. On sm_80, sm_86 of
+// 2227 and 2228 (92 %) with B as it is, of 2245 and 2245 (91 %) with B transposed; of 2236 and 2237, 2280 and 2281 in
+// the blocks that hold the end of C. Modelled 4096^3, us: A100 8343 with three blocks, 8672 with two (and more
+// registers); RTX 4090 2551 and 2854.
 struct PipelinedLargeTile {
   static constexpr int kM = 128, kN = 128, kK = 16;  // a block makes C [kM, kN] in steps of depth kK
   static constexpr int kThreadM = 16, kThreadN = 8, kThreads = 128;
@@ -117,12 +118,15 @@ class PipelinedWideLoader {
     exists_ = first + lane < view.width;
   }
 
+  // Its own guard is one predicate, and stays. Copies of single floats, for unaligned rows, leave the second main loop
+  // that unguarded rows want too few registers on sm_120.
+  __device__ static constexpr bool fits() { return kVector == 4; }
   __device__ void skip(index_t depth) {
     from_ = depth == Tile::kK ? detail::bytes_after(from_, step_bytes_) : from_ + depth * leading_;
   }
 
-  template <class Depth>
-  __device__ void request(float* stage, Depth depth) {
+  template <class Depth, class Fits>
+  __device__ void request(float* stage, Depth depth, Fits) {
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
       const bool exist = exists_ && inside(int(threadIdx.x) / kLanes + pass * kRowsAtOnce, depth);
@@ -168,18 +172,21 @@ class PipelinedDeepLoader {
     to_ = Layout::template at<kSide>(k_in_step) + row;
     const index_t rows = view.width - first;
     rows_ = (rows < kWidth ? int(rows) : kWidth) - row;
+    fits_ = rows >= kWidth;
   }
 
+  __device__ bool fits() const { return fits_; }
   __device__ void skip(index_t depth) { from_ += depth; }
 
-  template <class Depth>
-  __device__ void request(float* stage, Depth depth) {
+  template <class Depth, class Fits>
+  __device__ void request(float* stage, Depth depth, Fits) {
     const float* from = from_;
 #pragma unroll
     for (int pass = 0; pass < kRowPasses; ++pass) {
 #pragma unroll
       for (int deep = 0; deep < Layout::kDeep; ++deep) {
-        const bool exist = pass * kRowsAtOnce < rows_ && inside(int(threadIdx.x) % kLanes + deep * kLanes, depth);
+        const bool row = Fits::value || pass * kRowsAtOnce < rows_;
+        const bool exist = row && inside(int(threadIdx.x) % kLanes + deep * kLanes, depth);
         detail::request_floats<1>(stage + to_ + pass * kRowsAtOnce + deep * kWidth, from + deep * kLanes, exist,
                                   held_ + pass * Layout::kDeep + deep);
       }
@@ -202,6 +209,7 @@ class PipelinedDeepLoader {
   index_t stride_bytes_;  // from one pass to the next
   const float* from_;
   int to_, rows_;  // floats in the stage; rows of the matrix from this thread's first on
+  bool fits_;      // all rows of the tile exist
   float held_[kRowPasses * Layout::kDeep];
 };
 
@@ -239,39 +247,70 @@ __device__ inline void multiply_stage(const float* stage, Depth depth, Sums<Tile
   }
 }
 
+// Both operands on their way into the two stages at `shared`.
+template <class Tile, class LoaderA, class LoaderB>
+struct Pipeline {
+  LoaderA& a;
+  LoaderB& b;
+  float* shared;
+
+  __device__ void skip(index_t k) {
+    a.skip(k);
+    b.skip(k);
+  }
+  template <class Depth, class Fits>
+  __device__ void request(int to, Depth depth, Fits fits) {
+    a.request(shared + to, depth, fits);
+    b.request(shared + to, depth, fits);
+    simt::async_commit();
+  }
+  __device__ void deliver(int to) {
+    a.deliver(shared + to);
+    b.deliver(shared + to);
+  }
+
+  // sums += A * B of whole steps, of which the first has been requested into the first stage. `steps` counts down in
+  // place: a copy of it makes ptxas spill on sm_120.
+  template <class Fits, class EachStage>
+  __device__ void multiply(int& steps, Fits fits, Sums<Tile>& sums, const EachStage& each_stage) {
+    constexpr int kStep = StageLayout<Tile>::kFloats;
+    constexpr Whole<Tile::kK> whole{};
+    int buffer = 0;
+#pragma unroll 1
+    for (; steps > 0; --steps) {
+      simt::async_wait<0>();
+      __syncthreads();  // this step is there, and everybody is done with the last one
+      skip(Tile::kK);
+      if (steps > 1) request(kStep - buffer, whole, fits);
+      multiply_stage<Tile>(shared + buffer, whole, sums);
+      each_stage(shared + buffer, whole);
+      buffer = kStep - buffer;
+      if (steps > 1) deliver(buffer);
+    }
+  }
+};
+
 // sums = A * B, `depth` deep; `shared` holds kPipelineFloats. each_stage(stage, depth) sees every step in shared
 // memory. What the last step lacks to a whole one is made up by a short step before the first: the main loop has whole
-// steps only, and asks about k nowhere.
+// steps only, and asks about k nowhere. Nor about rows where all exist: the sixteen guards of two deep loaders
+// outnumber the predicates, and kept as bits they cost nearly two instructions each a step.
 template <class Tile, class LoaderA, class LoaderB, class EachStage>
 __device__ inline void multiply_pipelined(LoaderA& a, LoaderB& b, int depth, float* shared, Sums<Tile>& sums,
                                           const EachStage& each_stage) {
   constexpr int kStep = StageLayout<Tile>::kFloats;
-  constexpr Whole<Tile::kK> whole{};
-  const auto skip = [&](index_t k) {
-    a.skip(k);
-    b.skip(k);
-  };
-  const auto request = [&](int to, auto k) {
-    a.request(shared + to, k);
-    b.request(shared + to, k);
-    simt::async_commit();
-  };
-  const auto deliver = [&](int to) {
-    a.deliver(shared + to);
-    b.deliver(shared + to);
-  };
+  Pipeline<Tile, LoaderA, LoaderB> pipeline{a, b, shared};
   sums = {};
-  int steps = depth / Tile::kK, buffer = 0;
+  int steps = depth / Tile::kK;
   const int rest = depth % Tile::kK;
   if (rest > 0) {
-    skip(depth - rest);
-    request(kStep, rest);
-    deliver(kStep);
-    skip(rest - depth);
+    pipeline.skip(depth - rest);
+    pipeline.request(kStep, rest, std::false_type());
+    pipeline.deliver(kStep);
+    pipeline.skip(rest - depth);
   }
   if (steps > 0) {
-    request(0, whole);
-    deliver(0);
+    pipeline.request(0, Whole<Tile::kK>(), std::false_type());
+    pipeline.deliver(0);
   }
   if (rest > 0) {
     simt::async_wait<0>();
@@ -279,16 +318,10 @@ __device__ inline void multiply_pipelined(LoaderA& a, LoaderB& b, int depth, flo
     multiply_stage<Tile>(shared + kStep, rest, sums);
     each_stage(shared + kStep, rest);
   }
-#pragma unroll 1
-  for (; steps > 0; --steps) {
-    simt::async_wait<0>();
-    __syncthreads();  // this step is there, and everybody is done with the last one
-    skip(Tile::kK);
-    if (steps > 1) request(kStep - buffer, whole);
-    multiply_stage<Tile>(shared + buffer, whole, sums);
-    each_stage(shared + buffer, whole);
-    buffer = kStep - buffer;
-    if (steps > 1) deliver(buffer);
+  if (a.fits() && b.fits()) {
+    pipeline.multiply(steps, std::true_type(), sums, each_stage);
+  } else {
+    pipeline.multiply(steps, std::false_type(), sums, each_stage);
   }
 }
 
