@@ -58,7 +58,7 @@ std::vector<T> all_patterns() {
   std::vector<T> values(65536);
   for (unsigned i = 0; i < values.size(); ++i) {
     const auto bits = static_cast<std::uint16_t>(i);
-    std::memcpy(&values[i], &bits, sizeof bits);
+    values[i] = std::bit_cast<T>(bits);
   }
   return values;
 }
