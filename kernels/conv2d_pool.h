@@ -1,9 +1,9 @@
 // A convolution block in one pass: y = 2x2 max-pool, stride 2, of activation(x * w + bias), forward and backward. The
 // map before the pool never reaches memory in either direction: lenet-5's first block moves 15.4 KB per image instead
-// of 199, its second 14.7 instead of 66 (fp32). Backward keeps 2 bits per pooled output, which of its four pixels won;
+// of 199, its second 15.7 instead of 66 (fp32). Backward keeps 2 bits per pooled output, which of its four pixels won;
 // the side of the activation follows from the sign of y. Deterministic: fixed order of summation, no atomics.
 //
-// The pool is PoolShape's with window 2, stride 2, no padding: a last odd row or column of the convolution is dropped
+// The pool is Pool2dShape's with window 2, stride 2, no padding: a last odd row or column of the convolution is dropped
 // (and never computed). By panels y equals conv2d_forward() and max_pool2d_forward() bit for bit, since max commutes
 // with adding a bias and with activations that never fall; by the other methods to rounding, since the sums may take
 // their terms in another order. `route` is the first of equal maxima in row-major order, where equal means before the

@@ -1,9 +1,8 @@
 // The launchers behind conv2d_tensor_core.h, for one format of operands: a source file each. All three directions are
 // products of tensor_core_product.h, one of its batch for each group, with channels and filters padded to eights:
 //   forward          y  [filters, pixels]        = w [filters, taps * channels] * patches gathered from x
-//   input gradient   dx [channels, inputs]       = w' [channels, taps * filters] * patches gathered from dy, for each
-//   of
-//                                                  stride * stride phases, which share their taps (conv2d_tiles.h)
+//   input gradient   dx [channels, inputs]       = w' [channels, taps * filters] * patches gathered from dy; one
+//                    product a phase, stride * stride of them, which share their taps (conv2d_tiles.h)
 //   weight gradient  dw [filters, taps * channels] = dy' [filters, pixels] * patches of x, k split over blocks
 #pragma once
 #include <numeric>
@@ -161,6 +160,20 @@ void gather_product(const ProductShape& product, const NarrowView<T>& a, const G
   launch(TensorFlatTile{});
 }
 
+// The output pixels, and where their patches lie in the image.
+inline PixelGrid output_grid(const Conv2dShape& s) {
+  const index_t rows = s.out_height(), columns = s.out_width();
+  return {.pixels = s.batch * rows * columns,
+          .rows = int(rows),
+          .columns = int(columns),
+          .tap_rows = int(s.kernel_height),
+          .tap_columns = int(s.kernel_width),
+          .scale = int(s.stride),
+          .row_shift = -int(s.padding),
+          .column_shift = -int(s.padding),
+          .step = int(s.dilation)};
+}
+
 template <class T>
 void forward_on_tensor_cores(const Conv2dShape& s, Conv2dLayout layout, const T* x, const T* w, const float* bias,
                              float* y, float slope, Scratch& scratch, cudaStream_t stream) {
@@ -168,15 +181,7 @@ void forward_on_tensor_cores(const Conv2dShape& s, Conv2dLayout layout, const T*
   const NarrowView<T> weights = packed_filters(scratch, s, layout, w, stream);
   if (scratch.counts_only()) return;
   const index_t rows = s.out_height(), columns = s.out_width(), plane = rows * columns, own = s.filters_per_group();
-  const PixelGrid grid{.pixels = s.batch * plane,
-                       .rows = int(rows),
-                       .columns = int(columns),
-                       .tap_rows = int(s.kernel_height),
-                       .tap_columns = int(s.kernel_width),
-                       .scale = int(s.stride),
-                       .row_shift = -int(s.padding),
-                       .column_shift = -int(s.padding),
-                       .step = int(s.dilation)};
+  const PixelGrid grid = output_grid(s);
   const bool nhwc = layout == Conv2dLayout::nhwc;
   const PixelStrides to = nhwc ? PixelStrides{plane * s.filters, own, 1, columns * s.filters, s.filters}
                                : PixelStrides{plane * s.filters, own * plane, plane, columns, 1};

@@ -83,15 +83,7 @@ void backward_weight_on_tensor_cores(const Conv2dShape& s, Conv2dLayout layout, 
   const index_t rows = s.out_height(), columns = s.out_width(), own = s.filters_per_group();
   const auto source = packed_images(scratch, layout, x, s.batch, s.channels, s.height, s.width, s.groups, stream);
   const auto gradient = packed_images(scratch, layout, dy, s.batch, s.filters, rows, columns, s.groups, stream);
-  const PixelGrid grid{.pixels = s.batch * rows * columns,
-                       .rows = int(rows),
-                       .columns = int(columns),
-                       .tap_rows = int(s.kernel_height),
-                       .tap_columns = int(s.kernel_width),
-                       .scale = int(s.stride),
-                       .row_shift = -int(s.padding),
-                       .column_shift = -int(s.padding),
-                       .step = int(s.dilation)};
+  const PixelGrid grid = output_grid(s);
   const index_t count = grid.pixels + kStepDepth<half>;  // the deepest step
   PatchOrigin* origins = scratch.take<PatchOrigin>(count);
   float* partial = scratch.take<float>(kBiasSlices * s.filters);

@@ -156,6 +156,7 @@ void Trainer::resume(const std::filesystem::path& file) {
   step_ = restored.step;
   options_.notes = restored.notes;
   rates_.clear();
+  rates_begin_ = step_;
 }
 
 }  // namespace espalier

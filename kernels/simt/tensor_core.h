@@ -2,8 +2,9 @@
 // Inline PTX under nvcc; under g++ the same fragments, computed by the last lane to arrive (emulated_tensor_core.h).
 // Where the elements lie (PTX ISA, "Matrix Fragments for mma"), for lane l with g = l / 4 and t = l % 4:
 //   sums   d [16, 8]:   d[0], d[1] = [g, 2t], [g, 2t + 1]; d[2], d[3] the same of row g + 8
-//   tf32   a [16, 8]:   a[0..3] = [g, t], [g + 8, t], [g, t + 4], [g + 8, t + 4];  b [8, 8]: b[0..1] = [t, g], [t + 4,
-//   g] 16 bit a [16, 16]:  pairs a[0..3] = [g, 2t..], [g + 8, 2t..], [g, 2t + 8..], [g + 8, 2t + 8..]
+//   tf32   a [16, 8]:   a[0..3] = [g, t], [g + 8, t], [g, t + 4], [g + 8, t + 4]
+//          b [8, 8]:    b[0..1] = [t, g], [t + 4, g]
+//   16 bit a [16, 16]:  pairs a[0..3] = [g, 2t..], [g + 8, 2t..], [g, 2t + 8..], [g + 8, 2t + 8..]
 //          b [16, 8]:   pairs b[0..1] = [2t.., g], [2t + 8.., g];  [16, 8] and [8, 8] have the first half of those
 // All lanes of a warp must call these together.
 #pragma once

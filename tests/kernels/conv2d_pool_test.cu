@@ -13,6 +13,7 @@
 #include "kernels/pool2d.h"
 #include "kernels/require.h"
 #include "tests/support/close.h"
+#include "tests/support/conv2d_problem.h"
 #include "tests/support/guarded_buffer.h"
 #include "tests/support/reference/conv2d.h"
 
@@ -29,18 +30,7 @@ std::vector<Conv2dMethod> methods(const Conv2dShape& s) {
   return all;
 }
 
-std::string text(const Conv2dShape& s) {
-  std::string line;
-  for (index_t size : {s.batch, s.channels, s.height, s.width, s.filters, s.kernel_height, s.kernel_width}) {
-    line += std::to_string(size) + " ";
-  }
-  return line + "stride " + std::to_string(s.stride) + " padding " + std::to_string(s.padding) + " dilation " +
-         std::to_string(s.dilation) + " groups " + std::to_string(s.groups);
-}
-
 constexpr float kSlope = 0.25f;
-
-double tolerance(index_t depth) { return 1e-6 * std::sqrt(double(depth)) + 2e-7; }
 
 index_t windows_of(const Conv2dShape& s) { return s.out_height() / 2 * (s.out_width() / 2); }
 

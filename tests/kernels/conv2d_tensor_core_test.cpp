@@ -7,7 +7,9 @@
 #include "kernels/layout.h"
 #include "kernels/require.h"
 #include "tests/support/close.h"
+#include "tests/support/conv2d_problem.h"
 #include "tests/support/guarded_buffer.h"
+#include "tests/support/narrow.h"
 #include "tests/support/reference/conv2d.h"
 
 using namespace espalier;
@@ -15,20 +17,6 @@ using namespace espalier::kernels;
 using namespace espalier::test;
 
 namespace {
-
-template <class T>
-std::vector<T> rounded(const std::vector<float>& x) {
-  std::vector<T> y(x.size());
-  for (std::size_t i = 0; i < x.size(); ++i) y[i] = from_float<T>(sizeof(T) == 4 ? round_to_tf32(x[i]) : x[i]);
-  return y;
-}
-
-template <class T>
-std::vector<float> floats(const std::vector<T>& x) {
-  std::vector<float> y;
-  for (const T& value : x) y.push_back(to_float(value));
-  return y;
-}
 
 // [batch, channels, area] -> [batch, area, channels], or back.
 template <class T>
@@ -127,22 +115,13 @@ Gradients backward_weight(const NarrowProblem<T>& p, Conv2dLayout layout, Tensor
   return {laid.back(dw.download(), p.shape.channels_per_group(), p.taps), db.download()};
 }
 
-std::string text(const Conv2dShape& s) {
-  std::string line;
-  for (index_t size : {s.batch, s.channels, s.height, s.width, s.filters, s.kernel_height, s.kernel_width, s.stride,
-                       s.padding, s.dilation, s.groups}) {
-    line += std::to_string(size) + " ";
-  }
-  return line;
-}
-
 template <class T>
 void check_directions(const Conv2dShape& s, TensorCoreMethod method) {
   if (!(simt::kEmulated && method == TensorCoreMethod::fastest) && !has_tensor_cores_for(kPrecisionOf<T>)) return;
   const NarrowProblem<T> p(s);
   const double format = sizeof(T) == 4 ? 1e-3 : 1e-2, sums = 4e-6;
   for (const Conv2dLayout layout : {Conv2dLayout::nchw, Conv2dLayout::nhwc}) {
-    INFO(text(s), "layout ", int(layout), ", method ", int(method), ", element ", sizeof(T));
+    INFO(text(s), ", layout ", int(layout), ", method ", int(method), ", element ", sizeof(T));
     const std::vector<float> y = forward(p, layout, method), dx = backward_input(p, layout, method);
     const Gradients gradients = backward_weight(p, layout, method);
     CHECK(norm_error(y, p.expected.y) < sums);

@@ -10,6 +10,7 @@
 #include "kernels/conv2d_stencil.h"
 #include "kernels/require.h"
 #include "tests/support/close.h"
+#include "tests/support/conv2d_problem.h"
 #include "tests/support/golden.h"
 #include "tests/support/guarded_buffer.h"
 #include "tests/support/reference/conv2d.h"
@@ -26,18 +27,6 @@ std::vector<Conv2dMethod> methods(const Conv2dShape& s) {
   if (simt::kEmulated) all.push_back(Conv2dMethod::panels);
   return all;
 }
-
-std::string text(const Conv2dShape& s) {
-  std::string line;
-  for (index_t size : {s.batch, s.channels, s.height, s.width, s.filters, s.kernel_height, s.kernel_width}) {
-    line += std::to_string(size) + " ";
-  }
-  return line + "stride " + std::to_string(s.stride) + " padding " + std::to_string(s.padding) + " dilation " +
-         std::to_string(s.dilation) + " groups " + std::to_string(s.groups);
-}
-
-// Rounding errors of a sum of k random products grow like sqrt(k); norm-wise over the whole result.
-double tolerance(index_t depth) { return 1e-6 * std::sqrt(double(depth)) + 2e-7; }
 
 struct Problem {
   Conv2dShape shape;

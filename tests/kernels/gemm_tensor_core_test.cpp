@@ -9,6 +9,7 @@
 #include "kernels/require.h"
 #include "tests/support/close.h"
 #include "tests/support/guarded_buffer.h"
+#include "tests/support/narrow.h"
 #include "tests/support/reference/gemm.h"
 
 using namespace espalier;
@@ -28,20 +29,6 @@ struct NarrowProblem {
   index_t workspace_at_most = INT64_MAX;
   std::size_t offset = 0;  // elements by which the operands miss 16-byte alignment
 };
-
-template <class T>
-std::vector<T> rounded(const std::vector<float>& x) {
-  std::vector<T> y(x.size());
-  for (std::size_t i = 0; i < x.size(); ++i) y[i] = from_float<T>(sizeof(T) == 4 ? round_to_tf32(x[i]) : x[i]);
-  return y;
-}
-
-template <class T>
-std::vector<float> floats(const std::vector<T>& x, std::size_t from = 0) {
-  std::vector<float> y;
-  for (std::size_t i = from; i < x.size(); ++i) y.push_back(to_float(x[i]));
-  return y;
-}
 
 // The cpu build multiplies every format, a GPU those of its tensor cores.
 template <class T>

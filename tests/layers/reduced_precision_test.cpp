@@ -6,21 +6,13 @@
 
 #include <cmath>
 
-#include "kernels/gemm_tensor_core.h"
 #include "kernels/require.h"
 #include "layers/layers.h"
 #include "tests/support/close.h"
+#include "tests/support/narrow.h"
 
 namespace espalier {
 namespace {
-
-std::vector<Precision> reduced() {  // those of this device
-  std::vector<Precision> all;
-  for (const Precision one : {Precision::tf32, Precision::bf16, Precision::fp16}) {
-    if (kernels::has_tensor_cores_for(one)) all.push_back(one);
-  }
-  return all;
-}
 
 float rounded(float x, Precision precision) {
   if (precision == Precision::tf32) return kernels::round_to_tf32(x);
@@ -60,7 +52,7 @@ void check(ProductLayer& layer, const Shape& input) {
   const Tensor x = random_tensor(input, 1), weight = random_tensor(layer.weight().value.shape(), 2);
   const Tensor dy = random_tensor(layer(Variable(x)).shape(), 3);
   const auto full = run(layer, Precision::fp32, x, weight, dy);
-  for (const Precision precision : reduced()) {
+  for (const Precision precision : test::reduced_precisions()) {
     INFO(to_string(precision), " ", input.to_string(), " by ", weight.shape().to_string());
     const auto results = run(layer, precision, x, weight, dy);
     const auto expected =
@@ -102,7 +94,7 @@ TEST_CASE("reduced precision: 16-bit operands are kept in 16 bits for backward, 
   DenseFunction().forward({x, weight}, context);
   CHECK(context.saved[0].raw() == x.raw());
   CHECK(context.saved[1].raw() == weight.raw());
-  for (const Precision precision : reduced()) {
+  for (const Precision precision : test::reduced_precisions()) {
     DenseFunction function;
     function.precision = precision;
     function.forward({x, weight}, context);
@@ -112,7 +104,7 @@ TEST_CASE("reduced precision: 16-bit operands are kept in 16 bits for backward, 
 }
 
 TEST_CASE("reduced precision: an activation in the epilogue does what it does behind the layer") {
-  for (const Precision precision : reduced()) {
+  for (const Precision precision : test::reduced_precisions()) {
     const PrecisionScope scope(precision);
     for (const auto activation : {kernels::Activation::relu, kernels::Activation::tanh}) {
       INFO(to_string(precision), ", ", to_string(activation));
@@ -140,7 +132,7 @@ TEST_CASE("reduced precision: values beyond fp16 become infinities, which the lo
 
 TEST_CASE("reduced precision: the scope nests, and its end gives the precision before it back") {
   CHECK(current_precision() == Precision::fp32);
-  for (const Precision precision : reduced()) {
+  for (const Precision precision : test::reduced_precisions()) {
     const PrecisionScope outer(precision);
     {
       const PrecisionScope inner(Precision::fp32);

@@ -3,7 +3,7 @@
 
 #include <bit>
 
-#include "kernels/gemm_tensor_core.h"
+#include "tests/support/narrow.h"
 #include "tests/support/small_run.h"
 #include "tests/support/temporary_folder.h"
 
@@ -12,14 +12,6 @@ using espalier::test::SmallRun;
 using espalier::test::TemporaryFolder;
 
 namespace {
-
-std::vector<Precision> reduced() {  // those of this device
-  std::vector<Precision> all;
-  for (const Precision one : {Precision::tf32, Precision::bf16, Precision::fp16}) {
-    if (kernels::has_tensor_cores_for(one)) all.push_back(one);
-  }
-  return all;
-}
 
 // fp16 that begins far too high and grows fast: it overflows at the start and again later.
 TrainerOptions restless(Precision precision) {
@@ -45,7 +37,7 @@ std::int64_t masked_that_are_not_zero(Sequential& model) {
 }  // namespace
 
 TEST_CASE("mixed precision: captured steps leave the same bits as eager steps, skipped ones among them") {
-  for (const Precision precision : reduced()) {
+  for (const Precision precision : test::reduced_precisions()) {
     for (const char* kind : {"sgd", "adam"}) {
       INFO(to_string(precision), ", ", kind);
       TrainerOptions options = restless(precision);
@@ -66,7 +58,7 @@ TEST_CASE("mixed precision: captured steps leave the same bits as eager steps, s
 
 TEST_CASE("mixed precision: a run resumed after any step ends with the bits of an unbroken one, loss scale and all") {
   const TemporaryFolder folder;
-  for (const Precision precision : reduced()) {
+  for (const Precision precision : test::reduced_precisions()) {
     SmallRun* running = nullptr;
     TrainerOptions options = restless(precision);
     options.after_step = [&](std::int64_t step) {
@@ -92,7 +84,7 @@ TEST_CASE("mixed precision: a run can only be resumed in its own precision, and 
   const TemporaryFolder folder;
   SmallRun full("sgd", 1);
   full.trainer().save(folder / "fp32");
-  for (const Precision precision : reduced()) {
+  for (const Precision precision : test::reduced_precisions()) {
     SmallRun run("sgd", 1, {.precision = precision});
     const auto before = run.bits();
     CHECK_THROWS_WITH_AS(run.trainer().resume(folder / "fp32"), doctest::Contains("was trained in fp32"),
@@ -122,7 +114,7 @@ TEST_CASE("mixed precision: a small network learns the synthetic digits as well 
     return trainer.run().back().metrics.loss;
   };
   const double full = last_loss(Precision::fp32);
-  for (const Precision precision : reduced()) {
+  for (const Precision precision : test::reduced_precisions()) {
     INFO(to_string(precision));
     CHECK(last_loss(precision) == doctest::Approx(full).epsilon(0.05));
   }
