@@ -56,13 +56,13 @@ struct MemoryPool::State {
       free_blocks.erase(found);
       return block;
     }
+    return reserve(bytes);
+  }
+  void* reserve(std::size_t bytes) {
     if (capturing()) {
       throw DeviceError("a captured run needs " + std::to_string(bytes) +
                         " bytes that the run before it did not: captured work must be the same each time");
     }
-    return reserve(bytes);
-  }
-  void* reserve(std::size_t bytes) {
     void* block = nullptr;
     cudaError_t status = cudaMalloc(&block, bytes);
     if (status == cudaErrorMemoryAllocation) {  // give back what only waits for reuse, then ask once more
@@ -114,7 +114,7 @@ unsigned* MemoryPool::arrivals() {
   const std::size_t bytes = size_class(std::size_t(kernels::kArrivals) * sizeof(unsigned));
   const std::lock_guard lock(state_->mutex);
   if (state_->arrivals == nullptr) {
-    void* const block = state_->take(bytes);
+    void* const block = state_->reserve(bytes);  // not one of the free blocks: a captured run will ask for that again
     check(cudaMemsetAsync(block, 0, bytes, current_stream()));
     state_->arrivals = static_cast<unsigned*>(block);
   }

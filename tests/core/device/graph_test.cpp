@@ -7,6 +7,7 @@
 #include "core/device/timer.h"
 #include "core/tensor/tensor.h"
 #include "kernels/elementwise.h"
+#include "kernels/shapes.h"
 
 namespace espalier {
 namespace {
@@ -37,6 +38,15 @@ TEST_CASE("graph: intermediate tensors live in its own pool and stay valid") {
   CHECK(y.to_host() == std::vector<float>(1000, 3.0f));
   CHECK(unrelated.to_host() == std::vector<float>(1000, -7.0f));
   CHECK(graph.pool().statistics().device_allocations == allocations);
+}
+
+TEST_CASE("graph: the counters of its pool take no memory from the tensors that its work makes anew") {
+  constexpr std::int64_t kAsLarge = kernels::kArrivals * std::int64_t(sizeof(unsigned)) / std::int64_t(sizeof(float));
+  Graph graph([&] {
+    { const Tensor given_back = Tensor::empty({kAsLarge}); }
+    current_pool().arrivals();
+  });
+  CHECK(graph.pool().statistics().device_allocations == 2);
 }
 
 TEST_CASE("graph: work that differs between its runs is refused, and the device stays usable") {
