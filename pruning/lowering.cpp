@@ -75,7 +75,8 @@ std::vector<Implementation> lower(const RecordedCall& call, const DenseCandidate
                      .library = fmt::format("{} {}", to_string(Math::handwritten), to_string(precision)),
                      .function = call.function,
                      .takes_weight = true,
-                     .weight_bytes = call.inputs[1].bytes()});
+                     .weight_bytes = call.inputs[1].bytes(),
+                     .precision = precision});
     return found;
   }
   for (const Math math : {Math::handwritten, Math::vendor}) {
@@ -129,7 +130,9 @@ std::vector<Implementation> lower(const RecordedCall& call, const BlockCsrCandid
   return {{.format = format,
            .library = ours,
            .function = finished(std::make_shared<BlockCsrDenseFunction>(std::move(blocks)), call),
-           .weight_bytes = bytes}};
+           .weight_bytes = bytes,
+           .stored = view.blocks * candidate.rows * candidate.columns,
+           .rows_sharing = double(candidate.rows)}};
 }
 
 std::vector<Implementation> lower(const RecordedCall& call, const TwoFourCandidate&) {
@@ -143,7 +146,8 @@ std::vector<Implementation> lower(const RecordedCall& call, const TwoFourCandida
   return {{.format = "2:4",
            .library = ours,
            .function = finished(std::make_shared<TwoFourDenseFunction>(std::move(two_four)), call),
-           .weight_bytes = bytes}};
+           .weight_bytes = bytes,
+           .stored = call.inputs[1].size() / 2}};
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 
 #include "core/autograd/function.h"
 #include "core/device/math.h"
+#include "core/device/precision.h"
 
 namespace espalier::pruning {
 
@@ -30,7 +31,8 @@ inline Candidate two_four() { return TwoFourCandidate{}; }
 // A call of a Function as a trace shows it.
 struct RecordedCall {
   std::shared_ptr<const Function> function;
-  Tensors inputs;  // of a product: x, weight and, if there is one, bias
+  Tensors inputs;      // of a product: x, weight and, if there is one, bias
+  Tensor output = {};  // as the trace made it; undefined where nobody knows
 };
 
 struct Implementation {
@@ -40,6 +42,10 @@ struct Implementation {
   std::string not_eligible = {};                       // why
   bool takes_weight = false;                           // forward gets the recorded inputs; else x alone
   std::int64_t weight_bytes = 0;                       // that the product reads of its weight
+  // What a model of a GPU must know of a sparse one (product_work.h).
+  std::int64_t stored = 0;                // weights that it multiplies, zeros among them too; 0: none of the zeros
+  double rows_sharing = 1;                // rows of the weight that use one read of x
+  Precision precision = Precision::fp32;  // of its operands
 };
 
 // Whether the call is a product with a weight that sparse kernels know: Dense or Conv2d, alone or with a max pool.

@@ -3,11 +3,14 @@
 //   Plan plan = compile(model, images.shape(), {.candidates = {dense(), csr()}});
 //   Tensor logits = plan(images);   // no allocation, one graph launch
 //   fmt::print("{}\n", plan);       // per layer: format, implementation, time, reason
-// A Plan is a snapshot: training the model further does not change it. It serves one input shape, batch included.
+// What is fastest layer by layer need not be so as a whole: in the end the plan is timed beside the one of dense
+// products only, and that one is taken if it wins. A Plan is a snapshot: training the model further does not change it.
+// It serves one input shape, batch included.
 #pragma once
 #include <fmt/format.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +19,12 @@
 #include "pruning/selection.h"
 
 namespace espalier::pruning {
+
+// The whole plan, in one launch, beside the one whose products are all dense.
+struct DenseRace {
+  double us = 0, dense_us = 0;
+  bool dense_won() const { return dense_us <= us; }
+};
 
 class Plan {
  public:
@@ -29,10 +38,12 @@ class Plan {
   const Tensor& input() const;
 
   const std::vector<PlanStep>& steps() const;
-  double steps_us() const;          // sum over the steps, each timed alone
-  std::size_t node_count() const;   // of the graph that a call launches
-  MemoryStatistics memory() const;  // of the plan's pool: activations and workspaces
-  std::string to_json() const;      // [{layer, format, implementation, us, reason, candidates}, ...]
+  double steps_us() const;                       // sum over the steps, each timed alone
+  const std::optional<DenseRace>& race() const;  // none: no step had both a sparse and a dense way to choose from
+  const std::string& timing() const;             // whose times these are: a device's name, or "A100, modelled"
+  std::size_t node_count() const;                // of the graph that a call launches
+  MemoryStatistics memory() const;               // of the plan's pool: activations and workspaces
+  std::string to_json() const;                   // [{layer, format, implementation, us, reason, candidates}, ...]
 
  private:
   struct State;

@@ -1,13 +1,32 @@
 // A plan in words and in JSON.
 #include <nlohmann/json.hpp>
 
-#include "core/device/device_info.h"
 #include "pruning/plan.h"
 
 namespace espalier::pruning {
+namespace {
+
+std::string race_line(const DenseRace& race) {
+  return fmt::format("\n{:<44} {:>10.1f}  dense {:.1f} us: {}", "whole network", race.us, race.dense_us,
+                     race.dense_won() ? "the dense plan is taken" : fmt::format("{:.2f}x", race.dense_us / race.us));
+}
+
+nlohmann::json to_json(const MeasuredImplementation& one) {
+  return {{"format", one.format},
+          {"implementation", one.library},
+          {"us", one.us ? nlohmann::json(*one.us) : nlohmann::json()},
+          {"lower_quartile_us", one.timing.lower_quartile_us},
+          {"upper_quartile_us", one.timing.upper_quartile_us},
+          {"weight_bytes", one.weight_bytes},
+          {"bytes", one.bytes},
+          {"launches", one.launches},
+          {"limit_us", one.limit_us ? nlohmann::json(*one.limit_us) : nlohmann::json()},
+          {"note", one.note}};
+}
+
+}  // namespace
 
 std::string to_string(const Plan& plan) {
-  const DeviceInfo device = device_info();
   std::string table = fmt::format("{:<14} {:<14} {:<14} {:>10} {:>9}  {}\n", "layer", "format", "implementation", "us",
                                   "sparsity", "reason");
   for (const PlanStep& step : plan.steps()) {
@@ -22,27 +41,31 @@ std::string to_string(const Plan& plan) {
       table += fmt::format("{:<14}   {:<12} {:<14} {:>10} {:>9}  {}\n", "", one.format, one.library, us, "", one.note);
     }
   }
-  return table + fmt::format("{:<44} {:>10.1f}  each step timed alone, {}", "all steps", plan.steps_us(), device.name);
+  table += fmt::format("{:<44} {:>10.1f}  each step by itself, {}", "all steps", plan.steps_us(), plan.timing());
+  return plan.race() ? table + race_line(*plan.race()) : table;
 }
 
 std::string Plan::to_json() const {
   nlohmann::json json = nlohmann::json::array();
   for (const PlanStep& step : steps()) {
     nlohmann::json candidates = nlohmann::json::array();
-    for (const MeasuredImplementation& one : step.candidates) {
-      candidates.push_back({{"format", one.format},
-                            {"implementation", one.library},
-                            {"us", one.us ? nlohmann::json(*one.us) : nlohmann::json()},
-                            {"note", one.note}});
-    }
+    for (const MeasuredImplementation& one : step.candidates) candidates.push_back(pruning::to_json(one));
     json.push_back({{"layer", step.layer},
                     {"format", step.format},
                     {"implementation", step.implementation},
                     {"us", step.us},
+                    {"lower_quartile_us", step.timing.lower_quartile_us},
+                    {"upper_quartile_us", step.timing.upper_quartile_us},
+                    {"timing", timing()},
                     {"reason", step.reason},
                     {"takes_in", step.takes_in},
                     {"sparsity", step.sparsity},
+                    {"macs", step.size.macs()},
+                    {"macs_kept", step.nonzeros * step.size.positions},
                     {"weight_bytes", step.weight_bytes},
+                    {"bytes", step.bytes},
+                    {"launches", step.launches},
+                    {"limit_us", step.limit_us ? nlohmann::json(*step.limit_us) : nlohmann::json()},
                     {"candidates", std::move(candidates)}});
   }
   return json.dump(2);

@@ -4,141 +4,247 @@
 
 #include <algorithm>
 
+#include "core/device/device_info.h"
 #include "core/device/graph.h"
+#include "kernels/elementwise.h"
+#include "kernels/vendor/blas.h"
+#include "kernels/vendor/sparse.h"
 #include "layers/product.h"
 #include "pruning/format.h"
+#include "pruning/reason.h"
 
 namespace espalier::pruning {
 namespace {
-
-constexpr double kNoise = 0.02;  // of a dense time: a sparse implementation must be better by more
 
 Tensors inputs_of(const Implementation& implementation, const RecordedCall& call) {
   return implementation.takes_weight ? call.inputs : Tensors{call.inputs[0]};
 }
 
-// Timed as the plan will run it: captured, with its memory reserved.
-class Timed {
- public:
-  Timed(const Implementation& implementation, const RecordedCall& call)
-      : graph_([function = implementation.function, inputs = inputs_of(implementation, call)] {
-          Context context{.recording = false};
-          function->forward(inputs, context);
-        }) {}
-  void measure(const BenchmarkOptions& timing) {
-    const double us = benchmark([&] { graph_.launch(); }, timing).median_us;
-    best_us_ = best_us_ ? std::min(*best_us_, us) : us;
-  }
-  double us() const { return best_us_.value_or(0.0); }
-
- private:
-  Graph graph_;
-  std::optional<double> best_us_;
-};
-
-std::string title(const MeasuredImplementation& one) { return one.format + ", " + one.library; }
-
-// Why `loser` was not chosen, and for a sparse one against a dense: where it would have been.
-std::string why_not(const MeasuredImplementation& loser, const MeasuredImplementation& chosen, double sparsity) {
-  const double ratio = *loser.us / *chosen.us;
-  std::string note = fmt::format("{:.2f}x the time of {}", ratio, title(chosen));
-  if (chosen.format == "dense" && loser.format != "dense" && ratio > 1.0) {
-    const double pays_from = 1.0 - (1.0 - sparsity) / ratio;  // if its time is proportional to what is kept
-    note +=
-        fmt::format("; pays from about {:.0f} % sparsity, this weight has {:.0f} %", 100 * pays_from, 100 * sparsity);
-  } else if (ratio <= 1.0) {
-    note += fmt::format(": less than {:.0f} % better is noise", 100 * kNoise);
-  }
-  return note;
+// As the plan will run it: captured, with its memory reserved.
+Graph captured(const Implementation& implementation, const RecordedCall& call) {
+  return Graph([function = implementation.function, inputs = inputs_of(implementation, call)] {
+    Context context{.recording = false};
+    function->forward(inputs, context);
+  });
 }
 
-std::string why(const PlanStep& step) {
-  const MeasuredImplementation* second = nullptr;
-  for (std::size_t i = 0; i < step.candidates.size(); ++i) {
-    const auto& other = step.candidates[i];
-    if (i != *step.chosen && other.us && (!second || *other.us < *second->us)) second = &other;
-  }
-  if (!second) return "the only eligible implementation";
-  return fmt::format("fastest; next {} at {:.1f} us, {:.2f}x", title(*second), *second->us, *second->us / step.us);
+std::string label_of(const RecordedCall& call) {
+  const auto* product = dynamic_cast<const ProductFunction*>(call.function.get());
+  return product ? product->label : std::string(call.function->name());
 }
 
-// The fastest; a sparse one only if it beats the fastest dense one by more than noise.
-std::optional<std::size_t> fastest(const std::vector<MeasuredImplementation>& candidates) {
-  std::optional<std::size_t> best, best_dense;
-  for (std::size_t i = 0; i < candidates.size(); ++i) {
-    if (!candidates[i].us) continue;
-    if (!best || *candidates[i].us < *candidates[*best].us) best = i;
-    if (candidates[i].format != "dense") continue;
-    if (!best_dense || *candidates[i].us < *candidates[*best_dense].us) best_dense = i;
+std::vector<Implementation> implementations(const RecordedCall& product, const CompileOptions& options) {
+  std::vector<Implementation> found;
+  for (const Candidate& candidate : options.candidates) {
+    for (Implementation& one : implementations_of(product, candidate)) found.push_back(std::move(one));
   }
-  if (best && best_dense && *candidates[*best].us > (1.0 - kNoise) * *candidates[*best_dense].us) return best_dense;
-  return best;
+  if (options.selection == Selection::fastest) return found;
+  const auto first = std::find_if(found.begin(), found.end(), [](const auto& one) { return one.function != nullptr; });
+  if (first == found.end()) return found;
+  const std::string format = first->format;
+  std::erase_if(found, [&](const Implementation& one) { return one.function && one.format != format; });
+  return found;
 }
 
-std::vector<MeasuredImplementation> measure(const std::vector<Implementation>& implementations,
-                                            const RecordedCall& call, const CompileOptions& options) {
-  std::vector<std::optional<Timed>> timed(implementations.size());
-  for (std::size_t i = 0; i < timed.size(); ++i) {
-    if (implementations[i].function) timed[i].emplace(implementations[i], call);
+ProductWork work_of(const Implementation& one, const PlanStep& step, int launches) {
+  const bool dense = one.format == "dense";
+  const std::int64_t stored = one.stored > 0 ? one.stored : dense ? step.size.weights() : step.nonzeros;
+  return {.dense = dense,
+          .stored = double(stored),
+          .weight_bytes = double(one.weight_bytes),
+          .rows_sharing = one.rows_sharing,
+          .precision = one.precision,
+          .launches = launches};
+}
+
+std::string question_about(const RecordedCall& call, const std::vector<MeasuredImplementation>& candidates,
+                           const CompileOptions& options) {
+  std::string question = fmt::format("{}\n{}\n{} rounds of {} ms\n", measured_on(), fingerprint(call), options.rounds,
+                                     options.timing.budget_ms);
+  for (const auto& one : candidates) question += fmt::format("{}, {}, {}\n", one.format, one.library, one.note);
+  return question;
+}
+
+void set_times(std::vector<MeasuredImplementation>& candidates, const std::vector<CachedTime>& times) {
+  auto time = times.begin();
+  for (MeasuredImplementation& one : candidates) {
+    if (!one.note.empty()) continue;  // not eligible
+    one.timing = time->timing, one.us = time->timing.median_us, one.launches = time->launches;
+    ++time;
   }
-  for (int round = 0; round < options.rounds; ++round) {
-    for (auto& one : timed) {
-      if (one) one->measure(options.timing);
+}
+
+using Ways = std::vector<const Implementation*>;  // those that are eligible
+
+std::vector<CachedTime> measure(const Ways& ways, const RecordedCall& call, const CompileOptions& options) {
+  std::vector<Graph> graphs;
+  std::vector<TimedWork> works;
+  for (const Implementation* one : ways) graphs.push_back(captured(*one, call));
+  for (std::size_t i = 0; i < ways.size(); ++i) {
+    works.push_back({label_of(call), ways[i]->format, ways[i]->library, [&graph = graphs[i]] { graph.launch(); }});
+  }
+  std::vector<CachedTime> times;
+  for (const Timing& timing : time_in_turns(works, options)) {
+    times.push_back({timing, int(graphs[times.size()].node_count())});
+  }
+  return times;
+}
+
+std::vector<CachedTime> model(const Ways& ways, const RecordedCall& call, const PlanStep& step, const GpuModel& gpu) {
+  std::vector<CachedTime> times;
+  for (const Implementation* one : ways) {
+    const int launches = int(captured(*one, call).node_count());
+    const double us = modelled_time(gpu, step.size, work_of(*one, step, launches)).us;
+    times.push_back({{.median_us = us}, launches});
+  }
+  return times;
+}
+
+std::vector<CachedTime> measure_or_recall(const Ways& ways, const RecordedCall& call, const PlanStep& step,
+                                          const CompileOptions& options) {
+  const std::string question = options.cache.on() ? question_about(call, step.candidates, options) : "";
+  if (const auto known = options.cache.find(question); known && known->size() == ways.size()) return *known;
+  std::vector<CachedTime> times = measure(ways, call, options);
+  options.cache.store(question, times);
+  return times;
+}
+
+// Why the GPU that is to be modelled cannot do it; empty: it can, or none is to be.
+std::string why_not_modelled(const Implementation& one, const CompileOptions& options) {
+  if (!options.gpu) return "";
+  if (!has_products(*options.gpu, one.precision)) return fmt::format("{} has no such products", options.gpu->name);
+  const bool stand_in = one.library == kernels::vendor::blas_name() || one.library == kernels::vendor::sparse_name();
+  return simt::kEmulated && stand_in ? "this build has no library of a GPU" : "";
+}
+
+// The candidates with their times, or why they have none.
+void judge(PlanStep& step, std::vector<Implementation>& found, const RecordedCall& call,
+           const CompileOptions& options) {
+  const std::int64_t around =
+      step.size.input_bytes + step.size.output_bytes + (call.inputs.size() > 2 ? 4 : 0) * step.size.rows;
+  const GpuModel* const gpu = datasheet(options);
+  Ways ways;
+  for (Implementation& one : found) {
+    if (const std::string reason = why_not_modelled(one, options); one.function && !reason.empty()) {
+      one.function = nullptr, one.not_eligible = reason;
     }
+    step.candidates.push_back({.format = one.format,
+                               .library = one.library,
+                               .note = one.not_eligible,
+                               .weight_bytes = one.weight_bytes,
+                               .bytes = one.weight_bytes + around});
+    if (!one.function) continue;
+    ways.push_back(&one);
+    if (gpu) step.candidates.back().limit_us = modelled_time(*gpu, step.size, work_of(one, step, 1)).us;
   }
-  std::vector<MeasuredImplementation> measured;
-  for (std::size_t i = 0; i < timed.size(); ++i) {
-    measured.push_back({implementations[i].format, implementations[i].library});
-    if (timed[i]) measured.back().us = timed[i]->us();
-    measured.back().note = implementations[i].not_eligible;
-  }
-  return measured;
+  set_times(step.candidates,
+            options.gpu ? model(ways, call, step, *options.gpu) : measure_or_recall(ways, call, step, options));
 }
 
-double sparsity_of(const Tensor& weight) {
-  return 1.0 - double(Csr::encode(weight).view().nonzeros) / double(weight.size());
+void take(PlanStep& step, std::size_t chosen) {
+  const MeasuredImplementation& winner = step.candidates[chosen];
+  step.chosen = chosen;
+  step.format = winner.format, step.implementation = winner.library, step.us = *winner.us;
+  step.weight_bytes = winner.weight_bytes, step.bytes = winner.bytes;
+  step.launches = winner.launches, step.timing = winner.timing, step.limit_us = winner.limit_us;
+}
+
+std::int64_t nonzeros_of(const Tensor& weight) { return Csr::encode(weight).view().nonzeros; }
+
+PlanStep step_of(const RecordedCall& product) {
+  const Tensor& weight = product.inputs[1];
+  PlanStep step{.layer = label_of(product),
+                .format = "dense",
+                .implementation = "as recorded",
+                .takes_in = takes_in_pool(*product.function) ? "max_pool2d" : "",
+                .weight_bytes = weight.bytes()};
+  step.size = product_size(product);
+  step.nonzeros = nonzeros_of(weight);
+  step.sparsity = 1.0 - double(step.nonzeros) / double(weight.size());
+  step.bytes = step.weight_bytes + step.size.input_bytes + step.size.output_bytes;
+  return step;
 }
 
 }  // namespace
 
-Choice choose(const RecordedCall& product, const CompileOptions& options) {
-  std::vector<Implementation> implementations;
-  for (const Candidate& candidate : options.candidates) {
-    for (Implementation& one : implementations_of(product, candidate)) implementations.push_back(std::move(one));
+std::vector<Timing> time_in_turns(const std::vector<TimedWork>& works, const CompileOptions& options) {
+  std::vector<Timing> best(works.size());
+  for (int round = 0; round < options.rounds; ++round) {
+    for (std::size_t i = 0; i < works.size(); ++i) {
+      const Timing timing =
+          options.timer ? options.timer(works[i], options.timing) : benchmark(works[i].run, options.timing);
+      if (round == 0 || timing.median_us < best[i].median_us) best[i] = timing;
+    }
   }
-  PlanStep step{.layer = dynamic_cast<const ProductFunction&>(*product.function).label,
-                .format = "dense",
-                .implementation = "as recorded",
-                .takes_in = takes_in_pool(*product.function) ? "max_pool2d" : "",
-                .sparsity = sparsity_of(product.inputs[1]),
-                .weight_bytes = product.inputs[1].bytes(),
-                .candidates = measure(implementations, product, options)};
-  step.chosen = fastest(step.candidates);
-  if (!step.chosen) {
+  return best;
+}
+
+const GpuModel* datasheet(const CompileOptions& options) {
+  return options.gpu ? options.gpu : gpu_model_of(device_info().name);
+}
+
+double launch_floor_us(const CompileOptions& options) {
+  if (options.floor_us) return *options.floor_us;
+  if (options.gpu) return kGraphNodeFloorUs;
+  const Tensor one = Tensor::empty({1});
+  const Graph graph([&] { kernels::fill(1, 0.0f, one.data<float>(), current_stream()); });
+  return time_in_turns({{"nothing", "", "", [&] { graph.launch(); }}}, options)[0].median_us;
+}
+
+Choice choose(const RecordedCall& product, const CompileOptions& options) {
+  std::vector<Implementation> found = implementations(product, options);
+  PlanStep step = step_of(product);
+  judge(step, found, product, options);
+  const auto best = fastest(step.candidates);
+  if (!best) {
     Choice recorded = keep(product, options);
-    step.us = recorded.step.us;
+    step.us = recorded.step.us, step.timing = recorded.step.timing, step.launches = recorded.step.launches;
+    if (options.gpu) {
+      const double weights = double(step.size.weights());
+      const ProductWork as_it_is{.stored = weights, .weight_bytes = 4 * weights, .launches = step.launches};
+      step.us = modelled_time(*options.gpu, step.size, as_it_is).us;
+    }
     step.reason = "no candidate is eligible";
     return {step, recorded.implementation};
   }
-  const MeasuredImplementation winner = step.candidates[*step.chosen];
-  step.format = winner.format, step.implementation = winner.library, step.us = *winner.us;
-  step.weight_bytes = implementations[*step.chosen].weight_bytes;
-  step.reason = why(step);
+  take(step, *best);
+  const double floor_us = launch_floor_us(options);
+  step.reason = why(step, floor_us);
   for (std::size_t i = 0; i < step.candidates.size(); ++i) {
-    auto& other = step.candidates[i];
-    if (i != *step.chosen && other.us) other.note = why_not(other, winner, step.sparsity);
+    if (i != *best && step.candidates[i].us) step.candidates[i].note = why_not(step, i, floor_us);
   }
-  return {step, implementations[*step.chosen]};
+  Choice choice{step, found[*best]};
+  if (const auto dense = fastest_dense(step.candidates)) choice.fastest_dense = found[*dense];
+  return choice;
 }
 
 Choice keep(const RecordedCall& call, const CompileOptions& options) {
   const Implementation recorded{
       .format = "", .library = "as recorded", .function = call.function, .takes_weight = true};
-  Timed timed(recorded, call);
-  timed.measure(options.timing);
-  return {
-      {.layer = std::string(call.function->name()), .format = "", .implementation = "as recorded", .us = timed.us()},
-      recorded};
+  PlanStep step{.layer = std::string(call.function->name()), .implementation = "as recorded"};
+  for (const Tensor& input : call.inputs) step.bytes += input.bytes();
+  if (call.output.defined()) step.bytes += call.output.bytes();
+  const Graph graph = captured(recorded, call);
+  step.launches = int(graph.node_count());
+  if (const GpuModel* gpu = datasheet(options))
+    step.limit_us = modelled_copy_us(*gpu, double(step.bytes), step.launches);
+  if (options.gpu) {
+    step.us = *step.limit_us;
+  } else {
+    step.timing = time_in_turns({{step.layer, "", "as recorded", [&] { graph.launch(); }}}, options)[0];
+    step.us = step.timing.median_us;
+  }
+  return {step, recorded};
+}
+
+Choice made_dense(const Choice& choice, const std::string& reason) {
+  if (!choice.fastest_dense || choice.step.format == "dense") return choice;
+  Choice dense{choice.step, *choice.fastest_dense, choice.fastest_dense};
+  dense.step.candidates[*choice.step.chosen].note = reason;
+  take(dense.step, *fastest_dense(choice.step.candidates));
+  dense.step.candidates[*dense.step.chosen].note = "";
+  dense.step.reason = reason;
+  return dense;
 }
 
 }  // namespace espalier::pruning

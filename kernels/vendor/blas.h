@@ -2,6 +2,7 @@
 // linking. Same contract as kernels/gemm.h. Products are in full fp32 (no TF32), so that the two may be compared;
 // bias and activation are our own pass over C afterwards.
 #pragma once
+#include <string>
 #include <string_view>
 
 #include "kernels/gemm.h"
@@ -15,5 +16,6 @@ void gemm(const GemmShape& shape, Transpose transpose_a, Transpose transpose_b, 
 index_t gemm_workspace_floats(const GemmShape& shape);
 
 std::string_view blas_name();
+std::string blas_version();
 
 }  // namespace espalier::kernels::vendor

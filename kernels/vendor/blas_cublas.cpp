@@ -68,4 +68,14 @@ index_t gemm_workspace_floats(const GemmShape&) { return 2 * 1024 * 1024; }
 
 std::string_view blas_name() { return "cuBLAS"; }
 
+std::string blas_version() {
+  std::string version;
+  for (const libraryPropertyType part : {MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL}) {
+    int number = 0;
+    check(cublasGetProperty(part, &number), "cublasGetProperty");
+    version += (version.empty() ? "" : ".") + std::to_string(number);
+  }
+  return version;
+}
+
 }  // namespace espalier::kernels::vendor

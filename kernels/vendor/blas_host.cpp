@@ -91,5 +91,6 @@ void gemm(const GemmShape& shape, Transpose transpose_a, Transpose transpose_b, 
 index_t gemm_workspace_floats(const GemmShape&) { return 0; }
 
 std::string_view blas_name() { return "OpenBLAS"; }
+std::string blas_version() { return openblas_get_config(); }
 
 }  // namespace espalier::kernels::vendor

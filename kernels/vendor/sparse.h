@@ -3,6 +3,7 @@
 // full fp32. An object, because cuSPARSE wants its descriptors and its analysis of the weight made once.
 #pragma once
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "kernels/simt/simt.h"
@@ -31,5 +32,6 @@ class CsrProduct {
 };
 
 std::string_view sparse_name();
+std::string sparse_version();  // empty: it has none of its own
 
 }  // namespace espalier::kernels::vendor

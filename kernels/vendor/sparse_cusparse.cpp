@@ -105,4 +105,14 @@ void CsrProduct::operator()(const float* x, const BiasActivation& epilogue, floa
 
 std::string_view sparse_name() { return "cuSPARSE"; }
 
+std::string sparse_version() {
+  std::string version;
+  for (const libraryPropertyType part : {MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL}) {
+    int number = 0;
+    check(cusparseGetProperty(part, &number), "cusparseGetProperty");
+    version += (version.empty() ? "" : ".") + std::to_string(number);
+  }
+  return version;
+}
+
 }  // namespace espalier::kernels::vendor

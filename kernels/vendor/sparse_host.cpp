@@ -44,5 +44,6 @@ void CsrProduct::operator()(const float* x, const BiasActivation& epilogue, floa
 }
 
 std::string_view sparse_name() { return "plain loops"; }
+std::string sparse_version() { return ""; }
 
 }  // namespace espalier::kernels::vendor
