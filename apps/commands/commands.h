@@ -26,6 +26,7 @@ Command train_command(CLI::App& app);
 Command prune_command(CLI::App& app);
 Command eval_command(CLI::App& app);
 Command bench_command(CLI::App& app);
+Command explain_command(CLI::App& app);
 Command inspect_command(CLI::App& app);
 Command mnist_command(CLI::App& app);
 

@@ -1,36 +1,15 @@
 // The program as its user meets it: every command on a small made-up data set, its report, its exit codes.
 #include <doctest/doctest.h>
-#include <sys/wait.h>
 
-#include <cstdlib>
 #include <fstream>
-#include <iterator>
-#include <nlohmann/json.hpp>
 #include <set>
-#include <string>
 
-#include "core/data/synthetic.h"
-#include "tests/support/temporary_folder.h"
+#include "tests/support/program.h"
 
 namespace espalier {
 namespace {
 
-struct Program {
-  test::TemporaryFolder folder;
-
-  Program() { data::write_synthetic(file("data"), {.train = 48, .test = 16}); }
-  std::string file(const std::string& name) const { return (folder.path() / name).string(); }
-  // The exit code; what the program prints goes to the file "out".
-  int operator()(const std::string& arguments) const {
-    const std::string command = ESPALIER_PROGRAM " " + arguments + " >" + file("out") + " 2>" + file("err");
-    return WEXITSTATUS(std::system(command.c_str()));
-  }
-  nlohmann::json json(const std::string& name = "out") const {
-    std::ifstream stream(file(name));
-    return nlohmann::json::parse(std::string(std::istreambuf_iterator<char>(stream), {}));
-  }
-  std::string data_option() const { return " --data-dir " + file("data") + " "; }
-};
+using test::Program;
 
 TEST_CASE("espalier: train, prune, eval, bench and inspect hand a model on") {
   const Program espalier;
@@ -142,7 +121,7 @@ TEST_CASE("espalier: --precision reaches training, judging and measuring, and a 
   REQUIRE(espalier("eval " + model + " --json --precision fp16" + data) == 0);
   CHECK(espalier.json().at("precision") == "fp16");
   REQUIRE(espalier("bench --model lenet-300-100 --batches 2 --json --precision fp16") == 0);
-  CHECK(espalier.json().at("plan").dump().find("handwritten fp16") != std::string::npos);
+  CHECK(espalier.json().at("bench").at(0).at("formats").dump().find("handwritten fp16") != std::string::npos);
 }
 
 TEST_CASE("espalier: each kind of failure has its exit code and one line that names the culprit") {

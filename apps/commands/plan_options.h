@@ -1,0 +1,23 @@
+// How a command compiles a model: measured here, or modelled for a GPU that is not here; with times of earlier runs.
+#pragma once
+#include <string>
+
+#include "pruning/plan.h"
+
+namespace CLI {
+class App;
+}
+
+namespace espalier::apps {
+
+struct PlanOptions {
+  std::string gpu = {};   // "a100": modelled; empty: measured on this device
+  bool no_cache = false;  // measure everything anew, keep nothing
+};
+
+void add_gpu_option(CLI::App& app, PlanOptions& options);
+void add_plan_options(CLI::App& app, PlanOptions& options);  // --gpu and --no-plan-cache
+
+pruning::CompileOptions compile_options(const PlanOptions& options);
+
+}  // namespace espalier::apps

@@ -1,0 +1,43 @@
+// One model in every format beside the dense one: what bench proves. Each contender is a Plan of its own:
+//   "dense fp32", then "dense fp16" and whatever other precisions are allowed, then each format wherever a layer can
+//   take it (the others dense), and last "plan": the fastest of each layer.
+// Whole networks are timed in turns with dense fp32, so that both meet the same moments of the machine.
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "pruning/plan.h"
+
+namespace espalier::pruning {
+
+struct Contender {
+  std::string name;                               // "csr"
+  std::string note = {};                          // why it takes no part: no layer can take the format
+  Timing timing = {};                             // of the network; of a modelled one the median only
+  std::vector<PlanStep> steps = {};               // with the time of each by itself
+  std::optional<double> limit_us = std::nullopt;  // the sum over its steps
+  bool took_part() const { return !steps.empty(); }
+};
+
+struct Comparison {
+  std::int64_t batch = 0;
+  std::string timing;  // whose times: "CPU emulation", "A100, modelled"
+  std::vector<Contender> contenders;
+  std::size_t best_dense = 0;                            // the fastest of the dense ones
+  double speedup(const Contender& one) const;            // against dense fp32
+  double speedup_over_best(const Contender& one) const;  // against dense in the best precision allowed
+};
+
+struct ComparisonOptions {
+  CompileOptions compile = {};                   // its candidates are the formats to compare
+  std::vector<Precision> dense_precisions = {};  // that the dense network may use besides fp32
+  BenchmarkOptions timing = {.warmup = 2, .min_repeats = 5, .max_repeats = 500, .budget_ms = 60};
+};
+
+Comparison compare_formats(Module& model, const Shape& input, const ComparisonOptions& options = {});
+
+// Those that products can have on the device at hand, or on the GPU that is modelled.
+std::vector<Precision> reduced_precisions(const GpuModel* gpu);
+
+}  // namespace espalier::pruning

@@ -1,0 +1,82 @@
+// bench and explain as their user meets them: tables, JSON, CSV and picture; every time says whose it is.
+#include <doctest/doctest.h>
+
+#include <set>
+
+#include "tests/support/program.h"
+
+namespace espalier {
+namespace {
+
+TEST_CASE("espalier bench: each format beside the dense network, as JSON, CSV and picture") {
+  const test::Program espalier;
+  REQUIRE(espalier("bench lenet-300-100 --batch 1 3 --allow fp16 --json --csv " + espalier.file("csv") + " --svg " +
+                   espalier.file("svg")) == 0);
+  const nlohmann::json bench = espalier.json().at("bench");
+  REQUIRE(bench.size() == 2);
+  std::set<std::string> names;
+  for (const nlohmann::json& one : bench.at(1).at("formats")) {
+    names.insert(one.at("format"));
+    if (one.contains("note")) continue;  // no layer can take it
+    CHECK(one.at("median_us").get<double>() > 0);
+    CHECK(one.at("lower_quartile_us") <= one.at("upper_quartile_us"));
+    CHECK(one.at("layers").size() == 3);
+  }
+  for (const char* name : {"dense fp32", "dense fp16", "csr", "plan"}) CHECK(names.contains(name));
+  const std::string device = espalier.json().at("device").at("name");
+  CHECK(bench.at(0).at("timing") == device);
+
+  const std::string csv = espalier.text("csv"), svg = espalier.text("svg");
+  CHECK(csv.starts_with("model,timing,batch,network,layer,format,median_us"));
+  CHECK(csv.find("\"lenet-300-100\",\"" + device + "\",3,\"csr\",\"all\"") != std::string::npos);
+  CHECK(csv.find("\"plan\",\"dense_3\"") != std::string::npos);
+  CHECK(svg.starts_with("<svg "));
+  CHECK(svg.find(device) != std::string::npos);
+  CHECK(svg.find(">csr</text>") != std::string::npos);
+  CHECK(svg.find("nan") == std::string::npos);
+}
+
+TEST_CASE("espalier bench --gpu: modelled, and nothing else") {
+  const test::Program espalier;
+  REQUIRE(espalier("bench lenet-300-100 --batch 2 --layers --gpu a100") == 0);
+  CHECK(espalier.text("out").find("times: A100, modelled") != std::string::npos);
+  REQUIRE(espalier("bench lenet-300-100 --batch 2 --gpu t4 --json") == 0);
+  for (const nlohmann::json& one : espalier.json().at("bench").at(0).at("formats")) {
+    CHECK(one.at("format") != "dense tf32");  // a T4 has none
+    if (!one.contains("note")) CHECK(one.at("limit_us") <= one.at("median_us"));
+  }
+  CHECK(espalier("bench --batch 2 --gpu a101") == 2);
+  CHECK(espalier("bench --batch 0") == 2);
+  CHECK(espalier("bench no-such-file --batch 2") == 5);
+}
+
+TEST_CASE("espalier explain: every layer's candidates, from the cache the second time") {
+  const test::Program espalier;
+  const test::EnvironmentScope cache("XDG_CACHE_HOME", espalier.file("cache").c_str());
+  const std::string plans = espalier.file("cache/espalier/plans");
+  REQUIRE(espalier("explain lenet-300-100 --batch 2 --no-plan-cache") == 0);
+  CHECK(!std::filesystem::exists(plans));
+  REQUIRE(espalier("explain lenet-300-100 --batch 2 --json") == 0);
+  CHECK(std::filesystem::exists(plans));
+  const nlohmann::json first = espalier.json();
+  REQUIRE(espalier("explain lenet-300-100 --batch 2 --json") == 0);
+  const nlohmann::json second = espalier.json();
+  const nlohmann::json& layer = first.at("layers").at(1);
+  CHECK(layer.at("layer") == "dense_1");
+  for (const nlohmann::json& one : layer.at("candidates")) {
+    CHECK((one.at("us").is_null() || one.at("bytes") > one.at("weight_bytes")));
+  }
+  for (std::size_t i = 0; i < first.at("layers").size(); ++i) {  // bit for bit
+    CHECK(second.at("layers").at(i).at("candidates") == first.at("layers").at(i).at("candidates"));
+  }
+  CHECK(first.at("timing") == first.at("device").at("name"));
+  REQUIRE(espalier("explain lenet-300-100 --batch 2 --gpu h100") == 0);
+  const std::string text = espalier.text("out");
+  for (const char* words : {"H100, modelled", "dense_3: weight [10, 100]", "launch-bound", "not eligible"}) {
+    CAPTURE(words);
+    CHECK(text.find(words) != std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace espalier
