@@ -1,0 +1,266 @@
+#include "pruning/latency.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+
+#include "core/device/stream.h"
+#include "kernels/require.h"
+#include "pruning/criterion.h"
+#include "pruning/reason.h"
+
+namespace espalier::pruning {
+namespace {
+
+std::vector<Parameter*> prunable(Module& model, const std::vector<std::string>& ignore) {
+  std::vector<Parameter*> found;
+  for (Parameter* parameter : model.parameters()) {
+    const bool ignored = std::find(ignore.begin(), ignore.end(), parameter->name) != ignore.end();
+    if (!ignored && parameter->value.shape().rank() >= 2) found.push_back(parameter);
+  }
+  return found;
+}
+
+// While it lives, the weights are what is left of them at the given rates.
+class PrunedForNow {
+ public:
+  PrunedForNow(const std::vector<Parameter*>& parameters, std::span<const double> rates, const Pattern& pattern) {
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      const Tensor& weight = parameters[i]->value.value();
+      saved_.push_back({weight, weight.clone()});
+      if (rates[i] == 0) continue;
+      Parameter copy(parameters[i]->name, weight.clone());
+      const Tensor scores[] = {magnitude()(copy)};
+      copy.set_mask(pattern(scores, {.sparsity = rates[i]}).front());
+      weight.copy_from(copy.value.value());
+    }
+  }
+  ~PrunedForNow() {
+    for (const auto& [weight, values] : saved_) weight.copy_from(values);
+  }
+  PrunedForNow(const PrunedForNow&) = delete;
+  PrunedForNow& operator=(const PrunedForNow&) = delete;
+
+ private:
+  std::vector<std::pair<Tensor, Tensor>> saved_;
+};
+
+std::vector<double> harm_of(const Tensor& weight) {
+  std::vector<double> squares;
+  for (const float value : weight.to_host()) squares.push_back(double(value) * value);
+  std::sort(squares.begin(), squares.end());
+  std::partial_sum(squares.begin(), squares.end(), squares.begin());
+  const double all = std::max(squares.back(), 1e-300);
+  std::vector<double> harm{0.0};
+  for (int i = 1; i <= kHarmSteps; ++i) {
+    const auto removed = std::size_t(std::llround(double(i) / kHarmSteps * double(squares.size())));
+    harm.push_back(removed == 0 ? 0.0 : squares[removed - 1] / all);
+  }
+  return harm;
+}
+
+// Of each layer's product, whatever the whole plan preferred; layers used twice add up.
+std::map<std::string, double> product_times(const Plan& plan) {
+  std::map<std::string, double> us;
+  for (const PlanStep& step : plan.steps()) {
+    if (step.size.rows == 0) continue;
+    const auto best = fastest(step.candidates);
+    us[step.layer + ".weight"] += best ? *step.candidates[*best].us : step.us;
+  }
+  return us;
+}
+
+double rate_at(const LatencyTable& table, int step) { return std::min(double(step) / kHarmSteps, table.grid.back()); }
+
+int last_step(const LatencyTable& table) { return int(std::ceil(table.grid.back() * kHarmSteps)); }
+
+// The rates that are best for each layer alone where a microsecond costs so much harm.
+std::vector<double> rates_at_price(const LatencyTable& table, double price) {
+  std::vector<double> rates;
+  for (std::size_t layer = 0; layer < table.layers.size(); ++layer) {
+    const auto cost = [&](int step) {
+      return table.layers[layer].harm[std::size_t(step)] + price * table.layer_us(layer, rate_at(table, step));
+    };
+    int best = 0;
+    for (int step = 1; step <= last_step(table); ++step) {
+      if (cost(step) < cost(best)) best = step;
+    }
+    rates.push_back(rate_at(table, best));
+  }
+  return rates;
+}
+
+std::vector<double> fastest_rates(const LatencyTable& table) {
+  std::vector<double> rates(table.layers.size());
+  for (std::size_t layer = 0; layer < rates.size(); ++layer) {  // the lowest rate of those that are as fast as it gets
+    const double least = table.layer_us(layer, table.grid.back());
+    int step = 0;
+    while (table.layer_us(layer, rate_at(table, step)) > least) ++step;
+    rates[layer] = rate_at(table, step);
+  }
+  return rates;
+}
+
+// Gives back what the budget leaves over: each layer's rate falls as far as the whole still fits.
+void use_slack(const LatencyTable& table, double budget_us, std::vector<double>& rates) {
+  for (double& rate : rates) {
+    const double chosen = rate;
+    for (int step = 0; rate_at(table, step) < chosen; ++step) {
+      rate = rate_at(table, step);
+      if (table.network_us(rates) <= budget_us) break;
+      rate = chosen;
+    }
+  }
+}
+
+double sparsity_of(const LatencyTable& table, std::span<const double> rates) {
+  double removed = 0, all = 0;
+  for (std::size_t i = 0; i < rates.size(); ++i) {
+    removed += rates[i] * double(table.layers[i].weights), all += double(table.layers[i].weights);
+  }
+  return removed / all;
+}
+
+LatencyPlan plan_of(const LatencyTable& table, std::vector<double> rates, double measured_us) {
+  LatencyPlan plan{.sparsity = sparsity_of(table, rates),
+                   .dense_us = table.dense_us,
+                   .predicted_us = table.network_us(rates),
+                   .measured_us = measured_us,
+                   .timing = table.timing};
+  for (const LayerLatency& layer : table.layers) plan.parameters.push_back(layer.parameter);
+  plan.rates = std::move(rates);
+  return plan;
+}
+
+[[noreturn]] void refuse(const LatencyPlan& best, std::int64_t batch) {
+  throw InvalidArgument(fmt::format(
+      "{:.1f} us at batch {} cannot be reached: best is {:.1f} us, {:.2f}x of dense ({:.1f} us), with {:.1f} % of the "
+      "weights removed ({})",
+      best.goal_us, batch, best.measured_us, best.dense_us / best.measured_us, best.dense_us, 100 * best.sparsity,
+      best.timing));
+}
+
+double goal_us(const LatencyGoal& goal, double dense_us) {
+  require(goal.latency_us.has_value() != goal.speedup.has_value(),
+          "pruning for latency: give either a latency or a speed-up");
+  const double wanted = goal.latency_us ? *goal.latency_us : dense_us / *goal.speedup;
+  require(std::isfinite(wanted) && wanted > 0, "pruning for latency: ", wanted, " us is no time to aim at");
+  return wanted;
+}
+
+}  // namespace
+
+double LatencyTable::layer_us(std::size_t layer, double rate) const {
+  const std::vector<double>& us = layers[layer].us;
+  const auto above = std::lower_bound(grid.begin(), grid.end(), rate);
+  if (above == grid.begin()) return us.front();
+  if (above == grid.end()) return us.back();
+  const auto i = std::size_t(above - grid.begin());
+  const double t = (rate - grid[i - 1]) / (grid[i] - grid[i - 1]);
+  return us[i - 1] + t * (us[i] - us[i - 1]);
+}
+
+double LatencyTable::network_us(std::span<const double> rates) const {
+  double sum = other_us;
+  for (std::size_t i = 0; i < layers.size(); ++i) sum += layer_us(i, rates[i]);
+  return scale * sum;
+}
+
+double network_us(const Plan& plan, const CompileOptions& options) {
+  if (options.gpu) return plan.steps_us();
+  return time_in_turns({{"network", "plan", "", [&] { plan(plan.input()); }}}, options)[0].median_us;
+}
+
+LatencyTable latency_table(Module& model, const Shape& input, const LatencyOptions& options) {
+  require(!options.grid.empty() && options.grid.front() == 0 && options.grid.back() < 1 &&
+              std::is_sorted(options.grid.begin(), options.grid.end()),
+          "pruning for latency: the grid of sparsities must ascend from 0 to less than 1");
+  LatencyTable table{.grid = options.grid};
+  const std::vector<Parameter*> parameters = prunable(model, options.ignore);
+  for (const Parameter* parameter : parameters) {
+    table.layers.push_back({.parameter = parameter->name, .weights = parameter->size()});
+    table.layers.back().harm = harm_of(parameter->value.value());
+  }
+  CompileOptions dense_options = options.compile;
+  dense_options.candidates = {dense()};
+  const Plan dense_plan = compile(model, input, dense_options);
+  table.dense_us = network_us(dense_plan, options.compile);
+  table.timing = dense_plan.timing();
+  table.scale = table.dense_us / dense_plan.steps_us();
+  table.other_us = dense_plan.steps_us();
+  for (const double sparsity : options.grid) {
+    const std::vector<double> rates(parameters.size(), sparsity);
+    const PrunedForNow pruned(parameters, rates, options.pattern);
+    const auto us = product_times(compile(model, input, options.compile));
+    for (LayerLatency& layer : table.layers) {
+      const double now = us.contains(layer.parameter) ? us.at(layer.parameter) : 0.0;
+      layer.us.push_back(layer.us.empty() ? now : std::min(now, layer.us.back()));
+    }
+  }
+  for (const auto& [parameter, us] : product_times(dense_plan)) {
+    const auto same = [&](const LayerLatency& layer) { return layer.parameter == parameter; };
+    if (std::any_of(table.layers.begin(), table.layers.end(), same)) table.other_us -= us;
+  }
+  return table;
+}
+
+std::optional<std::vector<double>> least_harm(const LatencyTable& table, double budget_us) {
+  std::vector<double> rates = fastest_rates(table);
+  if (table.network_us(rates) > budget_us) return std::nullopt;
+  double low = 1e-9, high = 1e9;  // harm is at most 1 a layer, times are between nanoseconds and minutes
+  for (int i = 0; i < 100; ++i) {
+    const double price = std::sqrt(low * high);
+    std::vector<double> tried = rates_at_price(table, price);
+    if (table.network_us(tried) <= budget_us) {
+      high = price, rates = std::move(tried);
+    } else {
+      low = price;
+    }
+  }
+  use_slack(table, budget_us, rates);
+  return rates;
+}
+
+LatencyPlan prune_for_latency(Module& model, const Shape& input, const LatencyGoal& goal,
+                              const LatencyOptions& options) {
+  const LatencyTable table = latency_table(model, input, options);
+  const std::vector<Parameter*> parameters = prunable(model, options.ignore);
+  require(!parameters.empty(), "pruning for latency: no weight of two axes or more is left to prune");
+  const double wanted = goal_us(goal, table.dense_us);
+  std::optional<LatencyPlan> best;
+  double budget_us = wanted;
+  for (int attempt = 0; attempt < options.attempts; ++attempt) {
+    const auto found = least_harm(table, budget_us);
+    const std::vector<double> rates = found.value_or(fastest_rates(table));
+    const PrunedForNow pruned(parameters, rates, options.pattern);
+    const double us = network_us(compile(model, input, options.compile), options.compile);
+    if (!best || us < best->measured_us) best = plan_of(table, rates, us);
+    if (us <= wanted) {
+      best = plan_of(table, rates, us);
+      break;
+    }
+    if (!found) break;  // there is nothing faster
+    budget_us *= 0.98 * wanted / us;
+  }
+  best->goal_us = wanted;
+  if (best->measured_us > wanted) refuse(*best, input[0]);
+  return *best;
+}
+
+Pattern at_rates(std::vector<double> rates, double sparsity, Pattern pattern) {
+  return [rates = std::move(rates), sparsity, pattern = std::move(pattern)](std::span<const Tensor> scores,
+                                                                            const Budget& budget) {
+    require(scores.size() == rates.size(), "at_rates: ", rates.size(), " rates for ", scores.size(),
+            " weights; use Scope::global and the same ignored parameters as the search");
+    Budget own = budget;
+    std::vector<Mask> masks;
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+      own.sparsity = rates[i] * (sparsity > 0 ? std::min(1.0, budget.sparsity / sparsity) : 1.0);
+      masks.push_back(pattern(scores.subspan(i, 1), own).front());
+    }
+    return masks;
+  };
+}
+
+}  // namespace espalier::pruning
