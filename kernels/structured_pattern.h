@@ -1,0 +1,30 @@
+// Pruning patterns in which blocks of a matrix fall together: scores of blocks, masks of blocks as masks of weights.
+// Memory bound: one read of the scores or one write of the mask.
+#pragma once
+#include <cstdint>
+
+#include "kernels/shapes.h"
+#include "kernels/simt/simt.h"
+
+namespace espalier::kernels {
+
+// How many blocks a matrix has; those at its end may stick out.
+constexpr MatrixShape block_grid(const MatrixShape& shape, const MatrixShape& block) {
+  return {(shape.rows + block.rows - 1) / block.rows, (shape.columns + block.columns - 1) / block.columns};
+}
+
+// block_score [block_grid()] = mean of score [rows, columns] over what exists of the block. Buried elements (-infinity,
+// see pattern.h) count as zeros; a block of nothing else is buried too.
+void score_blocks(const MatrixShape& shape, const MatrixShape& block, const float* score, float* block_score,
+                  cudaStream_t stream);
+
+// keep [rows, columns] = block_keep [block_grid()] of the element's block.
+void expand_blocks(const MatrixShape& shape, const MatrixShape& block, const std::uint8_t* block_keep,
+                   std::uint8_t* keep, cudaStream_t stream);
+
+// keep [rows, columns]: of each m neighbours of a row the n highest scores live among those whose column lives in
+// column_keep [ceil(rows / height), columns]. Among equal scores the earlier lives. 1 <= n <= m.
+void keep_n_of_columns(const MatrixShape& shape, int height, int n, int m, const std::uint8_t* column_keep,
+                       const float* score, std::uint8_t* keep, cudaStream_t stream);
+
+}  // namespace espalier::kernels
