@@ -6,6 +6,11 @@
 //          b [8, 8]:    b[0..1] = [t, g], [t + 4, g]
 //   16 bit a [16, 16]:  pairs a[0..3] = [g, 2t..], [g + 8, 2t..], [g, 2t + 8..], [g + 8, 2t + 8..]
 //          b [16, 8]:   pairs b[0..1] = [2t.., g], [2t + 8.., g];  [16, 8] and [8, 8] have the first half of those
+// Sparse products ("Matrix multiply-accumulate operation using mma.sp instruction with sparse matrix A") take a with
+// half its elements kept, in the same fragments, and twice the depth of b:
+//   b [16, 8] of tf32: b[i] = [t + 4 i, g];  b [32, 8] of 16 bit: pairs b[i] = [2t + 8 i.., g]
+// A word of places describes rows g (low half) and g + 8 of 16 columns (tf32: 8): four nibbles, of the four groups. Two
+// words make an instruction: those of the lanes with t / 2 == kSelector, t % 2 the earlier or later half of its depth.
 // All lanes of a warp must call these together.
 #pragma once
 #include "kernels/simt/half.h"
@@ -23,6 +28,15 @@ __device__ void multiply_half_8(float (&d)[4], const unsigned (&a)[2], unsigned 
 // d += a * b, 16 deep.
 __device__ void multiply_half(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
 __device__ void multiply_bfloat16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
+
+// d += a * b, where a is sparse: two of each four neighbours of 16 bits, one of each two of tf32; 32 or 16 deep.
+template <int kSelector>
+__device__ void multiply_sparse_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[4], unsigned places);
+template <int kSelector>
+__device__ void multiply_sparse_half(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[4], unsigned places);
+template <int kSelector>
+__device__ void multiply_sparse_bfloat16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[4],
+                                         unsigned places);
 
 // ldmatrix: kCount (1, 2 or 4) matrices of 8 rows of 16 bytes. Lanes 8 i ... 8 i + 7 give the rows of matrix i; r[i] of
 // a lane is its elements [g, 2t] and [g, 2t + 1] of 16 bits, transposed [2t, g] and [2t + 1, g].
@@ -48,6 +62,18 @@ __device__ inline void multiply_half(float (&d)[4], const unsigned (&a)[4], cons
   multiply_half_8(d, {a[0], a[1]}, b[0]);
   multiply_half_8(d, {a[2], a[3]}, b[1]);
 }
+template <int>
+__device__ inline void multiply_sparse_tf32(float (&)[4], const unsigned (&)[4], const unsigned (&)[4], unsigned) {
+  __trap();
+}
+template <int>
+__device__ inline void multiply_sparse_half(float (&)[4], const unsigned (&)[4], const unsigned (&)[4], unsigned) {
+  __trap();
+}
+template <int>
+__device__ inline void multiply_sparse_bfloat16(float (&)[4], const unsigned (&)[4], const unsigned (&)[4], unsigned) {
+  __trap();
+}
 
 #else
 
@@ -68,6 +94,33 @@ __device__ inline void multiply_bfloat16(float (&d)[4], const unsigned (&a)[4], 
       "{%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+template <int kSelector>
+__device__ inline void multiply_sparse_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[4],
+                                            unsigned places) {
+  asm("mma.sp::ordered_metadata.sync.aligned.m16n8k16.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9, %10, %11}, {%0, %1, %2, %3}, %12, %13;"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]), "r"(places),
+        "n"(kSelector));
+}
+template <int kSelector>
+__device__ inline void multiply_sparse_half(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[4],
+                                            unsigned places) {
+  asm("mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9, %10, %11}, {%0, %1, %2, %3}, %12, %13;"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]), "r"(places),
+        "n"(kSelector));
+}
+template <int kSelector>
+__device__ inline void multiply_sparse_bfloat16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[4],
+                                                unsigned places) {
+  asm("mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9, %10, %11}, {%0, %1, %2, %3}, %12, %13;"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]), "r"(places),
+        "n"(kSelector));
 }
 
 #endif
@@ -130,6 +183,19 @@ inline void multiply_bfloat16(float (&d)[4], const unsigned (&a)[4], const unsig
   detail::warp_product<kernels::bfloat16>(d, a, b);
 }
 
+template <int kSelector>
+void multiply_sparse_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[4], unsigned places) {
+  detail::sparse_warp_product<float, kSelector>(d, a, b, places);
+}
+template <int kSelector>
+void multiply_sparse_half(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[4], unsigned places) {
+  detail::sparse_warp_product<kernels::half, kSelector>(d, a, b, places);
+}
+template <int kSelector>
+void multiply_sparse_bfloat16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[4], unsigned places) {
+  detail::sparse_warp_product<kernels::bfloat16, kSelector>(d, a, b, places);
+}
+
 template <MatrixOrder kOrder, int kCount>
 void load_matrices(unsigned (&r)[kCount], const void* row) {
   static_assert(kCount == 1 || kCount == 2 || kCount == 4, "ldmatrix loads 1, 2 or 4 matrices");
@@ -149,6 +215,19 @@ __device__ inline void multiply_fragments(float (&d)[4], const unsigned (&a)[4],
     multiply_half(d, a, b);
   } else {
     multiply_bfloat16(d, a, b);
+  }
+}
+
+// The same with a sparse a, twice as deep.
+template <class T, int kSelector>
+__device__ inline void multiply_sparse_fragments(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[4],
+                                                 unsigned places) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    multiply_sparse_tf32<kSelector>(d, a, b, places);
+  } else if constexpr (std::is_same_v<T, kernels::half>) {
+    multiply_sparse_half<kSelector>(d, a, b, places);
+  } else {
+    multiply_sparse_bfloat16<kSelector>(d, a, b, places);
   }
 }
 

@@ -5,6 +5,7 @@
 #include "kernels/require.h"
 #include "kernels/simt/simt.h"
 #include "kernels/sparse/encode.h"
+#include "kernels/sparse/two_four_places.h"
 
 namespace espalier::kernels {
 namespace {
@@ -34,21 +35,6 @@ __global__ void two_four_violations_kernel(WeightShape shape, index_t groups_per
   if (found > 0) atomicAdd(violations, found);  // integers: the order of additions does not show
 }
 
-// Places of the kept two: nonzeros first, then the lowest free places, ascending.
-__device__ inline unsigned choose_places(const float (&group)[kGroup]) {
-  unsigned chosen = 0;
-  int count = 0;
-#pragma unroll
-  for (int i = 0; i < kGroup; ++i) {
-    if (group[i] != 0.0f && count < kKept) chosen |= 1u << i, ++count;
-  }
-#pragma unroll
-  for (int i = 0; i < kGroup; ++i) {
-    if (count < kKept && !(chosen >> i & 1u)) chosen |= 1u << i, ++count;
-  }
-  return chosen;
-}
-
 __global__ void two_four_encode_kernel(WeightShape shape, index_t words_per_row, const float* __restrict__ weight,
                                        float* __restrict__ values, std::uint32_t* __restrict__ metadata) {
   const index_t word = index_t(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -57,7 +43,7 @@ __global__ void two_four_encode_kernel(WeightShape shape, index_t words_per_row,
   for (int g = 0; g < kGroups; ++g) {
     float group[kGroup];
     load_group(shape, weight, word / words_per_row, (word % words_per_row * kGroups + g) * kGroup, group);
-    const unsigned chosen = choose_places(group);
+    const unsigned chosen = choose_places<kKept>(group);
     int kept = 0;
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
