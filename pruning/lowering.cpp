@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include "kernels/require.h"
+#include "kernels/sparse/two_four_tensor_core.h"
+#include "kernels/sparse/vector_nm_spmm.h"
 #include "kernels/vendor/blas.h"
 #include "layers/activation.h"
 #include "layers/conv_pool.h"
 #include "layers/dense.h"
-#include "pruning/sparse_functions.h"
+#include "pruning/structured_functions.h"
 
 namespace espalier::pruning {
 namespace {
@@ -135,6 +137,27 @@ std::vector<Implementation> lower(const RecordedCall& call, const BlockCsrCandid
            .rows_sharing = double(candidate.rows)}};
 }
 
+// On sparse tensor cores, in the precision T that the recorded product has.
+template <class T>
+Implementation two_four_tensor(const RecordedCall& call) {
+  const Precision precision = kernels::kPrecisionOf<T>;
+  const std::string library = fmt::format("{} {}", to_string(Math::handwritten), to_string(precision));
+  if (simt::kEmulated) return refused("2:4", library, "there are no tensor cores here");
+  if (!kernels::has_sparse_tensor_cores()) {
+    return refused("2:4", library, "sparse tensor cores begin with compute capability 8.0");
+  }
+  auto two_four = TwoFourTensor<T>::encode(call.inputs[1]);
+  if (!two_four) return refused("2:4", library, "groups hold more nonzeros than it keeps: 2 of 4, of tf32 1 of 2");
+  const std::int64_t bytes = two_four->bytes();
+  return {.format = "2:4",
+          .library = library,
+          .function = finished(std::make_shared<TwoFourTensorFunction<T>>(std::move(*two_four)), call),
+          .weight_bytes = bytes,
+          .stored = call.inputs[1].size() / 2,
+          .rows_sharing = double(kernels::TwoFourTensorView<T>::kTile),
+          .precision = precision};
+}
+
 std::vector<Implementation> lower(const RecordedCall& call, const TwoFourCandidate&) {
   const std::string ours(to_string(Math::handwritten));
   if (as_conv2d(*call.function)) return {refused("2:4", ours, "this format has no convolution")};
@@ -143,11 +166,34 @@ std::vector<Implementation> lower(const RecordedCall& call, const TwoFourCandida
   }
   TwoFour two_four = TwoFour::encode(call.inputs[1]);
   const std::int64_t bytes = two_four.bytes();
-  return {{.format = "2:4",
+  std::vector<Implementation> found{
+      {.format = "2:4",
+       .library = ours,
+       .function = finished(std::make_shared<TwoFourDenseFunction>(std::move(two_four)), call),
+       .weight_bytes = bytes,
+       .stored = call.inputs[1].size() / 2}};
+  const Precision precision = dynamic_cast<const ProductFunction&>(*call.function).precision;
+  if (precision == Precision::fp16) found.push_back(two_four_tensor<kernels::half>(call));
+  if (precision == Precision::bf16) found.push_back(two_four_tensor<kernels::bfloat16>(call));
+  if (precision == Precision::tf32) found.push_back(two_four_tensor<float>(call));
+  return found;
+}
+
+std::vector<Implementation> lower(const RecordedCall& call, const VectorNmCandidate& candidate) {
+  require(kernels::is_vector_height(candidate.height), "vector_nm: vectors of ", candidate.height,
+          " rows; there are kernels for 4, 8, 16 and 32");
+  const std::string format = fmt::format("vector {}x1", candidate.height), ours(to_string(Math::handwritten));
+  if (as_conv2d(*call.function)) return {refused(format, ours, "this format has no convolution")};
+  VectorNm vectors = VectorNm::encode(call.inputs[1], candidate.height);
+  const kernels::VectorNmView view = vectors.view();
+  if (view.vectors >= view.groups() * view.columns) return {refused(format, ours, "no vector of weights is empty")};
+  const std::int64_t bytes = vectors.bytes();
+  return {{.format = format,
            .library = ours,
-           .function = finished(std::make_shared<TwoFourDenseFunction>(std::move(two_four)), call),
+           .function = finished(std::make_shared<VectorNmDenseFunction>(std::move(vectors)), call),
            .weight_bytes = bytes,
-           .stored = call.inputs[1].size() / 2}};
+           .stored = view.vectors * view.height,
+           .rows_sharing = double(view.height)}};
 }
 
 }  // namespace

@@ -21,12 +21,16 @@ struct BlockCsrCandidate {
   std::int64_t rows = 8, columns = 8;
 };
 struct TwoFourCandidate {};
-using Candidate = std::variant<DenseCandidate, CsrCandidate, BlockCsrCandidate, TwoFourCandidate>;
+struct VectorNmCandidate {
+  std::int64_t height = 8;  // 4, 8, 16 or 32 rows
+};
+using Candidate = std::variant<DenseCandidate, CsrCandidate, BlockCsrCandidate, TwoFourCandidate, VectorNmCandidate>;
 
 inline Candidate dense(Math math = Math::fastest) { return DenseCandidate{math}; }
 inline Candidate csr() { return CsrCandidate{}; }
 inline Candidate block_csr(std::int64_t rows, std::int64_t columns) { return BlockCsrCandidate{rows, columns}; }
 inline Candidate two_four() { return TwoFourCandidate{}; }
+inline Candidate vector_nm(std::int64_t height) { return VectorNmCandidate{height}; }
 
 // A call of a Function as a trace shows it.
 struct RecordedCall {
@@ -36,7 +40,7 @@ struct RecordedCall {
 };
 
 struct Implementation {
-  std::string format;                                  // "dense", "csr", "block csr 8x8", "2:4"
+  std::string format;                                  // "dense", "csr", "block csr 8x8", "2:4", "vector 8x1"
   std::string library;                                 // "handwritten", or the vendor's name: "cuBLAS"
   std::shared_ptr<const Function> function = nullptr;  // null: not eligible
   std::string not_eligible = {};                       // why

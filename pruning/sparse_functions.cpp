@@ -14,13 +14,6 @@ namespace {
 
 Tensor floats(std::int64_t count) { return Tensor::empty({std::max<std::int64_t>(count, 1)}); }
 
-// y [batch, rows] for x [batch, columns], after a check that they fit.
-Tensor output_of(const Function& function, const Tensor& x, std::int64_t rows, std::int64_t columns) {
-  require(x.shape().rank() == 2 && x.shape()[1] == columns, std::string(function.name()), ": input ",
-          x.shape().to_string(), ", the weight expects [batch, ", columns, "]");
-  return Tensor::empty({x.shape()[0], rows});
-}
-
 [[noreturn]] void refuse_backward(const Function& step) {
   throw InvalidArgument(std::string(step.name()) +
                         ": a plan's step has no backward; train the model it was compiled from");
@@ -31,6 +24,12 @@ Tensor panels_for(const Tensor& x) {
 }
 
 }  // namespace
+
+Tensor output_of(const Function& function, const Tensor& x, std::int64_t rows, std::int64_t columns) {
+  require(x.shape().rank() == 2 && x.shape()[1] == columns, std::string(function.name()), ": input ",
+          x.shape().to_string(), ", the weight expects [batch, ", columns, "]");
+  return Tensor::empty({x.shape()[0], rows});
+}
 
 Tensors SparseFunction::backward(const Tensor&, const Context&) const { refuse_backward(*this); }
 

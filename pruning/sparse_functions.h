@@ -21,6 +21,9 @@ struct SparseFunction : Function {
   kernels::BiasActivation epilogue() const;
 };
 
+// y [batch, rows] for x [batch, columns], after a check that they fit.
+Tensor output_of(const Function& function, const Tensor& x, std::int64_t rows, std::int64_t columns);
+
 struct CsrDenseFunction final : SparseFunction {
   explicit CsrDenseFunction(Csr csr) : weight(std::move(csr)) {}
   std::string_view name() const override { return "dense, csr"; }

@@ -1,0 +1,85 @@
+#include "pruning/structured_format.h"
+
+#include <algorithm>
+
+#include "core/device/stream.h"
+#include "kernels/sparse/encode_vector_nm.h"
+#include "kernels/sparse/two_four_tensor_core.h"
+
+namespace espalier::pruning {
+
+VectorNm VectorNm::encode(const Tensor& weight, std::int64_t height) {
+  const BlockCsr blocks = BlockCsr::encode(weight, {height, 1});
+  VectorNm made;
+  made.shape_ = weight.shape(), made.height_ = height;
+  made.group_offsets_ = Tensor::empty({blocks.view().block_grid_rows() + 1}, DType::i32);
+  kernels::vector_nm_pad(blocks.view(), made.group_offsets_.data<std::int32_t>(), current_stream());
+  made.vectors_ = made.group_offsets_.to_host_as<std::int32_t>().back();
+  const std::int64_t room = std::max<std::int64_t>(made.vectors_, 1);  // a tensor has at least one element
+  made.column_indices_ = Tensor::empty({room}, DType::i32);
+  made.values_ = Tensor::empty({room * height});
+  kernels::vector_nm_fill(blocks.view(), made.view(), made.column_indices_.data<std::int32_t>(),
+                          made.values_.data<float>(), current_stream());
+  return made;
+}
+
+Tensor VectorNm::decode() const {
+  Tensor weight = Tensor::empty(shape_);
+  kernels::vector_nm_decode(view(), weight.data<float>(), current_stream());
+  return weight;
+}
+
+kernels::VectorNmView VectorNm::view() const {
+  const kernels::WeightShape shape = matrix_shape(shape_);
+  return {shape.rows,
+          shape.columns,
+          height_,
+          vectors_,
+          group_offsets_.data<std::int32_t>(),
+          column_indices_.data<std::int32_t>(),
+          values_.data<float>()};
+}
+
+namespace {
+
+template <class T>
+constexpr DType kTypeOf = sizeof(T) == 4                     ? DType::f32
+                          : std::is_same_v<T, kernels::half> ? DType::f16
+                                                             : DType::bf16;
+
+}  // namespace
+
+template <class T>
+std::optional<TwoFourTensor<T>> TwoFourTensor<T>::encode(const Tensor& weight) {
+  const kernels::WeightShape shape = matrix_shape(weight.shape());
+  const kernels::TwoFourTensorView<T> layout{shape.rows, shape.columns};
+  TwoFourTensor made;
+  made.shape_ = weight.shape();
+  made.values_ = Tensor::empty({layout.values_size()}, kTypeOf<T>);
+  made.metadata_ = Tensor::empty({layout.metadata_size()}, DType::u32);
+  const Tensor violations = Tensor::empty({1}, DType::i32);
+  kernels::two_four_tensor_encode(shape, weight.data<float>(), static_cast<T*>(made.values_.raw()),
+                                  made.metadata_.template data<std::uint32_t>(), violations.data<std::int32_t>(),
+                                  current_stream());
+  if (violations.to_host_as<std::int32_t>().front() > 0) return std::nullopt;
+  return made;
+}
+
+template <class T>
+Tensor TwoFourTensor<T>::decode() const {
+  Tensor weight = Tensor::empty(shape_);
+  kernels::two_four_tensor_decode(view(), weight.data<float>(), current_stream());
+  return weight;
+}
+
+template <class T>
+kernels::TwoFourTensorView<T> TwoFourTensor<T>::view() const {
+  const kernels::WeightShape shape = matrix_shape(shape_);
+  return {shape.rows, shape.columns, static_cast<const T*>(values_.raw()), metadata_.data<std::uint32_t>()};
+}
+
+template class TwoFourTensor<kernels::half>;
+template class TwoFourTensor<kernels::bfloat16>;
+template class TwoFourTensor<float>;
+
+}  // namespace espalier::pruning

@@ -1,0 +1,39 @@
+// Owners of the weights whose structure the fast sparse kernels live on; see format.h for what an owner does.
+#pragma once
+#include <optional>
+
+#include "kernels/simt/half.h"
+#include "kernels/sparse/formats.h"
+#include "pruning/format.h"
+
+namespace espalier::pruning {
+
+class VectorNm {
+ public:
+  static VectorNm encode(const Tensor& weight, std::int64_t height);  // waits for the device twice
+  Tensor decode() const;
+  std::int64_t bytes() const { return view().bytes(); }
+  kernels::VectorNmView view() const;
+
+ private:
+  Shape shape_;
+  std::int64_t height_ = 0, vectors_ = 0;
+  Tensor group_offsets_, column_indices_, values_;
+};
+
+// 2:4 (of tf32: 1:2) as sparse tensor cores read it, rounded to T: half, bfloat16, or float for tf32.
+template <class T>
+class TwoFourTensor {
+ public:
+  // Waits once, to learn whether the weight obeys; nothing where it does not.
+  static std::optional<TwoFourTensor> encode(const Tensor& weight);
+  Tensor decode() const;
+  std::int64_t bytes() const { return view().bytes(); }
+  kernels::TwoFourTensorView<T> view() const;
+
+ private:
+  Shape shape_;
+  Tensor values_, metadata_;
+};
+
+}  // namespace espalier::pruning

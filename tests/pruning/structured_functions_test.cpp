@@ -1,0 +1,96 @@
+// Structured formats and their products as steps of a plan: right, and refused with a reason where they do not apply.
+#include "pruning/structured_functions.h"
+
+#include <doctest/doctest.h>
+
+#include "core/device/precision.h"
+#include "kernels/gemm_tensor_core.h"
+#include "kernels/require.h"
+#include "kernels/sparse/two_four_tensor_core.h"
+#include "layers/activation.h"
+#include "layers/dense.h"
+#include "layers/sequential.h"
+#include "pruning/plan.h"
+#include "pruning/pruner.h"
+#include "pruning/structured_pattern.h"
+#include "tests/support/sparse_problems.h"
+
+namespace espalier::pruning {
+namespace {
+
+CompileOptions only(std::vector<Candidate> candidates) {
+  return {.candidates = std::move(candidates),
+          .timing = {.warmup = 0, .min_repeats = 1, .max_repeats = 1, .budget_ms = 0},
+          .rounds = 1};
+}
+
+Tensor random_images(const Shape& shape) {
+  return Tensor::from(shape, std::span<const float>(test::random_floats(std::size_t(shape.size()), 5)));
+}
+
+std::vector<float> evaluated(Module& model, const Tensor& images) {
+  const NoGradient scope;
+  model.set_training(false);
+  return model(images).value().to_host();
+}
+
+TEST_CASE("structured formats: decode(encode(w)) == w") {
+  const auto values = test::sparse_weight(37, 45, 0.8, 1);
+  const Tensor weight = Tensor::from({37, 45}, std::span<const float>(values));
+  for (const std::int64_t height : {4, 8, 16, 32}) {
+    const VectorNm vectors = VectorNm::encode(weight, height);
+    CHECK(vectors.decode().to_host() == values);
+    CHECK(vectors.bytes() > 0);
+  }
+  const std::vector<float> three{1, 2, 3, 0};
+  CHECK(!TwoFourTensor<kernels::half>::encode(Tensor::from({1, 4}, std::span<const float>(three))));
+}
+
+TEST_CASE("plan: vectors of neighbouring rows are used where they alone may be, and are right") {
+  for (const int height : {4, 16}) {
+    Sequential model(Dense(70, 50, {.seed = 1}), Relu(), Dense(50, 5, {.bias = false, .seed = 2}));
+    Pruner(model, {.pattern = vector(height)}).prune_to(0.8);
+    const Shape shape{9, 70};
+    const Plan plan = compile(model, shape, only({vector_nm(height)}));
+    CHECK(plan.steps()[0].format == "vector " + std::to_string(height) + "x1");
+    const Tensor images = random_images(shape);
+    CHECK(test::difference(plan(images).to_host(), evaluated(model, images), 1e-4, 1e-5) == "");
+  }
+}
+
+TEST_CASE("plan: vectors are refused where none is empty, unknown heights name those that there are") {
+  Sequential model(Dense(24, 8, {.seed = 1}));
+  const Plan plan = compile(model, {2, 24}, only({vector_nm(8)}));
+  CHECK(plan.steps()[0].candidates[0].note == "no vector of weights is empty");
+  CHECK_THROWS_AS(compile(model, {2, 24}, only({vector_nm(5)})), InvalidArgument);
+}
+
+TEST_CASE("plan: 2:4 runs on tensor cores only in the precision that the model was run in") {
+  Sequential model(Dense(70, 50, {.seed = 1}));
+  Pruner(model, {.pattern = n_of_m(2, 4)}).prune_to(0.5);
+  CHECK(compile(model, {9, 70}, only({two_four()})).steps()[0].candidates.size() == 1);
+  if (!kernels::has_tensor_cores_for(Precision::fp16)) return;
+  const PrecisionScope scope(Precision::fp16);
+  const Plan plan = compile(model, {9, 70}, only({two_four()}));
+  const auto& candidates = plan.steps()[0].candidates;
+  CHECK(candidates.size() == 2);
+  CHECK(candidates[1].library == "handwritten fp16");
+  CHECK(candidates[1].us.has_value() == (!simt::kEmulated && kernels::has_sparse_tensor_cores()));
+  const Tensor images = random_images({9, 70});
+  CHECK(test::difference(plan(images).to_host(), evaluated(model, images), 1e-2, 1e-2) == "");
+}
+
+TEST_CASE("2:4 on tensor cores: the function equals the dense layer within its precision") {
+  if (!kernels::has_sparse_tensor_cores()) return;
+  Sequential model(Dense(70, 50, {.seed = 1}));
+  Pruner(model, {.pattern = n_of_m(2, 4)}).prune_to(0.5);
+  const Tensor weight = model.parameters()[0]->value.value(), images = random_images({9, 70});
+  TwoFourTensorFunction<kernels::half> function(*TwoFourTensor<kernels::half>::encode(weight));
+  Context context{.recording = false};
+  const auto y = function.forward({images}, context).to_host();
+  CHECK(test::difference(y, evaluated(model, images), 1e-2, 1e-2) == "");
+  CHECK_THROWS_AS(function.backward(images, context), InvalidArgument);
+}
+
+}  // namespace
+}  // namespace espalier::pruning
