@@ -7,6 +7,7 @@
 
 #include "apps/commands/commands.h"
 #include "apps/commands/data.h"
+#include "apps/commands/latency_options.h"
 #include "apps/commands/run_folder.h"
 #include "apps/commands/stages.h"
 #include "apps/commands/trace_file.h"
@@ -20,6 +21,7 @@ struct PruneCommand {
   DataOptions data;
   TrainingOptions training{.epochs = 5, .learning_rate = 0.001f};
   PruningOptions pruning;
+  LatencyRequest latency;
   std::optional<Math> math;
   Precision precision = Precision::fp32;
   std::filesystem::path checkpoint, run_dir;
@@ -38,20 +40,28 @@ void PruneCommand::run() const {
   const RunFolder folder(run_dir, "prune");
   const double before = judge(*model.module, images.test).accuracy();
 
+  const Shape image = images.test.samples().dataset().image_shape();
+  PruningOptions asked = pruning;
+  LatencyRequest request = latency;
+  if (request.batch == 0) request.batch = training.batch;
+  std::optional<pruning::LatencyPlan> found;
+  if (request.wanted()) {
+    found = find_rates(request, *model.module, image, asked.min_density, output);
+    asked.sparsity = found->sparsity, asked.rates = found->rates;
+  }
   const std::int64_t steps = steps_of(training, images);
-  pruning::Pruner pruner(*model.module, make_pruner_options(pruning, steps, training.seed));
+  pruning::Pruner pruner(*model.module, make_pruner_options(asked, steps, training.seed));
   const std::filesystem::path pruned = folder / "pruned.safetensors";
   const Notes notes = model_notes(*model.module, model.normalisation, model.notes);
   TrainingResult result;
   if (steps == 0) {
-    pruner.prune_to(pruning.sparsity);
+    pruner.prune_to(asked.sparsity);
     save_model(pruned, *model.module, model.normalisation, model.notes);
   } else {
     result = train(*model.module, images, training, {.metrics = folder / "metrics.jsonl", .checkpoint = pruned}, notes,
                    output, &pruner);
   }
   const Metrics metrics = judge(*model.module, images.test);
-  const Shape image = images.test.samples().dataset().image_shape();
   const pruning::Report layers = pruning::report(*model.module, {{1, image[0], image[1], image[2]}});
 
   nlohmann::json report = to_json(metrics);
@@ -60,6 +70,7 @@ void PruneCommand::run() const {
   report["parameters_kept"] = layers.kept_parameters;
   report["layers"] = nlohmann::json::parse(layers.to_json());
   report.update(to_json(result));
+  if (found) report["latency"] = latency_report(request, *found, *model.module, image, output);
   report["device"] = device_json();
   report["checkpoint"] = pruned.string();
   folder.write_report(report);
@@ -75,6 +86,7 @@ Command prune_command(CLI::App& app) {
   CLI::App* parser = app.add_subcommand("prune", "Prune a trained model while training on");
   parser->add_option("checkpoint", command->checkpoint, "The trained model")->required();
   add_pruning_options(*parser, command->pruning);
+  add_latency_options(*parser, command->latency);
   add_data_options(*parser, command->data);
   add_training_options(*parser, command->training);
   add_math_option(*parser, command->math);

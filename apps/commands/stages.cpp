@@ -9,6 +9,7 @@
 #include "core/train/trainer.h"
 #include "layers/classifier.h"
 #include "layers/evaluate.h"
+#include "pruning/latency.h"
 
 namespace espalier::apps {
 namespace {
@@ -101,6 +102,10 @@ pruning::PrunerOptions make_pruner_options(const PruningOptions& options, std::i
   pruning::PrunerOptions result{.min_density = options.min_density};
   if (options.criterion == "random") result.criterion = pruning::random(seed);
   result.scope = options.scope == "local" ? pruning::Scope::local : pruning::Scope::global;
+  if (!options.rates.empty()) {
+    result.pattern = pruning::at_rates(options.rates, options.sparsity);
+    result.scope = pruning::Scope::global;  // which shows the pattern all weights at once
+  }
   const int end = std::max(1, int(0.4 * double(steps)));
   result.schedule = options.schedule == "one-shot" || steps < 2
                         ? pruning::one_shot(options.sparsity)

@@ -5,6 +5,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "apps/commands/output.h"
 #include "apps/commands/training_options.h"
@@ -50,6 +51,7 @@ struct PruningOptions {
   double sparsity = 0.9;
   std::string criterion = "magnitude", scope = "global", schedule = "cubic";
   double min_density = 0.01;
+  std::vector<double> rates = {};  // of each weight, found for a latency; empty: the scope decides
 };
 void add_pruning_options(CLI::App& app, PruningOptions& options);
 

@@ -78,5 +78,24 @@ TEST_CASE("espalier explain: every layer's candidates, from the cache the second
   }
 }
 
+TEST_CASE("espalier prune --speedup: rates for a time, or one error that says what can be reached") {
+  const test::Program espalier;
+  const std::string data = espalier.data_option() + "--json --batch 16 --run-dir " + espalier.file("a");
+  REQUIRE(espalier("train --model lenet-300-100 --epochs 1" + data) == 0);
+  const std::string prune = "prune " + espalier.file("a/model.safetensors") + " --epochs 1 --gpu t4" + data;
+  REQUIRE(espalier(prune + " --latency-batch 512 --speedup 1.2") == 0);
+  const nlohmann::json report = espalier.json(), latency = report.at("latency");
+  CHECK(latency.at("timing") == "T4, modelled");
+  CHECK(latency.at("batch") == 512);
+  CHECK(latency.at("us") <= latency.at("goal_us"));
+  for (const nlohmann::json& layer : report.at("layers").at("layers")) {
+    const double rate = latency.at("rates").at(layer.at("name").get<std::string>());
+    CHECK(layer.at("sparsity").get<double>() == doctest::Approx(rate).epsilon(0.01));
+  }
+  CHECK(espalier(prune + " --latency-ms 0.0001") == 2);
+  CHECK(espalier.text("err").find("0.1 us at batch 16 cannot be reached: best is") != std::string::npos);
+  CHECK(espalier(prune + " --latency-ms 1 --speedup 2") == 2);
+}
+
 }  // namespace
 }  // namespace espalier
