@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/train/compressed_file.h"
 #include "kernels/require.h"
 #include "layers/architecture.h"
 
@@ -59,7 +60,7 @@ void save_model(const std::filesystem::path& file, Module& model, const data::No
 }
 
 SavedModel load_model(const std::filesystem::path& file) {
-  const Safetensors content = read_safetensors(file);
+  const Safetensors content = read_tensors(file);
   try {
     return rebuild(content);
   } catch (const CheckpointError& error) {

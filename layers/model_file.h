@@ -23,6 +23,6 @@ Notes model_notes(const Module& model, const data::Normalisation& normalisation,
 
 void save_model(const std::filesystem::path& file, Module& model, const data::Normalisation& normalisation,
                 const Notes& more = {});
-SavedModel load_model(const std::filesystem::path& file);  // throws CheckpointError
+SavedModel load_model(const std::filesystem::path& file);  // a compressed one too; throws CheckpointError
 
 }  // namespace espalier

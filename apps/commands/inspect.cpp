@@ -1,4 +1,5 @@
-// espalier inspect: what is in a checkpoint: layers, weights left, bytes, and how it was made.
+// espalier inspect: what is in a checkpoint or an exported file: layers, weights left, bytes, time to send it, and how
+// it was made.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
@@ -7,6 +8,7 @@
 
 #include "apps/commands/commands.h"
 #include "apps/commands/output.h"
+#include "apps/commands/stored_size.h"
 #include "layers/architecture.h"
 #include "layers/model_file.h"
 #include "pruning/report.h"
@@ -22,14 +24,15 @@ struct InspectCommand {
 };
 
 void InspectCommand::run() const {
-  SavedModel model = load_model(checkpoint);
+  const SavedModel model = load_model(checkpoint);
   const pruning::Report layers = pruning::report(*model.module);
-  const auto file_bytes = std::filesystem::file_size(checkpoint);
+  const StoredSize size(checkpoint);
   say(output,
-      fmt::format("{}\n{} of {} parameters live; {} bytes dense, {} as kept values and a bit mask, the file "
-                  "has {}\ntrained for {} steps; inputs are (byte / 255 - {}) / {}\n",
-                  layers, layers.kept_parameters, layers.parameters, layers.dense_bytes(), layers.sparse_bytes(),
-                  file_bytes, model.step, model.normalisation.mean, model.normalisation.deviation));
+      fmt::format(
+          "{}\n\n{}\n{} of {} parameters live; {} bytes dense, the file has {}\ntrained for {} steps; inputs are "
+          "(byte / 255 - {}) / {}\n",
+          layers, size.to_string(), layers.kept_parameters, layers.parameters, size.dense_bytes, size.file_bytes,
+          model.step, model.normalisation.mean, model.normalisation.deviation));
   print_result(output, {{"architecture", nlohmann::json::parse(espalier::to_json(model.module->describe()))},
                         {"layers", nlohmann::json::parse(layers.to_json())},
                         {"parameters", layers.parameters},
@@ -37,7 +40,8 @@ void InspectCommand::run() const {
                         {"sparsity", layers.sparsity()},
                         {"dense_bytes", layers.dense_bytes()},
                         {"sparse_bytes", layers.sparse_bytes()},
-                        {"file_bytes", file_bytes},
+                        {"file_bytes", size.file_bytes},
+                        {"stored", size.to_json()},
                         {"steps", model.step},
                         {"mean", model.normalisation.mean},
                         {"deviation", model.normalisation.deviation},

@@ -5,13 +5,13 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/train/compressed_file.h"
 #include "kernels/require.h"
 
 namespace espalier {
 namespace {
 
 using nlohmann::json;
-constexpr const char* kMask = "mask/";
 constexpr const char* kOptimizer = "optimizer/";
 constexpr const char* kTraining = "espalier.training";
 constexpr const char* kNote = "note.";
@@ -68,8 +68,8 @@ class Restorer {
   void check() {
     for (const Parameter* parameter : state_.parameters) {
       check_tensor(parameter->name, parameter->value.shape(), DType::f32);
-      if (content_.tensors.contains(kMask + parameter->name)) {
-        check_tensor(kMask + parameter->name, parameter->value.shape(), DType::u8);
+      if (content_.tensors.contains(kMaskPrefix + parameter->name)) {
+        check_tensor(kMaskPrefix + parameter->name, parameter->value.shape(), DType::u8);
       }
     }
     for (const Buffer* buffer : state_.buffers)
@@ -83,7 +83,7 @@ class Restorer {
   void apply() {
     for (Parameter* parameter : state_.parameters) {
       content_.tensors.at(parameter->name).upload_to(parameter->value.value());
-      const auto mask = content_.tensors.find(kMask + parameter->name);
+      const auto mask = content_.tensors.find(kMaskPrefix + parameter->name);
       if (mask == content_.tensors.end()) {
         parameter->clear_mask();
       } else {
@@ -120,21 +120,26 @@ class Restorer {
     for (const Parameter* parameter : state_.parameters) known.insert(parameter->name);
     for (const Buffer* buffer : state_.buffers) known.insert(buffer->name);
     for (const auto& [name, tensor] : content_.tensors) {
-      const bool stranger = name.starts_with(kMask) ? !known.contains(name.substr(std::string(kMask).size()))
-                                                    : !name.starts_with(kOptimizer) && !known.contains(name);
+      const bool stranger = name.starts_with(kMaskPrefix)
+                                ? !known.contains(name.substr(std::string_view(kMaskPrefix).size()))
+                                : !name.starts_with(kOptimizer) && !known.contains(name);
       if (stranger) throw CheckpointError(fmt::format("has a tensor {} that this model does not", name));
     }
   }
 
   void read_training() {
+    const auto no_run = [] { return CheckpointError("holds a model, but no run that could be resumed"); };
     const auto text = content_.metadata.find(kTraining);
     if (text == content_.metadata.end()) {
-      if (state_.optimizer || state_.loader) throw CheckpointError("holds a model, but no run that could be resumed");
+      if (state_.optimizer || state_.loader) throw no_run();
       return;
     }
     try {
       const json training = json::parse(text->second);
       training.at("step").get_to(step_);
+      if ((state_.optimizer && !training.contains("optimizer")) || (state_.loader && !training.contains("loader"))) {
+        throw no_run();
+      }
       if (state_.optimizer) {
         training.at("optimizer").at("kind").get_to(optimizer_kind_);
         training.at("optimizer").at("learning_rate").get_to(learning_rate_);
@@ -195,7 +200,7 @@ class Restorer {
 
 }  // namespace
 
-void save_checkpoint(const std::filesystem::path& file, const TrainingState& state) {
+Safetensors content_of(const TrainingState& state) {
   Safetensors content;
   const auto put = [&](const std::string& name, const Tensor& tensor) {
     require(content.tensors.emplace(name, StoredTensor::of(tensor)).second, "checkpoint: two tensors are called ", name,
@@ -203,7 +208,7 @@ void save_checkpoint(const std::filesystem::path& file, const TrainingState& sta
   };
   for (const Parameter* parameter : state.parameters) {
     put(parameter->name, parameter->value.value());
-    if (parameter->mask()) put(kMask + parameter->name, parameter->mask()->keep);
+    if (parameter->mask()) put(kMaskPrefix + parameter->name, parameter->mask()->keep);
   }
   for (const Buffer* buffer : state.buffers) put(buffer->name, buffer->value);
   if (state.optimizer) {
@@ -211,7 +216,11 @@ void save_checkpoint(const std::filesystem::path& file, const TrainingState& sta
   }
   for (const auto& [key, text] : state.notes) content.metadata[kNote + key] = text;
   content.metadata[kTraining] = training_of(state).dump();
-  write_safetensors(file, content);
+  return content;
+}
+
+void save_checkpoint(const std::filesystem::path& file, const TrainingState& state) {
+  write_safetensors(file, content_of(state));
 }
 
 void restore(const Safetensors& content, TrainingState& state) {
@@ -221,7 +230,7 @@ void restore(const Safetensors& content, TrainingState& state) {
 }
 
 void load_checkpoint(const std::filesystem::path& file, TrainingState& state) {
-  const Safetensors content = read_safetensors(file);
+  const Safetensors content = read_tensors(file);
   try {
     restore(content, state);
   } catch (const CheckpointError& error) {

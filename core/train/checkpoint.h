@@ -33,11 +33,13 @@ struct TrainingState {
   Precision precision = Precision::fp32;  // of the run; one with an optimizer can only be resumed in the same
 };
 
+Safetensors content_of(const TrainingState& state);  // what save_checkpoint() writes
+
 // Atomic: throws FileError and leaves what was there when the file cannot be written.
 void save_checkpoint(const std::filesystem::path& file, const TrainingState& state);
 
-// Puts everything back in place (step and notes too). Nothing is changed unless all of it fits: throws CheckpointError
-// with the names and sizes that differ.
+// Puts everything back in place (step and notes too); from a compressed file (compressed_file.h) what that holds, a
+// model. Nothing is changed unless all of it fits: throws CheckpointError with the names and sizes that differ.
 void load_checkpoint(const std::filesystem::path& file, TrainingState& state);
 void restore(const Safetensors& content, TrainingState& state);  // the same from a file already read
 Notes notes_of(const Safetensors& content);

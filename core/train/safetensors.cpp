@@ -37,13 +37,7 @@ const char* name_of(DType type) {
 
 class Reader {
  public:
-  explicit Reader(const std::filesystem::path& file) : file_(file) {
-    std::ifstream in(file, std::ios::binary | std::ios::ate);
-    if (!in) fail("cannot be opened for reading; does it exist?");
-    bytes_.resize(std::size_t(std::max<std::streamoff>(in.tellg(), 0)));
-    in.seekg(0).read(reinterpret_cast<char*>(bytes_.data()), std::streamsize(bytes_.size()));
-    if (!in) fail("cannot be read to its end");
-  }
+  explicit Reader(const std::filesystem::path& file) : file_(file), bytes_(read_file(file)) {}
   Safetensors read() {
     const json header = read_header();
     Safetensors content;
@@ -161,6 +155,15 @@ class Reader {
 };
 
 }  // namespace
+
+std::vector<std::byte> read_file(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary | std::ios::ate);
+  if (!in) throw CheckpointError(fmt::format("{}: cannot be opened for reading; does it exist?", file.string()));
+  std::vector<std::byte> bytes(std::size_t(std::max<std::streamoff>(in.tellg(), 0)));
+  in.seekg(0).read(reinterpret_cast<char*>(bytes.data()), std::streamsize(bytes.size()));
+  if (!in) throw CheckpointError(fmt::format("{}: cannot be read to its end", file.string()));
+  return bytes;
+}
 
 StoredTensor StoredTensor::of(const Tensor& tensor) { return {tensor.dtype(), tensor.shape(), tensor.to_host_bytes()}; }
 

@@ -13,6 +13,8 @@
 
 namespace espalier {
 
+inline constexpr const char* kMaskPrefix = "mask/";  // of the name of a weight: its mask, u8, 1 = lives
+
 struct CheckpointError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
@@ -32,6 +34,7 @@ struct Safetensors {
   bool operator==(const Safetensors&) const = default;
 };
 
+std::vector<std::byte> read_file(const std::filesystem::path& file);  // throws CheckpointError naming file and reason
 void write_safetensors(const std::filesystem::path& file, const Safetensors& content);  // atomic; throws FileError
 Safetensors read_safetensors(const std::filesystem::path& file);  // throws CheckpointError naming file and reason
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/device/stream.h"
+#include "core/train/compressed_file.h"
 #include "core/train/training_log.h"
 #include "kernels/require.h"
 #include "kernels/simt/range.h"
@@ -144,7 +145,7 @@ TrainingState Trainer::state() const {
 void Trainer::save(const std::filesystem::path& file) const { save_checkpoint(file, state()); }
 
 void Trainer::resume(const std::filesystem::path& file) {
-  const Notes saved = notes_of(read_safetensors(file));
+  const Notes saved = notes_of(read_tensors(file));
   const Notes& own = options_.notes;
   const auto theirs = saved.find(kArchitectureNote), mine = own.find(kArchitectureNote);
   if (theirs != saved.end() && mine != own.end() && theirs->second != mine->second) {

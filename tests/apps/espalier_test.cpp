@@ -1,6 +1,7 @@
 // The program as its user meets it: every command on a small made-up data set, its report, its exit codes.
 #include <doctest/doctest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <set>
 
@@ -33,6 +34,48 @@ TEST_CASE("espalier: train, prune, eval, bench and inspect hand a model on") {
   CHECK(espalier.json().at("parameters_kept") == report.at("parameters_kept"));
   REQUIRE(espalier("bench " + pruned + " --batches 2 --json") == 0);
   CHECK(espalier.json().at("bench").at(0).at("batch") == 2);
+}
+
+TEST_CASE("espalier export: a file that every command takes in place of the checkpoint") {
+  const Program espalier;
+  const std::string data = espalier.data_option(), dense = espalier.file("a/model.safetensors");
+  const std::string pruned = espalier.file("b/pruned.safetensors"), small = espalier.file("small.espalier");
+  REQUIRE(espalier("train --model lenet-300-100 --epochs 2 --batch 16 --run-dir " + espalier.file("a") + data) == 0);
+  REQUIRE(espalier("prune " + dense + " --sparsity 0.95 --prune-schedule one-shot --epochs 0 --run-dir " +
+                   espalier.file("b") + data) == 0);
+  REQUIRE(espalier("eval " + pruned + " --json" + data) == 0);
+  const nlohmann::json expected = espalier.json();
+
+  REQUIRE(espalier("export " + pruned + " --format espalier --output " + small + " --json") == 0);
+  CHECK(espalier.json().at("ratio").get<double>() > 10);
+  REQUIRE(espalier("eval " + small + " --json" + data) == 0);
+  CHECK(espalier.json().at("test_loss") == expected.at("test_loss"));  // bit for bit
+  const double exact = double(std::filesystem::file_size(small));
+
+  REQUIRE(espalier("export " + pruned + " --quantise kmeans:6 --huffman --json --output " + small) == 0);
+  const nlohmann::json exported = espalier.json();
+  CHECK(exported.at("file_bytes").get<double>() < 0.5 * exact);
+  CHECK(exported.at("layers").at(1).at("values") == "64 shared, huffman");
+  REQUIRE(espalier("eval " + small + data) == 0);
+  REQUIRE(espalier("bench " + small + " --batches 2") == 0);
+  REQUIRE(espalier("prune " + small + " --sparsity 0.96 --epochs 1 --batch 16 --run-dir " + espalier.file("c") +
+                   data) == 0);
+  REQUIRE(espalier("inspect " + small + " --json") == 0);
+  const nlohmann::json stored = espalier.json().at("stored");
+  CHECK(stored.at("layers") == exported.at("layers"));
+  REQUIRE(stored.at("transmission").size() == 3);
+  CHECK(stored.at("transmission").at(0).at("milliseconds").get<double>() ==
+        doctest::Approx(8e-4 * stored.at("file_bytes").get<double>()));
+  REQUIRE(espalier("inspect " + pruned + " --json") == 0);
+  CHECK(espalier.json().at("stored").at("layers").at(0).at("layout") == "dense");
+
+  for (const char* wrong : {"int4", "kmeans:", "kmeans:0", "kmeans:9", "kmeans5", "kmeans:5x"}) {
+    CAPTURE(wrong);
+    CHECK(espalier("export " + pruned + " --output " + small + " --quantise " + wrong) == 2);
+  }
+  CHECK(espalier("export " + pruned + " --format onnx --output " + small) == 2);
+  CHECK(espalier("export " + pruned + " --output " + espalier.file("no/such/folder/file")) == 5);
+  CHECK(espalier("eval " + small + data) == 0);
 }
 
 TEST_CASE("espalier mnist: the report has what it promises, and both checkpoints and the metrics are there") {
