@@ -20,6 +20,7 @@ struct ActivationFunction final : Function {
   std::string_view name() const override { return to_string(activation); }
   Tensor forward(const Tensors& inputs, Context& context) const override;
   Tensors backward(const Tensor& output_gradient, const Context& context) const override;
+  ChannelFlow channel_flow() const override { return ChannelFlow::uniform; }
 };
 
 // What the named layers below share.

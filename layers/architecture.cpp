@@ -129,6 +129,7 @@ const std::map<std::string, Builder, std::less<>>& builders() {
       {"avg_pool2d", make_avg_pool2d},
       {"batch_norm1d", make_batch_norm<BatchNorm1d>},
       {"batch_norm2d", make_batch_norm<BatchNorm2d>},
+      {"concat", [](Reader& of) { return make<Concat>(of.all_children()); }},
       {"conv2d", make_conv2d},
       {"dense", make_dense},
       {"dropout", make_dropout},
@@ -198,7 +199,22 @@ Description from_json_value(const json& value) {
   return description;
 }
 
+void name_layers(Description& description, const std::string& name, std::map<std::string, Description*>& names) {
+  names.emplace(name, &description);
+  std::map<std::string, int> seen;
+  for (Description& inner : description.children) {  // as Module::set_name() does
+    const std::string place = inner.kind + "_" + std::to_string(++seen[inner.kind]);
+    name_layers(inner, name.empty() ? place : name + "." + place, names);
+  }
+}
+
 }  // namespace
+
+std::map<std::string, Description*> layers_by_name(Description& description, const std::string& name) {
+  std::map<std::string, Description*> names;
+  name_layers(description, name, names);
+  return names;
+}
 
 std::string to_json(const Description& description) { return to_json_value(description).dump(); }
 

@@ -4,6 +4,7 @@
 // A new layer is one line in the table of architecture.cpp.
 #pragma once
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -19,5 +20,9 @@ Description description_from_json(std::string_view text);
 // The module described, freshly initialised from `seed`. Throws InvalidArgument on an unknown kind or a missing,
 // superfluous or mistyped attribute.
 std::unique_ptr<Module> build(const Description& description, std::uint64_t seed = 1);
+
+// Every layer of the description by the name that it has in the model: "residual_1.sequential_1.conv2d_1". The whole
+// is called `name`.
+std::map<std::string, Description*> layers_by_name(Description& description, const std::string& name = "");
 
 }  // namespace espalier

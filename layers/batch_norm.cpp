@@ -17,54 +17,44 @@ kernels::BatchStatistics statistics_of(const Tensor& mean, const Tensor& inverse
   return {mean.data<float>(), inverse_deviation.data<float>()};
 }
 
-// Inputs: x, gamma, beta, running mean, running variance. Training writes the last two in place.
-class BatchNormFunction final : public Function {
- public:
-  BatchNormFunction(const BatchNormOptions& options, bool training) : options_(options), training_(training) {}
-  std::string_view name() const override { return "batch_norm"; }
-
-  Tensor forward(const Tensors& inputs, Context& context) const override {
-    const Tensor &x = inputs[0], &gamma = inputs[1];
-    const kernels::PlanesShape shape = planes_of(x.shape());
-    const kernels::Affine affine{gamma.data<float>(), inputs[2].data<float>()};
-    const kernels::RunningStatistics running{inputs[3].data<float>(), inputs[4].data<float>(), options_.momentum};
-    const Tensor y = Tensor::like(x), mean = Tensor::like(gamma), inverse_deviation = Tensor::like(gamma);
-    const kernels::BatchStatistics statistics = statistics_of(mean, inverse_deviation);
-    if (training_) {
-      const Tensor workspace = workspace_for(shape);
-      kernels::batch_norm_forward_training(shape, options_.epsilon, x.data<float>(), affine, y.data<float>(),
-                                           statistics, running, workspace.raw(), current_stream());
-    } else {
-      kernels::batch_norm_use_running(shape.channels, options_.epsilon, running, statistics, current_stream());
-      kernels::batch_norm_forward_inference(shape, x.data<float>(), affine, statistics, y.data<float>(),
-                                            current_stream());
-    }
-    if (context.recording) context.saved = {x, gamma, mean, inverse_deviation};
-    return y;
-  }
-
-  Tensors backward(const Tensor& dy, const Context& context) const override {
-    const Tensor &x = context.saved[0], &gamma = context.saved[1];
-    const kernels::PlanesShape shape = planes_of(x.shape());
-    const Tensor dx = Tensor::like(x), dgamma = Tensor::like(gamma), dbeta = Tensor::like(gamma);
-    const Tensor workspace = workspace_for(shape);
-    using kernels::StatisticsKind;
-    kernels::batch_norm_backward(
-        shape, training_ ? StatisticsKind::of_batch : StatisticsKind::constant, x.data<float>(), gamma.data<float>(),
-        statistics_of(context.saved[2], context.saved[3]), dy.data<float>(),
-        {dx.data<float>(), dgamma.data<float>(), dbeta.data<float>()}, workspace.raw(), current_stream());
-    return {dx, dgamma, dbeta, Tensor(), Tensor()};
-  }
-
- private:
-  static Tensor workspace_for(const kernels::PlanesShape& shape) {
-    return Tensor::empty({std::int64_t(kernels::batch_norm_workspace_bytes(shape))}, DType::u8);
-  }
-  BatchNormOptions options_;
-  bool training_;
-};
+Tensor workspace_for(const kernels::PlanesShape& shape) {
+  return Tensor::empty({std::int64_t(kernels::batch_norm_workspace_bytes(shape))}, DType::u8);
+}
 
 }  // namespace
+
+Tensor BatchNormFunction::forward(const Tensors& inputs, Context& context) const {
+  const Tensor &x = inputs[0], &gamma = inputs[1];
+  const kernels::PlanesShape shape = planes_of(x.shape());
+  const kernels::Affine affine{gamma.data<float>(), inputs[2].data<float>()};
+  const kernels::RunningStatistics running{inputs[3].data<float>(), inputs[4].data<float>(), options.momentum};
+  const Tensor y = Tensor::like(x), mean = Tensor::like(gamma), inverse_deviation = Tensor::like(gamma);
+  const kernels::BatchStatistics statistics = statistics_of(mean, inverse_deviation);
+  if (training) {
+    const Tensor workspace = workspace_for(shape);
+    kernels::batch_norm_forward_training(shape, options.epsilon, x.data<float>(), affine, y.data<float>(), statistics,
+                                         running, workspace.raw(), current_stream());
+  } else {
+    kernels::batch_norm_use_running(shape.channels, options.epsilon, running, statistics, current_stream());
+    kernels::batch_norm_forward_inference(shape, x.data<float>(), affine, statistics, y.data<float>(),
+                                          current_stream());
+  }
+  if (context.recording) context.saved = {x, gamma, mean, inverse_deviation};
+  return y;
+}
+
+Tensors BatchNormFunction::backward(const Tensor& dy, const Context& context) const {
+  const Tensor &x = context.saved[0], &gamma = context.saved[1];
+  const kernels::PlanesShape shape = planes_of(x.shape());
+  const Tensor dx = Tensor::like(x), dgamma = Tensor::like(gamma), dbeta = Tensor::like(gamma);
+  const Tensor workspace = workspace_for(shape);
+  using kernels::StatisticsKind;
+  kernels::batch_norm_backward(shape, training ? StatisticsKind::of_batch : StatisticsKind::constant, x.data<float>(),
+                               gamma.data<float>(), statistics_of(context.saved[2], context.saved[3]), dy.data<float>(),
+                               {dx.data<float>(), dgamma.data<float>(), dbeta.data<float>()}, workspace.raw(),
+                               current_stream());
+  return {dx, dgamma, dbeta, Tensor(), Tensor()};
+}
 
 BatchNorm::BatchNorm(std::int64_t channels, const BatchNormOptions& options)
     : gamma("gamma", Tensor::full({channels}, 1.0f)),
@@ -79,7 +69,10 @@ Variable BatchNorm::operator()(const Variable& x) {
   check_rank(x.shape());
   require(x.shape()[1] == gamma.size(), name(), ": input ", x.shape().to_string(), " has ", x.shape()[1],
           " channels, the layer ", gamma.size());
-  return apply(std::make_shared<BatchNormFunction>(options_, training()),
+  auto function = std::make_shared<BatchNormFunction>();
+  function->options = options_;
+  function->training = training();
+  return apply(std::move(function),
                {x, gamma.value, beta.value, Variable(running_mean.value), Variable(running_variance.value)});
 }
 

@@ -10,6 +10,17 @@ struct BatchNormOptions {
   float momentum = 0.1f;  // of the running statistics: running += momentum * (batch - running)
 };
 
+// Inputs: x, gamma, beta, running mean, running variance. Training writes the last two in place.
+struct BatchNormFunction final : Function {
+  BatchNormOptions options = {};
+  bool training = true;
+
+  std::string_view name() const override { return "batch_norm"; }
+  Tensor forward(const Tensors& inputs, Context& context) const override;
+  Tensors backward(const Tensor& output_gradient, const Context& context) const override;
+  ChannelFlow channel_flow() const override { return ChannelFlow::uniform; }
+};
+
 // x [N, channels] or [N, channels, ...]; y = gamma * (x - mean) / sqrt(variance + epsilon) + beta.
 class BatchNorm : public Module {
  public:

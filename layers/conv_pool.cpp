@@ -27,6 +27,11 @@ bool ConvPool2dFunction::takes(kernels::Activation activation) {
          activation == kernels::Activation::leaky_relu;
 }
 
+const Conv2dFunction* convolution_of(const Function& function) {
+  if (const auto* const block = dynamic_cast<const ConvPool2dFunction*>(&function)) return &block->convolution;
+  return dynamic_cast<const Conv2dFunction*>(&function);
+}
+
 Tensor ConvPool2dFunction::forward(const Tensors& inputs, Context& context) const {
   const Tensor &x = inputs[0], &weight = inputs[1];
   const kernels::Conv2dShape shape = convolution.shape_for(x.shape(), weight.shape());

@@ -23,4 +23,7 @@ struct ConvPool2dFunction final : ProductFunction {
   static bool takes(kernels::Activation activation);
 };
 
+// The convolution that a function is, or begins with; null where there is none.
+const Conv2dFunction* convolution_of(const Function& function);
+
 }  // namespace espalier

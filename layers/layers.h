@@ -2,6 +2,7 @@
 #pragma once
 #include "layers/activation.h"
 #include "layers/batch_norm.h"
+#include "layers/concat.h"
 #include "layers/conv2d.h"
 #include "layers/conv_pool.h"
 #include "layers/dense.h"

@@ -39,6 +39,7 @@ struct MaxPool2dFunction final : Function {
   std::string_view name() const override { return "max_pool2d"; }
   Tensor forward(const Tensors& inputs, Context& context) const override;
   Tensors backward(const Tensor& output_gradient, const Context& context) const override;
+  ChannelFlow channel_flow() const override { return ChannelFlow::uniform; }
 };
 
 struct AvgPool2dFunction final : Function {
@@ -49,6 +50,10 @@ struct AvgPool2dFunction final : Function {
   std::string_view name() const override { return "avg_pool2d"; }
   Tensor forward(const Tensors& inputs, Context& context) const override;
   Tensors backward(const Tensor& output_gradient, const Context& context) const override;
+  ChannelFlow channel_flow() const override {  // zeros of the padding may count
+    const bool uniform = pool.padding == 0 || divisor == AverageDivisor::inside;
+    return uniform ? ChannelFlow::uniform : ChannelFlow::separate;
+  }
 };
 
 class MaxPool2d : public Module {

@@ -14,6 +14,7 @@ struct AddFunction final : Function {
   std::string_view name() const override { return "add"; }
   Tensor forward(const Tensors& inputs, Context& context) const override;
   Tensors backward(const Tensor& output_gradient, const Context& context) const override;
+  ChannelFlow channel_flow() const override { return ChannelFlow::uniform; }
 };
 
 Variable operator+(const Variable& a, const Variable& b);  // equal shapes

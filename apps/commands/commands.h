@@ -29,6 +29,7 @@ Command bench_command(CLI::App& app);
 Command explain_command(CLI::App& app);
 Command inspect_command(CLI::App& app);
 Command export_command(CLI::App& app);
+Command shrink_command(CLI::App& app);
 Command mnist_command(CLI::App& app);
 
 }  // namespace espalier::apps

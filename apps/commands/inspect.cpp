@@ -7,10 +7,12 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/commands/commands.h"
+#include "apps/commands/data.h"
 #include "apps/commands/output.h"
 #include "apps/commands/stored_size.h"
 #include "layers/architecture.h"
 #include "layers/model_file.h"
+#include "pruning/channel_groups.h"
 #include "pruning/report.h"
 
 namespace espalier::apps {
@@ -19,12 +21,22 @@ namespace {
 struct InspectCommand {
   Output output;
   std::filesystem::path checkpoint;
+  bool channels = false;
 
   void run() const;
+  void list_channels(Module& model, const Notes& notes) const;
 };
+
+void InspectCommand::list_channels(Module& model, const Notes& notes) const {
+  const Shape image = image_of(notes);
+  const auto groups = pruning::channel_groups(model, {1, image[0], image[1], image[2]});
+  say(output, pruning::to_string(groups));
+  print_result(output, nlohmann::json::parse(pruning::to_json(groups)));
+}
 
 void InspectCommand::run() const {
   const SavedModel model = load_model(checkpoint);
+  if (channels) return list_channels(*model.module, model.notes);
   const pruning::Report layers = pruning::report(*model.module);
   const StoredSize size(checkpoint);
   say(output,
@@ -54,6 +66,7 @@ Command inspect_command(CLI::App& app) {
   const auto command = std::make_shared<InspectCommand>();
   CLI::App* parser = app.add_subcommand("inspect", "Show what is in a checkpoint");
   parser->add_option("checkpoint", command->checkpoint, "The model")->required();
+  parser->add_flag("--channels", command->channels, "List which channels fall together, in which layers");
   add_output_options(*parser, command->output);
   return {parser, [command] { command->run(); }};
 }

@@ -25,6 +25,13 @@ struct Context {
   bool needs(std::size_t input) const { return input >= needs_gradient.size() || needs_gradient[input]; }
 };
 
+// How channels (axis 1) go through a function: what pruning must know before it takes one away.
+enum class ChannelFlow {
+  mixed,     // an output may depend on all of them: none can be taken away
+  separate,  // channel c of the output depends on nothing but channel c of the inputs
+  uniform,   // separate, and a channel that is one number everywhere stays so
+};
+
 struct Function {
   virtual std::string_view name() const = 0;  // NVTX range, error messages, plan printout
   virtual Tensor forward(const Tensors& inputs, Context& context) const = 0;
@@ -39,6 +46,8 @@ struct Function {
   // the only reader of the output, if that one applies slopes, which saves a pass over the gradient.
   virtual std::optional<float> output_slope() const { return std::nullopt; }
   virtual bool applies_input_slopes() const { return false; }
+  // Of all inputs with a batch axis; inputs [C] beside them hold a number per channel.
+  virtual ChannelFlow channel_flow() const { return ChannelFlow::mixed; }
   virtual ~Function() = default;
 };
 

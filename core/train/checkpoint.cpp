@@ -12,7 +12,6 @@ namespace espalier {
 namespace {
 
 using nlohmann::json;
-constexpr const char* kOptimizer = "optimizer/";
 constexpr const char* kTraining = "espalier.training";
 constexpr const char* kNote = "note.";
 
@@ -93,7 +92,7 @@ class Restorer {
     for (Buffer* buffer : state_.buffers) content_.tensors.at(buffer->name).upload_to(buffer->value);
     if (state_.optimizer) {
       for (Buffer* buffer : state_.optimizer->state()) {
-        content_.tensors.at(kOptimizer + buffer->name).upload_to(buffer->value);
+        content_.tensors.at(kOptimizerPrefix + buffer->name).upload_to(buffer->value);
       }
       state_.optimizer->set_learning_rate(learning_rate_);
       state_.optimizer->set_steps(optimizer_steps_);
@@ -122,7 +121,7 @@ class Restorer {
     for (const auto& [name, tensor] : content_.tensors) {
       const bool stranger = name.starts_with(kMaskPrefix)
                                 ? !known.contains(name.substr(std::string_view(kMaskPrefix).size()))
-                                : !name.starts_with(kOptimizer) && !known.contains(name);
+                                : !name.starts_with(kOptimizerPrefix) && !known.contains(name);
       if (stranger) throw CheckpointError(fmt::format("has a tensor {} that this model does not", name));
     }
   }
@@ -175,7 +174,7 @@ class Restorer {
     }
     if (loss_scale_ && !loss_scale_->valid()) throw CheckpointError("its loss scale cannot be used");
     for (const Buffer* buffer : state_.optimizer->state()) {
-      check_tensor(kOptimizer + buffer->name, buffer->value.shape(), buffer->value.dtype());
+      check_tensor(kOptimizerPrefix + buffer->name, buffer->value.shape(), buffer->value.dtype());
     }
   }
 
@@ -212,9 +211,9 @@ Safetensors content_of(const TrainingState& state) {
   }
   for (const Buffer* buffer : state.buffers) put(buffer->name, buffer->value);
   if (state.optimizer) {
-    for (const Buffer* buffer : state.optimizer->state()) put(kOptimizer + buffer->name, buffer->value);
+    for (const Buffer* buffer : state.optimizer->state()) put(kOptimizerPrefix + buffer->name, buffer->value);
   }
-  for (const auto& [key, text] : state.notes) content.metadata[kNote + key] = text;
+  for (const auto& [key, text] : state.notes) content.metadata[note_key(key)] = text;
   content.metadata[kTraining] = training_of(state).dump();
   return content;
 }
@@ -237,6 +236,8 @@ void load_checkpoint(const std::filesystem::path& file, TrainingState& state) {
     throw CheckpointError(fmt::format("{}: {}", file.string(), error.what()));
   }
 }
+
+std::string note_key(const std::string& note) { return kNote + note; }
 
 Notes notes_of(const Safetensors& content) {
   const std::string prefix = kNote;

@@ -22,6 +22,8 @@ namespace espalier {
 
 using Notes = std::map<std::string, std::string>;  // free-form; the caller chooses keys and texts, save for this one:
 constexpr const char* kArchitectureNote = "architecture";
+constexpr const char* kOptimizerPrefix = "optimizer/";  // of the names of moments in a file
+std::string note_key(const std::string& note);          // where a file's metadata has it
 
 struct TrainingState {
   std::vector<Parameter*> parameters;

@@ -1,0 +1,192 @@
+#include "pruning/channel_pruning.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <numeric>
+
+#include "kernels/require.h"
+#include "pruning/schedule.h"
+
+namespace espalier::pruning {
+namespace {
+
+constexpr float kPruned = -INFINITY;  // the score of a weight that was pruned before
+
+// One weight of the model: its scores and which channels its rows and columns belong to.
+struct ScoredWeight {
+  const ChannelGraph::Named* named;
+  std::vector<float> scores;
+  std::int64_t rows() const { return named->tensor.shape()[0]; }
+  std::int64_t columns() const { return named->tensor.shape()[1]; }
+  std::int64_t taps() const { return named->tensor.size() / (rows() * columns()); }
+  int channel_of(std::size_t axis, std::int64_t i) const {
+    const auto& channels = named->channels;
+    return axis < channels.size() && !channels[axis].empty() ? channels[axis][std::size_t(i)] : -1;
+  }
+};
+
+class ChannelPattern {
+ public:
+  ChannelPattern(Module& model, const Shape& input, ChannelOptions options)
+      : graph_(channel_graph(model, input)), options_(std::move(options)) {
+    std::size_t ignored = 0;
+    std::string names;
+    for (ChannelGroup& group : channel_groups(graph_)) {
+      names += " " + group.name;
+      const bool ignore = std::count(options_.ignore.begin(), options_.ignore.end(), group.name) > 0;
+      ignored += ignore;
+      if (!ignore && group.kept_because.empty()) groups_.push_back(std::move(group));
+    }
+    require(ignored >= options_.ignore.size(), "channel pattern: an ignored name is of no group; there are", names);
+    require(!groups_.empty(), "channel pattern: no channel of the model can fall; inspect --channels says why");
+    std::size_t place = 0;  // parameters are named first
+    for (const Parameter* parameter : model.parameters()) {
+      if (parameter->value.shape().rank() >= 2) weights_.push_back(&graph_.named[place]);
+      ++place;
+    }
+  }
+
+  std::vector<Mask> operator()(std::span<const Tensor> scores, const Budget& budget) const {
+    require_sparsity(budget.sparsity);
+    const std::vector<ScoredWeight> weights = match(scores);
+    const std::vector<bool> kept = choose(worths(weights), budget);
+    std::vector<Mask> masks;
+    for (const ScoredWeight& weight : weights) masks.push_back(mask_of(weight, kept));
+    return masks;
+  }
+
+ private:
+  std::vector<ScoredWeight> match(std::span<const Tensor> scores) const {
+    bool fits = scores.size() == weights_.size();
+    for (std::size_t i = 0; fits && i < scores.size(); ++i) {
+      fits = scores[i].shape() == weights_[i]->tensor.shape();
+    }
+    require(fits, "channel pattern: it needs the scores of all ", weights_.size(),
+            " weights of its model at once; prune with Scope::global and ignore groups, not parameters");
+    std::vector<ScoredWeight> weights;
+    for (std::size_t i = 0; i < scores.size(); ++i) weights.push_back({weights_[i], scores[i].to_host()});
+    return weights;
+  }
+
+  // Of each channel; that of one which fell before is below all others.
+  std::vector<double> worths(const std::vector<ScoredWeight>& weights) const {
+    std::vector<double> worth(graph_.channels(), 0.0);
+    std::vector<bool> alive(graph_.channels(), false);
+    for (const ScoredWeight& weight : weights) add(weight, worth, alive);
+    for (std::size_t i = 0; i < worth.size(); ++i) {
+      if (options_.norm == ChannelNorm::l2) worth[i] = std::sqrt(worth[i]);
+      if (!alive[i]) worth[i] = -1.0;
+    }
+    return worth;
+  }
+
+  void add(const ScoredWeight& weight, std::vector<double>& worth, std::vector<bool>& alive) const {
+    const std::int64_t taps = weight.taps();
+    for (std::int64_t row = 0; row < weight.rows(); ++row) {
+      const int maker = weight.channel_of(0, row);
+      for (std::int64_t column = 0; column < weight.columns(); ++column) {
+        const int read = weight.channel_of(1, column);
+        double sum = 0;
+        bool any = false;
+        for (std::int64_t i = (row * weight.columns() + column) * taps, end = i + taps; i < end; ++i) {
+          const double score = double(weight.scores[std::size_t(i)]);
+          require(!std::isnan(score), "channel pattern: ", weight.named->name, " has a score that is not a number");
+          if (weight.scores[std::size_t(i)] == kPruned) continue;
+          sum += options_.norm == ChannelNorm::l2 ? score * score : std::abs(score);
+          any = true;
+        }
+        if (maker >= 0) worth[std::size_t(maker)] += sum;
+        if (maker >= 0 && any) alive[std::size_t(maker)] = true;
+        if (read >= 0 && read != maker) worth[std::size_t(read)] += sum;
+      }
+    }
+  }
+
+  struct Candidate {
+    double worth;
+    int channel;
+    std::size_t group;
+  };
+
+  // In the order in which they fall.
+  std::vector<Candidate> ranked(const std::vector<double>& worth) const {
+    std::vector<Candidate> all;
+    for (std::size_t g = 0; g < groups_.size(); ++g) {
+      std::vector<Candidate> group;
+      double sum = 0;
+      for (const int channel : groups_[g].numbers) {
+        group.push_back({worth[std::size_t(channel)], channel, g});
+        sum += std::max(0.0, group.back().worth);
+      }
+      std::stable_sort(group.begin(), group.end(), [](auto& a, auto& b) { return a.worth < b.worth; });
+      for (std::size_t i = 0; i < group.size(); ++i) {
+        const double width = double(group.size());
+        if (options_.contest == ChannelContest::all_layers && group[i].worth >= 0 && sum > 0) {
+          group[i].worth *= width / sum;
+        } else if (group[i].worth >= 0) {
+          group[i].worth = (double(i) + 0.5) / width;
+        }
+      }
+      all.insert(all.end(), group.begin(), group.end());
+    }
+    std::stable_sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.worth < b.worth; });
+    return all;
+  }
+
+  std::vector<bool> choose(const std::vector<double>& worth, const Budget& budget) const {
+    std::vector<bool> kept(graph_.channels(), true);
+    std::vector<std::int64_t> left, floor;
+    std::int64_t removable = 0;
+    for (const ChannelGroup& group : groups_) {
+      left.push_back(std::int64_t(group.channels.size()));
+      floor.push_back(
+          std::max<std::int64_t>(1, std::llround(std::ceil(budget.min_density * double(left.back()) - 1e-9))));
+      removable += left.back();
+    }
+    const std::int64_t all_macs = macs(graph_, kept), wanted = std::llround(budget.sparsity * double(removable));
+    const double allowed = (1.0 - budget.sparsity) * double(all_macs);
+    std::int64_t fallen = 0;
+    const auto enough = [&] {
+      if (options_.target == ChannelTarget::channels) return fallen >= wanted;
+      return double(macs(graph_, kept)) <= allowed;
+    };
+    for (const Candidate& candidate : ranked(worth)) {
+      if (candidate.worth >= 0 && enough()) break;
+      if (left[candidate.group] == floor[candidate.group]) continue;
+      kept[std::size_t(candidate.channel)] = false;
+      --left[candidate.group], ++fallen;
+    }
+    require(options_.target == ChannelTarget::channels || enough(), "channel pattern: ", 100 * budget.sparsity,
+            " % of ", all_macs, " multiply-adds cannot go: ", macs(graph_, kept),
+            " are left when every layer is at its floor");
+    return kept;
+  }
+
+  static Mask mask_of(const ScoredWeight& weight, const std::vector<bool>& kept) {
+    std::vector<std::uint8_t> keep(weight.scores.size());
+    const std::int64_t per_row = weight.columns() * weight.taps();
+    for (std::int64_t row = 0; row < weight.rows(); ++row) {
+      const int maker = weight.channel_of(0, row);
+      const bool lives = maker < 0 || kept[std::size_t(maker)];
+      for (std::size_t i = std::size_t(row * per_row), end = i + std::size_t(per_row); i < end; ++i) {
+        keep[i] = lives && weight.scores[i] != kPruned ? 1 : 0;
+      }
+    }
+    return {Tensor::from(weight.named->tensor.shape(), keep)};
+  }
+
+  ChannelGraph graph_;
+  ChannelOptions options_;
+  std::vector<ChannelGroup> groups_;                 // that can fall
+  std::vector<const ChannelGraph::Named*> weights_;  // those that a Pruner prunes, in its order
+};
+
+}  // namespace
+
+Pattern channel_pattern(Module& model, const Shape& input, const ChannelOptions& options) {
+  const auto pattern = std::make_shared<const ChannelPattern>(model, input, options);
+  return [pattern](std::span<const Tensor> scores, const Budget& budget) { return (*pattern)(scores, budget); };
+}
+
+}  // namespace espalier::pruning

@@ -1,0 +1,41 @@
+// Whole channels as what falls: a pattern for the Pruner. The rows (filters, neurons) that make a channel are masked in
+// every layer of its group (channel_groups.h); biases and norms stay, so that what is left of the channel is a
+// constant, which goes on training and which shrink() folds away.
+//   Pruner pruner(model, {.pattern = channel_pattern(model, images.shape()), .schedule = ...});
+//   ...                                                // train on
+//   Shrunk small = shrink(model, images.shape());      // the smaller dense network
+#pragma once
+#include <string>
+#include <vector>
+
+#include "layers/module.h"
+#include "pruning/channel_groups.h"
+#include "pruning/pattern.h"
+
+namespace espalier::pruning {
+
+// What a channel is worth: the norm of the scores of all weights that it would take along, in every layer of its group
+// (Fang et al. 2023, arXiv 2301.12900, section 3.3; Li et al. 2017, arXiv 1608.08710, section 3.1 for a single layer).
+enum class ChannelNorm { l1, l2 };
+
+enum class ChannelContest {
+  each_layer,  // every group loses the same fraction
+  all_layers,  // all compete, by their worth relative to the mean of their group
+};
+
+enum class ChannelTarget { channels, macs };  // what the budget's sparsity is a fraction of
+
+struct ChannelOptions {
+  ChannelNorm norm = ChannelNorm::l2;
+  ChannelContest contest = ChannelContest::each_layer;
+  ChannelTarget target = ChannelTarget::channels;
+  std::vector<std::string> ignore = {};  // names of groups that lose nothing: "conv2d_1"
+};
+
+// For a Pruner of this model with Scope::global and no parameters ignored. Of the budget, min_density is the fraction
+// of its channels that each group keeps at least; one always stays. What was pruned before stays pruned. Throws
+// InvalidArgument when no channel can fall, when `ignore` names no group, or, in pruning, when the floors do not let
+// enough multiply-adds go.
+Pattern channel_pattern(Module& model, const Shape& input, const ChannelOptions& options = {});
+
+}  // namespace espalier::pruning
