@@ -17,11 +17,6 @@ constexpr double kRowsOfBlock = 128;     // that share a slab of x in shared mem
 constexpr double kCachedFraction = 0.7;  // of the second level, which a working set may fill
 constexpr double kCsrBytes = 6;          // value and index
 
-const Conv2dFunction* convolution_of(const Function& function) {
-  if (const auto* block = dynamic_cast<const ConvPool2dFunction*>(&function)) return &block->convolution;
-  return dynamic_cast<const Conv2dFunction*>(&function);
-}
-
 bool fits_in_l2(const GpuModel& gpu, double bytes) { return bytes < kCachedFraction * gpu.l2_mebibytes * 1024 * 1024; }
 
 KernelWork moving(const GpuModel& gpu, double bytes) {
