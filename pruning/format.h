@@ -36,6 +36,34 @@ class Csr {
   Tensor row_offsets_, column_indices_, values_;
 };
 
+// A Csr arranged for csr_slab_spmm() on the current device, at batches of about `batch`.
+class SlabCsr {
+ public:
+  static SlabCsr encode(const Csr& csr, std::int64_t batch);  // waits for the device once, to learn the size
+  Tensor decode() const;
+  std::int64_t bytes() const { return view().bytes(); }
+  kernels::SlabCsrView view() const;
+
+ private:
+  kernels::SlabCsrView layout_;
+  Tensor row_of_, counts_, group_offsets_, values_, ring_rows_;
+};
+
+// A Csr arranged for csr_spmv(); its values may be rounded to 16 bits. At most kMaxColumns columns.
+template <class T>
+class PieceCsr {
+ public:
+  static bool takes(const Csr& csr) { return csr.view().columns <= kernels::PieceCsrView<T>::kMaxColumns; }
+  static PieceCsr encode(const Csr& csr);  // waits for the device once, to learn the size
+  Tensor decode() const;
+  std::int64_t bytes() const { return view().bytes(); }
+  kernels::PieceCsrView<T> view() const;
+
+ private:
+  kernels::PieceCsrView<T> layout_;
+  Tensor piece_offsets_, column_indices_, values_;
+};
+
 class BlockCsr {
  public:
   static BlockCsr encode(const Tensor& weight, const kernels::BlockShape& block);  // waits once, too

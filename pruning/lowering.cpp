@@ -116,7 +116,10 @@ std::vector<Implementation> lower(const RecordedCall& call, const CsrCandidate&)
     found.push_back(refused("csr", vendor, "this library has no sparse convolution"));
     return found;
   }
-  return {implementation(ours, finished(std::make_shared<CsrDenseFunction>(csr), call)),
+  const auto product = std::make_shared<CsrDenseFunction>(csr, x.shape()[0]);
+  Implementation handwritten = implementation(ours, finished(product, call));
+  handwritten.weight_bytes = product->bytes();
+  return {std::move(handwritten),
           implementation(vendor, finished(std::make_shared<VendorCsrDenseFunction>(csr, x.shape()[0]), call))};
 }
 

@@ -24,11 +24,15 @@ struct SparseFunction : Function {
 // y [batch, rows] for x [batch, columns], after a check that they fit.
 Tensor output_of(const Function& function, const Tensor& x, std::int64_t rows, std::int64_t columns);
 
+// Any batch is right; the arrangement of the weight is chosen for the one expected. On a GPU: pieces for a few samples,
+// slabs where a tile of samples is filled, else rows as they are; on a CPU always the last.
 struct CsrDenseFunction final : SparseFunction {
-  explicit CsrDenseFunction(Csr csr) : weight(std::move(csr)) {}
+  explicit CsrDenseFunction(Csr csr, std::int64_t expected_batch = 1);
   std::string_view name() const override { return "dense, csr"; }
   Tensor forward(const Tensors& inputs, Context& context) const override;
+  std::int64_t bytes() const;  // of the weight as arranged
   Csr weight;
+  std::variant<std::monostate, PieceCsr<float>, SlabCsr> arranged;
 };
 
 struct VendorCsrDenseFunction final : SparseFunction {

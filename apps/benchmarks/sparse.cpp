@@ -9,7 +9,9 @@
 #include "kernels/gemm.h"
 #include "kernels/sparse/block_csr_spmm.h"
 #include "kernels/sparse/csr_conv2d.h"
+#include "kernels/sparse/csr_slab_spmm.h"
 #include "kernels/sparse/csr_spmm.h"
+#include "kernels/sparse/csr_spmv.h"
 #include "kernels/sparse/two_four_spmm.h"
 #include "kernels/vendor/blas.h"
 #include "kernels/vendor/sparse.h"
@@ -43,6 +45,22 @@ struct Operands {
       : x(random({layer.batch, layer.columns})), y(Tensor::empty({layer.batch, layer.rows})) {}
 };
 
+// The same product by the arrangement that a GPU prefers for the batch.
+Variant arranged_variant(const Layer& layer, const Operands& t, const pruning::Csr& csr) {
+  if (layer.batch == 1) {
+    const auto pieces = pruning::PieceCsr<float>::encode(csr);
+    return {"ours, pieces", [=] {
+              kernels::csr_spmv(layer.batch, pieces.view(), t.x.data<float>(), {}, t.y.data<float>(), current_stream());
+            }};
+  }
+  const auto slabs = pruning::SlabCsr::encode(csr, layer.batch);
+  const Scratch panels(kernels::csr_slab_panels(layer.batch, layer.columns).floats());
+  return {"ours, slabs", [=] {
+            kernels::csr_slab_spmm(layer.batch, slabs.view(), t.x.data<float>(), {}, t.y.data<float>(), panels.floats(),
+                                   current_stream());
+          }};
+}
+
 // The dense products over the same weight.
 void add_dense(Variants& variants, const Layer& layer, const Operands& t, const Tensor& weight) {
   const kernels::GemmShape s{layer.batch, layer.rows, layer.columns};
@@ -66,6 +84,7 @@ Variants csr_variants(const Layer& layer) {
                        kernels::csr_spmm(layer.batch, csr.view(), t.x.data<float>(), {}, t.y.data<float>(),
                                          scratch.get(), current_stream());
                      }}};
+  if (!simt::kEmulated) variants.push_back(arranged_variant(layer, t, csr));
   const auto product = std::make_shared<kernels::vendor::CsrProduct>(csr.view(), layer.batch);
   const Scratch theirs(product->workspace_floats());
   product->prepare(theirs.floats(), current_stream());

@@ -49,6 +49,13 @@ inline unsigned __brev(unsigned x) {
   x = ((x >> 4) & 0x0F0F0F0Fu) | ((x & 0x0F0F0F0Fu) << 4);
   return __builtin_bswap32(x);
 }
+// Byte i of the result is that of {x, y} which nibble i of the selector names, x's lowest being 0.
+inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
+  const std::uint64_t bytes = std::uint64_t{y} << 32 | x;
+  unsigned result = 0;
+  for (int i = 0; i < 4; ++i) result |= unsigned(bytes >> 8 * (selector >> 4 * i & 7) & 0xFF) << 8 * i;
+  return result;
+}
 inline unsigned __funnelshift_l(unsigned low, unsigned high, unsigned shift) {
   return unsigned((((std::uint64_t{high} << 32) | low) << (shift & 31)) >> 32);
 }

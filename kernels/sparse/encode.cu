@@ -6,13 +6,13 @@
 #include "kernels/grid.h"
 #include "kernels/require.h"
 #include "kernels/simt/simt.h"
+#include "kernels/sparse/running_sum.h"
 
 namespace espalier::kernels {
 namespace {
 
 constexpr int kLanes = simt::kContiguousElements ? 1 : 32;  // threads that walk one row together
 constexpr int kTeams = simt::kContiguousElements ? 1 : 8;   // rows of a block of threads
-constexpr int kScanThreads = simt::kContiguousElements ? 1 : 256;
 
 // visit(rank, i) for every i < count with keep(i), ranks ascending with i; returns how many there are.
 // All threads of the team must call it.
@@ -57,24 +57,6 @@ __global__ void fill_kernel(int rows, int columns, Keep keep, const std::int32_t
       [&](int rank, int column) { write(begin + rank, row, column); });
 }
 
-// values [count] becomes its running sum: one block, each thread a contiguous piece. Rows are few beside weights.
-__global__ void scan_kernel(int count, std::int32_t* values) {
-  __shared__ std::int32_t totals[kScanThreads];
-  const int piece = (count + kScanThreads - 1) / kScanThreads, thread = int(threadIdx.x);
-  const int begin = piece * thread, end = begin + piece < count ? begin + piece : count;
-  std::int32_t total = 0;
-  for (int i = begin; i < end; ++i) total += values[i];
-  totals[thread] = total;
-  for (int distance = 1; distance < kScanThreads; distance *= 2) {
-    __syncthreads();
-    const std::int32_t earlier = thread >= distance ? totals[thread - distance] : 0;
-    __syncthreads();
-    totals[thread] += earlier;
-  }
-  std::int32_t running = totals[thread] - total;
-  for (int i = begin; i < end; ++i) values[i] = running += values[i];
-}
-
 simt::Launch rows_grid(index_t rows, cudaStream_t stream,
                        std::source_location where = std::source_location::current()) {
   return {dim3(unsigned(ceil_div<index_t>(rows, kTeams))), dim3(kLanes, kTeams), 0, stream, where};
@@ -90,7 +72,7 @@ void require_encodable(const char* format, const WeightShape& shape) {
 template <class Keep>
 void count_and_scan(int rows, int columns, const Keep& keep, std::int32_t* row_offsets, cudaStream_t stream) {
   simt::launch(count_kernel<Keep>, rows_grid(rows, stream), rows, columns, keep, row_offsets);
-  simt::launch(scan_kernel, {dim3(1), dim3(kScanThreads), 0, stream}, rows + 1, row_offsets);
+  running_sum(rows + 1, row_offsets, stream);
 }
 
 struct NonzeroElement {

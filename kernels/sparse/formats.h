@@ -78,4 +78,60 @@ struct TwoFourTensorView {
   constexpr index_t bytes() const { return index_t(sizeof(T)) * values_size() + 4 * metadata_size(); }
 };
 
+// CSR arranged for warps that multiply four rows side by side, eight lanes each, out of a ring of slabs of the dense
+// operand (csr_slab_spmm.h). A block's rows are neighbours of the matrix; sorted by length they form quads of alike
+// rows, which are dealt to the block's warps back and forth, so that warps have equal work. A quad reads its nonzeros
+// in groups, kSteps of each row. While a slab is current the kResident - 1 after it can be read, too: a row that has
+// fewer nonzeros in a slab goes on into the next ones, and little padding is left (value 0, ring row kZeros, which
+// holds zeros). 5 bytes per nonzero: a value and its column as an 8-bit row of the ring.
+struct SlabCsrView {
+  static constexpr int kQuad = 4, kQuads = 4, kWarpRows = kQuad * kQuads;  // rows of a quad, quads of a warp
+  static constexpr int kSteps = 4;                                         // nonzeros of each row in a group
+  static constexpr int kSlab = 63, kZeros = 63, kPitch = 64;               // columns of a slab, then a row of zeros
+  static constexpr int kSlabs = 4, kResident = kSlabs - 1;                 // slabs of the ring; one is being filled
+  static constexpr int kMaxWarps = 16;
+  index_t rows = 0, columns = 0;
+  int warps = 1;                                // of a block
+  index_t group_count = 0;                      // without the last, which is loaded and not multiplied
+  const std::int32_t* row_of = nullptr;         // [places()]: which row a quad's place holds, or -1
+  const std::int32_t* group_offsets = nullptr;  // [quads() + 1]
+  const std::uint32_t* counts = nullptr;        // [all_warps(), slabs()] and one more: groups of its quads, 8 bits each
+  const float* values = nullptr;                // [group_count + 1, kQuad, kSteps]
+  const std::uint32_t* ring_rows = nullptr;     // [group_count + 1, kQuad]: kSteps rows of the ring, 8 bits each
+  constexpr index_t block_rows() const { return index_t(warps) * kWarpRows; }
+  constexpr index_t blocks() const { return (rows + block_rows() - 1) / block_rows(); }
+  constexpr index_t all_warps() const { return blocks() * warps; }
+  constexpr index_t quads() const { return all_warps() * kQuads; }
+  constexpr index_t places() const { return quads() * kQuad; }
+  constexpr index_t slabs() const { return (columns + kSlab - 1) / kSlab; }
+  constexpr index_t count_words() const { return all_warps() * slabs() + 1; }
+  constexpr index_t bytes() const {
+    return group_count * kQuad * kSteps * 5 + 4 * (count_words() + places() + quads() + 1);
+  }
+};
+
+// CSR for reading in 128-bit loads: a row is whole pieces of eight nonzeros, padded with zeros in column `columns`,
+// where csr_spmv() keeps a zero of x. 16-bit columns: 6 bytes per nonzero of T = float, 4 of half or bfloat16.
+// A lane takes a piece. Its values are kParts loads; so that neighbouring lanes load neighbouring values, a row's
+// values ascend by column, and the columns of kBlock pieces (at the end of a row of what is left) are dealt out
+// accordingly.
+template <class T>
+struct PieceCsrView {
+  static constexpr int kPiece = 8, kBlock = 8;
+  static constexpr int kPart = 16 / sizeof(T), kParts = kPiece / kPart;  // values of a load, loads of a piece
+  static constexpr index_t kMaxColumns = 65535;
+  index_t rows = 0, columns = 0, pieces = 0;
+  const std::int32_t* piece_offsets = nullptr;    // [rows + 1]
+  const std::uint16_t* column_indices = nullptr;  // [pieces, kPiece]
+  const T* values = nullptr;                      // [pieces, kPiece]
+  constexpr index_t bytes() const { return 4 * (rows + 1) + pieces * kPiece * index_t(2 + sizeof(T)); }
+  // Where the column of a row's i-th value stands, counted from the row's first; the row has so many pieces.
+  static constexpr int column_place(int i, int pieces) {
+    const int block = i / (kBlock * kPiece) * kBlock, inside = i - block * kPiece;
+    const int width = pieces - block < kBlock ? pieces - block : kBlock;
+    const int load = inside / kPart, lane = load % width, part = load / width;
+    return (block + lane) * kPiece + part * kPart + inside % kPart;
+  }
+};
+
 }  // namespace espalier::kernels

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "kernels/require.h"
+#include "kernels/simt/half.h"
 #include "tests/support/sparse_problems.h"
 
 namespace espalier::pruning {
@@ -26,6 +27,19 @@ TEST_CASE("formats: decode(encode(w)) == w for dense and convolution weights, em
         CHECK(bytes(format) > 0);
       }
     }
+  }
+}
+
+TEST_CASE("formats: a csr arranged by slabs or pieces gives its weight back, rounded where it is narrow") {
+  for (const double sparsity : {0.0, 0.9, 1.0}) {
+    const auto values = test::sparse_weight(21, 130, sparsity, 2);
+    const Csr csr = Csr::encode(weight_of({21, 130}, values));
+    for (const std::int64_t batch : {1, 200}) CHECK(SlabCsr::encode(csr, batch).decode().to_host() == values);
+    CHECK(PieceCsr<float>::encode(csr).decode().to_host() == values);
+    std::vector<float> narrow = values;
+    for (float& value : narrow) value = kernels::to_float(kernels::from_float<kernels::half>(value));
+    CHECK(PieceCsr<kernels::half>::encode(csr).decode().to_host() == narrow);
+    CHECK(PieceCsr<kernels::half>::encode(csr).bytes() <= PieceCsr<float>::encode(csr).bytes());
   }
 }
 

@@ -1,6 +1,8 @@
 // Sparse views over guarded device memory, encoded by the kernels under test.
 #pragma once
 #include "kernels/sparse/encode.h"
+#include "kernels/sparse/piece_csr.h"
+#include "kernels/sparse/slab_csr.h"
 #include "tests/support/sparse_problems.h"
 
 namespace espalier::test {
@@ -68,6 +70,59 @@ struct TwoFourBuffers {
   kernels::WeightShape shape;
   GuardedBuffer<float> values;
   GuardedBuffer<std::uint32_t> metadata;
+};
+
+struct SlabCsrBuffers {
+  SlabCsrBuffers(const CsrBuffers& csr, int warps)
+      : layout{csr.shape.rows, csr.shape.columns, warps},
+        row_of(std::size_t(layout.places())),
+        group_offsets(std::size_t(layout.quads() + 1)),
+        counts(std::size_t(layout.count_words())),
+        ring_rows(0),
+        values(0) {
+    kernels::slab_csr_count(csr.view(), layout, row_of.data(), counts.data(), group_offsets.data(), nullptr);
+    layout.group_count = group_offsets.download().back();
+    ring_rows = GuardedBuffer<std::uint32_t>(std::size_t((layout.group_count + 1) * layout.kQuad));
+    values = GuardedBuffer<float>(ring_rows.size() * std::size_t(layout.kSteps));
+    kernels::slab_csr_fill(csr.view(), view(), values.data(), ring_rows.data(), nullptr);
+  }
+  kernels::SlabCsrView view() const {
+    kernels::SlabCsrView view = layout;
+    view.row_of = row_of.data(), view.group_offsets = group_offsets.data(), view.counts = counts.data();
+    view.values = values.data(), view.ring_rows = ring_rows.data();
+    return view;
+  }
+  bool guards_intact() const {
+    return row_of.guards_intact() && group_offsets.guards_intact() && counts.guards_intact() &&
+           ring_rows.guards_intact() && values.guards_intact();
+  }
+  kernels::SlabCsrView layout;
+  GuardedBuffer<std::int32_t> row_of, group_offsets;
+  GuardedBuffer<std::uint32_t> counts, ring_rows;
+  GuardedBuffer<float> values;
+};
+
+template <class T>
+struct PieceCsrBuffers {
+  explicit PieceCsrBuffers(const CsrBuffers& csr)
+      : shape(csr.shape), piece_offsets(std::size_t(shape.rows) + 1), column_indices(0), values(0) {
+    kernels::piece_csr_count(csr.view(), piece_offsets.data(), nullptr);
+    const auto places = std::size_t(piece_offsets.download().back()) * kernels::PieceCsrView<T>::kPiece;
+    column_indices = GuardedBuffer<std::uint16_t>(places);
+    values = GuardedBuffer<T>(places);
+    kernels::piece_csr_fill(csr.view(), piece_offsets.data(), column_indices.data(), values.data(), nullptr);
+  }
+  kernels::PieceCsrView<T> view() const {
+    return {shape.rows,           shape.columns,         std::int64_t(values.size()) / kernels::PieceCsrView<T>::kPiece,
+            piece_offsets.data(), column_indices.data(), values.data()};
+  }
+  bool guards_intact() const {
+    return piece_offsets.guards_intact() && column_indices.guards_intact() && values.guards_intact();
+  }
+  kernels::WeightShape shape;
+  GuardedBuffer<std::int32_t> piece_offsets;
+  GuardedBuffer<std::uint16_t> column_indices;
+  GuardedBuffer<T> values;
 };
 
 }  // namespace espalier::test

@@ -1,0 +1,174 @@
+#include "kernels/sparse/csr_slab_spmm.h"
+
+#include "kernels/activation_math.h"
+#include "kernels/grid.h"
+#include "kernels/require.h"
+#include "kernels/simt/async_copy.h"
+#include "kernels/simt/unrolled.h"
+
+namespace espalier::kernels {
+namespace {
+
+constexpr int kSamples = 64;                             // of a tile: a ring row of 256 bytes
+constexpr int kLanesOfRow = 8, kHalf = 4 * kLanesOfRow;  // a lane has four samples of each half of a tile
+constexpr int kRingRows = SlabCsrView::kSlabs * SlabCsrView::kPitch;
+constexpr int kQuads = SlabCsrView::kQuads, kQuad = SlabCsrView::kQuad, kSteps = SlabCsrView::kSteps;
+constexpr int kMaxThreads = 32 * SlabCsrView::kMaxWarps;
+static_assert(kRingRows == 256 && kSamples * sizeof(float) == 256, "a byte at the second place is a row's address");
+static_assert(kLanesOfRow * kQuad == 32 && kSteps == 4, "a lane loads four values and four ring rows of its row");
+
+// The nonzeros of one row that a lane multiplies next.
+struct Nonzeros {
+  float4 values;
+  unsigned ring_rows;
+};
+
+// The weight as one lane reads it: `at` counts rows of groups. Their sizes come from registers: constants nvcc would
+// make anew for every address, 8 of the main loop's 210 instructions.
+struct Stream {
+  const float* values;
+  const std::uint32_t* ring_rows;
+  unsigned value_bytes, ring_row_bytes;
+
+  __device__ explicit Stream(const SlabCsrView& weight)
+      : values(weight.values),
+        ring_rows(weight.ring_rows),
+        value_bytes(blockDim.z * unsigned(kSteps * sizeof(float))),
+        ring_row_bytes(blockDim.z * unsigned(sizeof(std::uint32_t))) {}
+  __device__ Nonzeros load(unsigned at) const {
+    const auto address = [&](const void* base, unsigned bytes) {
+      return static_cast<const char*>(base) + std::uint64_t(at) * bytes;
+    };
+    return {*reinterpret_cast<const float4*>(address(values, value_bytes)),
+            *reinterpret_cast<const std::uint32_t*>(address(ring_rows, ring_row_bytes))};
+  }
+};
+
+// Starts to copy slab `slab` of the panel into its place in the ring.
+__device__ inline void start_slab(const float* __restrict__ panel, int slab, int columns, float* ring) {
+  const int first = slab * SlabCsrView::kSlab, left = columns - first;
+  const int floats = (left < SlabCsrView::kSlab ? left : SlabCsrView::kSlab) * kSamples;
+  const float* from = panel + index_t(first) * kSamples;
+  float* to = ring + slab % SlabCsrView::kSlabs * SlabCsrView::kPitch * kSamples;
+  const int step = 4 * 32 * int(blockDim.y);
+  for (int i = 4 * (32 * int(threadIdx.y) + int(threadIdx.x)); i < floats; i += step) {
+    simt::async_copy<16>(to + i, from + i);
+  }
+}
+
+// The last ring row of each slab: what padding multiplies by zero must not be infinite.
+__device__ inline void clear_zero_rows(float* ring) {
+  for (int i = 32 * int(threadIdx.y) + int(threadIdx.x); i < SlabCsrView::kSlabs * kSamples;
+       i += 32 * int(blockDim.y)) {
+    ring[(i / kSamples * SlabCsrView::kPitch + SlabCsrView::kZeros) * kSamples + i % kSamples] = 0.0f;
+  }
+}
+
+// sums += a group's nonzeros times their runs of samples. `lane_bytes`: where this lane's samples lie in a ring row.
+__device__ inline void multiply_group(const char* ring, unsigned lane_bytes, const Nonzeros& row, float (&sums)[8]) {
+  const float values[kSteps] = {row.values.x, row.values.y, row.values.z, row.values.w};
+  simt::unrolled<kSteps>([&](auto step) {
+    const unsigned at = __byte_perm(row.ring_rows, lane_bytes, 0x7604u | unsigned(step) << 4);  // row * 256 + lane
+    const float4 low = *reinterpret_cast<const float4*>(ring + at);
+    const float4 high = *reinterpret_cast<const float4*>(ring + at + kHalf * sizeof(float));
+    const float value = values[step];
+    sums[0] += value * low.x, sums[1] += value * low.y, sums[2] += value * low.z, sums[3] += value * low.w;
+    sums[4] += value * high.x, sums[5] += value * high.y, sums[6] += value * high.z, sums[7] += value * high.w;
+  });
+}
+
+// All quads' groups of the current slab; `counts` has them in 8 bits each. A quad's next group is loaded as soon as its
+// registers are free: the other quads' multiply-adds cover the way from L2.
+__device__ inline void multiply_slab(const Stream& weight, unsigned counts, const char* ring, unsigned lane_bytes,
+                                     unsigned (&next)[kQuads], Nonzeros (&nonzeros)[kQuads], float (&sums)[kQuads][8]) {
+  int rounds[kQuads], most = 0;
+  simt::unrolled<kQuads>([&](auto q) {
+    rounds[q] = __shfl_sync(~0u, int(counts >> 8 * q & 0xFF), 0);  // the same in all lanes: so that nvcc knows it
+    most = max(most, rounds[q]);
+  });
+  for (int round = 0; round < most; ++round) {
+    simt::unrolled<kQuads>([&](auto q) {
+      if (round >= rounds[q]) return;
+      multiply_group(ring, lane_bytes, nonzeros[q], sums[q]);
+      nonzeros[q] = weight.load(next[q] += kQuad);
+    });
+  }
+}
+
+// Half a tile's sums by way of shared memory, so that lanes write neighbouring rows of y.
+__device__ inline void store_half(int half, index_t batch, const SlabCsrView& weight, const BiasActivation& epilogue,
+                                  const float (&sums)[kQuads][8], float* staged, float* y) {
+  const int rows = int(weight.block_rows()), pitch = rows + 1;
+  const index_t first_row = index_t(blockIdx.x) * rows, first_sample = index_t(blockIdx.y) * kSamples + half * kHalf;
+  const std::int32_t* row_of = weight.row_of + first_row + threadIdx.y * SlabCsrView::kWarpRows;
+  const int lane = int(threadIdx.x);
+  __syncthreads();  // nobody reads any more what was there
+  simt::unrolled<kQuads>([&](auto q) {
+    const int row = row_of[q * kQuad + lane / kLanesOfRow];
+    if (row < 0) return;
+    float* to = staged + lane % kLanesOfRow * 4 * pitch + (row - first_row);
+    simt::unrolled<4>([&](auto j) { to[j * pitch] = half == 0 ? sums[q][j] : sums[q][4 + j]; });
+  });
+  __syncthreads();
+  for (int sample = int(threadIdx.y); sample < kHalf && first_sample + sample < batch; sample += int(blockDim.y)) {
+    float* to = y + (first_sample + sample) * weight.rows + first_row;
+    for (int row = lane; row < rows && first_row + row < weight.rows; row += 32) {
+      const float bias = epilogue.bias == nullptr ? 0.0f : epilogue.bias[first_row + row];
+      to[row] = apply_activation(epilogue.activation, staged[sample * pitch + row] + bias, epilogue.slope);
+    }
+  }
+}
+
+__global__ void __launch_bounds__(kMaxThreads)
+    csr_slab_spmm_kernel(index_t batch, SlabCsrView weight, const float* __restrict__ panels, BiasActivation epilogue,
+                         float* __restrict__ y) {
+  float* ring = simt::dynamic_shared<float>();
+  const int columns = int(weight.columns), slabs = int(weight.slabs());
+  const float* panel = panels + index_t(blockIdx.y) * weight.columns * kSamples;
+  const index_t warp = index_t(blockIdx.x) * blockDim.y + threadIdx.y;
+  // By a shuffle with itself, so that nvcc keeps it instead of making it anew for each group.
+  const unsigned lane_bytes = __shfl_sync(~0u, threadIdx.x % kLanesOfRow * 16, int(threadIdx.x));
+  unsigned next[kQuads];
+  Nonzeros nonzeros[kQuads];
+  float sums[kQuads][8] = {};
+  for (int slab = 0; slab < SlabCsrView::kResident && slab < slabs; ++slab) start_slab(panel, slab, columns, ring);
+  simt::async_commit();
+  clear_zero_rows(ring);
+  const Stream stream(weight);
+  simt::unrolled<kQuads>([&](auto q) {
+    next[q] = unsigned(weight.group_offsets[warp * kQuads + q]) * kQuad + threadIdx.x / kLanesOfRow;
+    nonzeros[q] = stream.load(next[q]);
+  });
+  const std::uint32_t* counts = weight.counts + warp * slabs;
+  unsigned due = counts[0];
+  for (int slab = 0; slab < slabs; ++slab) {
+    simt::async_wait<0>();
+    __syncthreads();  // the resident slabs have landed, and the one before the current is no longer read
+    if (slab + SlabCsrView::kResident < slabs) start_slab(panel, slab + SlabCsrView::kResident, columns, ring);
+    simt::async_commit();
+    const unsigned following = counts[slab + 1];
+    multiply_slab(stream, due, reinterpret_cast<const char*>(ring), lane_bytes, next, nonzeros, sums);
+    due = following;
+  }
+  store_half(0, batch, weight, epilogue, sums, ring, y);
+  store_half(1, batch, weight, epilogue, sums, ring, y);
+}
+
+}  // namespace
+
+PanelShape csr_slab_panels(index_t batch, index_t columns) { return {batch, columns, kSamples}; }
+
+void csr_slab_spmm(index_t batch, const SlabCsrView& weight, const float* x, const BiasActivation& epilogue, float* y,
+                   float* panels, cudaStream_t stream) {
+  require(batch > 0 && weight.rows > 0 && weight.columns > 0, "csr_slab_spmm: batch ", batch, ", weight ", weight.rows,
+          " x ", weight.columns, "; all must be at least 1");
+  const PanelShape shape = csr_slab_panels(batch, weight.columns);
+  require(shape.panels() <= kMaxGridYZ, "csr_slab_spmm: a batch of ", batch, " is too large for one product; split it");
+  make_panels(shape, x, panels, SparseTeam::automatic, stream);
+  simt::launch(csr_slab_spmm_kernel,
+               {dim3(unsigned(weight.blocks()), unsigned(shape.panels())), dim3(32, unsigned(weight.warps)),
+                std::size_t(kRingRows) * kSamples * sizeof(float), stream},
+               batch, weight, panels, epilogue, y);
+}
+
+}  // namespace espalier::kernels

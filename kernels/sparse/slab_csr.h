@@ -1,0 +1,25 @@
+// CSR -> SlabCsrView and back, on the device; once per weight. decode(encode(w)) == w.
+// Three steps, as in encode.h: order says which row stands where, count leaves the scanned offsets of the quads'
+// groups, whose last element is the size to allocate, fill writes the groups. One thread walks a quad: about 12 bytes
+// per nonzero, not coalesced.
+#pragma once
+#include "kernels/simt/simt.h"
+#include "kernels/sparse/formats.h"
+
+namespace espalier::kernels {
+
+// Sizes without pointers: blocks of so many warps that the busiest of so many multiprocessors has least to do in a
+// product with a batch of that size. It changes no sum: a row's nonzeros are added in ascending order in any case.
+SlabCsrView slab_csr_layout(index_t rows, index_t columns, index_t batch, index_t multiprocessors);
+
+// row_of [layout.places()], counts [layout.count_words()], group_offsets [layout.quads() + 1]
+void slab_csr_count(const CsrView& csr, const SlabCsrView& layout, std::int32_t* row_of, std::uint32_t* counts,
+                    std::int32_t* group_offsets, cudaStream_t stream);
+// values and ring_rows as SlabCsrView has them, at multiples of 16 bytes; `view` knows row_of, counts and
+// group_offsets.
+void slab_csr_fill(const CsrView& csr, const SlabCsrView& view, float* values, std::uint32_t* ring_rows,
+                   cudaStream_t stream);
+// weight [rows, columns]
+void slab_csr_decode(const SlabCsrView& view, float* weight, cudaStream_t stream);
+
+}  // namespace espalier::kernels

@@ -1,0 +1,93 @@
+// The arrangements of a Csr that kernels of a GPU want: SlabCsr and PieceCsr of format.h.
+#include "core/device/device_info.h"
+#include "core/device/stream.h"
+#include "kernels/sparse/piece_csr.h"
+#include "kernels/sparse/slab_csr.h"
+#include "pruning/format.h"
+
+namespace espalier::pruning {
+namespace {
+
+template <class T>
+constexpr DType kValueType = DType::f32;
+template <>
+constexpr DType kValueType<kernels::half> = DType::f16;
+template <>
+constexpr DType kValueType<kernels::bfloat16> = DType::bf16;
+
+}  // namespace
+
+SlabCsr SlabCsr::encode(const Csr& csr, std::int64_t batch) {
+  const kernels::CsrView from = csr.view();
+  SlabCsr slabs;
+  kernels::SlabCsrView& layout = slabs.layout_;
+  layout = kernels::slab_csr_layout(from.rows, from.columns, batch, device_info().multiprocessors);
+  slabs.row_of_ = Tensor::empty({layout.places()}, DType::i32);
+  slabs.counts_ = Tensor::empty({layout.count_words()}, DType::u32);
+  slabs.group_offsets_ = Tensor::empty({layout.quads() + 1}, DType::i32);
+  kernels::slab_csr_count(from, layout, slabs.row_of_.data<std::int32_t>(), slabs.counts_.data<std::uint32_t>(),
+                          slabs.group_offsets_.data<std::int32_t>(), current_stream());
+  layout.group_count = slabs.group_offsets_.to_host_as<std::int32_t>().back();
+  const std::int64_t rows_of_groups = (layout.group_count + 1) * layout.kQuad;
+  slabs.values_ = Tensor::empty({rows_of_groups * layout.kSteps});
+  slabs.ring_rows_ = Tensor::empty({rows_of_groups}, DType::u32);
+  kernels::slab_csr_fill(from, slabs.view(), slabs.values_.data<float>(), slabs.ring_rows_.data<std::uint32_t>(),
+                         current_stream());
+  return slabs;
+}
+
+Tensor SlabCsr::decode() const {
+  Tensor weight = Tensor::empty({layout_.rows, layout_.columns});
+  kernels::slab_csr_decode(view(), weight.data<float>(), current_stream());
+  return weight;
+}
+
+kernels::SlabCsrView SlabCsr::view() const {
+  kernels::SlabCsrView view = layout_;
+  view.row_of = row_of_.data<std::int32_t>();
+  view.group_offsets = group_offsets_.data<std::int32_t>();
+  view.counts = counts_.data<std::uint32_t>();
+  view.values = values_.data<float>();
+  view.ring_rows = ring_rows_.data<std::uint32_t>();
+  return view;
+}
+
+template <class T>
+PieceCsr<T> PieceCsr<T>::encode(const Csr& csr) {
+  const kernels::CsrView from = csr.view();
+  PieceCsr pieces;
+  kernels::PieceCsrView<T>& layout = pieces.layout_;
+  layout.rows = from.rows, layout.columns = from.columns;
+  pieces.piece_offsets_ = Tensor::empty({from.rows + 1}, DType::i32);
+  kernels::piece_csr_count(from, pieces.piece_offsets_.template data<std::int32_t>(), current_stream());
+  layout.pieces = pieces.piece_offsets_.template to_host_as<std::int32_t>().back();
+  const std::int64_t places = (layout.pieces > 0 ? layout.pieces : 1) * layout.kPiece;
+  pieces.column_indices_ = Tensor::empty({places}, DType::u16);
+  pieces.values_ = Tensor::empty({places}, kValueType<T>);
+  kernels::piece_csr_fill<T>(from, pieces.piece_offsets_.template data<std::int32_t>(),
+                             pieces.column_indices_.template data<std::uint16_t>(),
+                             static_cast<T*>(pieces.values_.raw()), current_stream());
+  return pieces;
+}
+
+template <class T>
+Tensor PieceCsr<T>::decode() const {
+  Tensor weight = Tensor::empty({layout_.rows, layout_.columns});
+  kernels::piece_csr_decode(view(), weight.data<float>(), current_stream());
+  return weight;
+}
+
+template <class T>
+kernels::PieceCsrView<T> PieceCsr<T>::view() const {
+  kernels::PieceCsrView<T> view = layout_;
+  view.piece_offsets = piece_offsets_.data<std::int32_t>();
+  view.column_indices = column_indices_.data<std::uint16_t>();
+  view.values = static_cast<const T*>(values_.raw());
+  return view;
+}
+
+template class PieceCsr<float>;
+template class PieceCsr<kernels::half>;
+template class PieceCsr<kernels::bfloat16>;
+
+}  // namespace espalier::pruning
