@@ -1,92 +1,244 @@
-// Dense products beside sparse ones, ours and the vendor's, over layer shapes, sparsities and batches: what compile()
-// chooses from. Random masks. Medians; the device is named, since a figure of the CPU emulation says nothing about a
-// GPU.
-//   benchmark_sparse [words of a layer's name]
-#include <fmt/format.h>
+// Every way of computing a pruned product beside the dense ones and the vendor's sparse one, over the layers, batches
+// and sparsities that decide whether sparsity pays: what compile() chooses from. Masks are random in the pattern that a
+// format wants (anywhere, whole blocks, 2 of 4), or those of a really pruned checkpoint.
+//   benchmark_sparse [checkpoint] [--layer WORDS] [--batch ...] [--sparsity ...] [--gpu a100] [--json FILE]
+// Medians; each time is labelled with its device, since a figure of the CPU emulation says nothing about a GPU.
+#include <fmt/core.h>
 
-#include <string_view>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
+#include "apps/commands/table.h"
+#include "core/autograd/trace.h"
 #include "core/device/device_info.h"
 #include "core/tensor/initialise.h"
-#include "kernels/vendor/blas.h"
+#include "core/train/atomic_file.h"
+#include "kernels/require.h"
 #include "kernels/vendor/sparse.h"
 #include "layers/conv2d.h"
 #include "layers/dense.h"
+#include "layers/model_file.h"
 #include "pruning/criterion.h"
 #include "pruning/pattern.h"
 #include "pruning/selection.h"
 
+namespace espalier {
 namespace {
 
-using namespace espalier;
-using namespace espalier::pruning;
+using namespace pruning;
 
 struct Layer {
-  const char* name;
+  std::string name;
   Shape input, weight;  // input of one image
+  std::int64_t padding = 0;
 };
 
-const Layer kLayers[] = {
-    {"seed-cnn conv2d_1", {1, 28, 28}, {32, 1, 3, 3}},
-    {"seed-cnn conv2d_2", {32, 13, 13}, {64, 32, 3, 3}},
-    {"seed-cnn dense_1", {1600}, {64, 1600}},
-    {"lenet-5 conv2d_1", {1, 28, 28}, {20, 1, 5, 5}},
-    {"lenet-5 conv2d_2", {20, 12, 12}, {50, 20, 5, 5}},
-    {"lenet-5 dense_1", {800}, {500, 800}},
-    {"lenet-300-100 dense_1", {784}, {300, 784}},
-    {"lenet-300-100 dense_2", {300}, {100, 300}},
-    {"1024 x 1024", {1024}, {1024, 1024}},
-};
-constexpr double kSparsities[] = {0.5, 0.7, 0.8, 0.9, 0.95, 0.98};
-constexpr std::int64_t kBatches[] = {1, 32, 256, 1024};
+const std::vector<Layer>& layers() {
+  static const std::vector<Layer> all{
+      {"lenet-300-100 dense_1", {784}, {300, 784}}, {"lenet-5 conv2d_2", {20, 12, 12}, {50, 20, 5, 5}},
+      {"lenet-5 dense_1", {800}, {500, 800}},       {"1024 x 1024", {1024}, {1024, 1024}},
+      {"4096 x 4096", {4096}, {4096, 4096}},        {"256 -> 256, 3x3, 14 x 14", {256, 14, 14}, {256, 256, 3, 3}, 1}};
+  return all;
+}
 
-Tensor pruned_weight(const Shape& shape, double sparsity) {
+struct Options {
+  std::string checkpoint, layer, gpu;
+  std::vector<std::int64_t> batches{1, 64, 256, 4096};
+  std::vector<double> sparsities{0.5, 0.7, 0.8, 0.9, 0.95, 0.98};
+  std::string json;
+  bool large = false;
+};
+
+constexpr double kLargeMacs = 2e9;  // beyond, the emulation takes seconds for one dense product
+constexpr std::int64_t kBlock = 8;
+
+struct Masked {
+  std::string mask;  // "random", "blocks", "2:4", "checkpoint"
+  Tensor weight;
+};
+
+Tensor pruned(const Shape& shape, const Pattern& pattern, double sparsity) {
   Parameter parameter("weight", kaiming_uniform(shape, 1));
   const Tensor scores[] = {random(2)(parameter)};
-  parameter.set_mask(unstructured()(scores, {.sparsity = sparsity}).front());
+  parameter.set_mask(pattern(scores, {.sparsity = sparsity}).front());
   return parameter.value.value();
 }
 
-RecordedCall call_of(const Layer& layer, double sparsity, std::int64_t batch) {
+// Whole blocks of rows and flattened columns fall.
+Tensor pruned_in_blocks(const Shape& shape, double sparsity) {
+  const std::int64_t rows = shape[0], columns = shape.size() / rows;
+  const std::int64_t across = (columns + kBlock - 1) / kBlock, down = (rows + kBlock - 1) / kBlock;
+  const Shape blocks{down, across};
+  const std::vector<float> lives = pruned(blocks, unstructured(), sparsity).to_host();
+  std::vector<float> weight = kaiming_uniform(shape, 1).to_host();
+  for (std::int64_t i = 0; i < shape.size(); ++i) {
+    const std::int64_t block = i / columns / kBlock * across + i % columns / kBlock;
+    if (lives[std::size_t(block)] == 0.0f) weight[std::size_t(i)] = 0.0f;
+  }
+  return Tensor::from(shape, weight);
+}
+
+RecordedCall call_of(const Layer& layer, const Tensor& weight, std::int64_t batch) {
   std::vector<std::int64_t> input{batch};
   input.insert(input.end(), layer.input.extents().begin(), layer.input.extents().end());
-  std::shared_ptr<ProductFunction> function;
-  if (layer.weight.rank() == 4) {
-    function = std::make_shared<Conv2dFunction>();
-  } else {
-    function = std::make_shared<DenseFunction>();
+  std::shared_ptr<ProductFunction> function = std::make_shared<DenseFunction>();
+  if (weight.shape().rank() == 4) {
+    const auto convolution = std::make_shared<Conv2dFunction>();
+    convolution->padding = layer.padding;
+    function = convolution;
   }
   function->label = layer.name;
   function->activation = kernels::Activation::relu;
-  return {function,
-          {kaiming_uniform(Shape(input), 3), pruned_weight(layer.weight, sparsity), Tensor::zeros({layer.weight[0]})}};
+  return {function, {kaiming_uniform(Shape(input), 3), weight, Tensor::zeros({weight.shape()[0]})}};
 }
 
-void compare(const Layer& layer, double sparsity, std::int64_t batch) {
-  const Choice choice = choose(call_of(layer, sparsity, batch), {.candidates = {dense(), csr()}});
-  const auto& times = choice.step.candidates;  // dense ours, dense vendor, csr ours, csr vendor
-  std::string line = fmt::format("{:22} {:>6.0f} % {:>6}", layer.name, 100 * sparsity, batch);
-  for (const MeasuredImplementation& one : times)
-    line += one.us ? fmt::format(" {:>12.1f}", *one.us) : fmt::format(" {:>12}", "-");
-  for (const std::size_t other : {0, 1}) {
-    line += times[other].us ? fmt::format(" {:>9.2f}", *times[other].us / *times[2].us) : fmt::format(" {:>9}", "-");
+// The products of a pruned model at this batch, as its plan would meet them.
+std::vector<RecordedCall> calls_of(Module& model, const Shape& input) {
+  model.set_training(false);
+  const Trace traced = trace([&](const Variable& x) { return model(x); }, kaiming_uniform(input, 3));
+  std::vector<RecordedCall> calls;
+  for (const Trace::Step& step : traced.steps) {
+    if (!is_product(*step.function)) continue;
+    RecordedCall call{step.function, {}};
+    for (const int value : step.inputs) call.inputs.push_back(traced.values[std::size_t(value)].tensor);
+    calls.push_back(std::move(call));
   }
-  fmt::print("{}  {}, {}\n", line, choice.step.format, choice.step.implementation);
+  return calls;
+}
+
+struct Row {
+  std::string layer, mask;
+  double sparsity = 0;
+  std::int64_t batch = 0;
+  MeasuredImplementation one;
+  std::optional<double> of_dense, of_vendor_sparse;  // their times over its own
+};
+
+std::optional<double> over(const std::optional<double>& other, const MeasuredImplementation& one) {
+  return other && one.us ? std::optional(*other / *one.us) : std::nullopt;
+}
+
+class Benchmark {
+ public:
+  explicit Benchmark(const Options& options) : options_(options) {
+    if (!options.gpu.empty()) compile_.gpu = &gpu_model(options.gpu);
+    compile_.floor_us = launch_floor_us(compile_);
+    timing_ = compile_.gpu ? fmt::format("{}, modelled", compile_.gpu->name) : device_info().name;
+  }
+
+  void run() {
+    if (options_.checkpoint.empty()) return synthetic();
+    SavedModel saved = load_model(options_.checkpoint);
+    const auto padding = saved.notes.find("padding");
+    const std::int64_t side = 28 + 2 * (padding == saved.notes.end() ? 0 : std::stoll(padding->second));
+    for (const std::int64_t batch : options_.batches) {
+      for (const RecordedCall& call : calls_of(*saved.module, {batch, 1, side, side})) {
+        compare(call, "checkpoint", batch);
+      }
+    }
+  }
+
+  std::string table() const {
+    apps::Table table({"layer", "mask", "sparsity", "batch", "format", "by", "µs", "quartiles", "x dense",
+                       "x " + std::string(kernels::vendor::sparse_name()), "limit µs", "bytes"},
+                      {1, 4, 5});
+    const auto times = [](const std::optional<double>& ratio) { return ratio ? fmt::format("{:.2f}x", *ratio) : "-"; };
+    const auto us = [](const std::optional<double>& time) { return time ? fmt::format("{:.1f}", *time) : "-"; };
+    for (const Row& row : rows_) {
+      const Timing& timing = row.one.timing;
+      table.add(
+          {row.layer, row.mask, fmt::format("{:.1f} %", 100 * row.sparsity), std::to_string(row.batch), row.one.format,
+           row.one.library, us(row.one.us),
+           timing.repeats ? fmt::format("{:.1f} - {:.1f}", timing.lower_quartile_us, timing.upper_quartile_us) : "-",
+           times(row.of_dense), times(row.of_vendor_sparse), us(row.one.limit_us), std::to_string(row.one.bytes)});
+    }
+    return fmt::format("{}times: {}\n", table.to_string(), timing_);
+  }
+
+  nlohmann::json json() const {
+    const auto or_null = [](const std::optional<double>& x) { return x ? nlohmann::json(*x) : nlohmann::json(); };
+    nlohmann::json list = nlohmann::json::array();
+    for (const Row& row : rows_) {
+      list.push_back({{"layer", row.layer},
+                      {"mask", row.mask},
+                      {"sparsity", row.sparsity},
+                      {"batch", row.batch},
+                      {"format", row.one.format},
+                      {"implementation", row.one.library},
+                      {"median_us", or_null(row.one.us)},
+                      {"lower_quartile_us", row.one.timing.lower_quartile_us},
+                      {"upper_quartile_us", row.one.timing.upper_quartile_us},
+                      {"speedup_dense", or_null(row.of_dense)},
+                      {"speedup_vendor_sparse", or_null(row.of_vendor_sparse)},
+                      {"limit_us", or_null(row.one.limit_us)},
+                      {"bytes", row.one.bytes},
+                      {"launches", row.one.launches},
+                      {"timing", timing_}});
+    }
+    return list;
+  }
+
+ private:
+  void synthetic() {
+    for (const Layer& layer : layers()) {
+      if (layer.name.find(options_.layer) == std::string::npos) continue;
+      for (const double sparsity : options_.sparsities) {
+        std::vector<Masked> masked{{"random", pruned(layer.weight, unstructured(), sparsity)},
+                                   {"blocks", pruned_in_blocks(layer.weight, sparsity)}};
+        if (sparsity == 0.5) masked.push_back({"2:4", pruned(layer.weight, n_of_m(2, 4), sparsity)});
+        for (const auto& [mask, weight] : masked) {
+          for (const std::int64_t batch : options_.batches) compare(call_of(layer, weight, batch), mask, batch);
+        }
+      }
+    }
+  }
+
+  void compare(const RecordedCall& call, const std::string& mask, std::int64_t batch) {
+    const double macs = double(product_size(call).macs());
+    if (simt::kEmulated && !options_.large && macs > kLargeMacs) return;
+    const PlanStep step = choose(call, compile_).step;
+    std::optional<double> dense, vendor_sparse;
+    for (const MeasuredImplementation& one : step.candidates) {
+      if (!one.us) continue;
+      if (one.format == "dense" && (!dense || *one.us < *dense)) dense = one.us;
+      if (one.format == "csr" && one.library == kernels::vendor::sparse_name()) vendor_sparse = one.us;
+    }
+    for (const MeasuredImplementation& one : step.candidates) {
+      if (!one.us) continue;
+      rows_.push_back({step.layer, mask, step.sparsity, batch, one, over(dense, one), over(vendor_sparse, one)});
+    }
+  }
+
+  const Options& options_;
+  CompileOptions compile_;
+  std::string timing_;
+  std::vector<Row> rows_;
+};
+
+int run(int count, char** arguments) {
+  Options options;
+  CLI::App app("Pruned products in every format beside the dense ones", "benchmark_sparse");
+  app.add_option("checkpoint", options.checkpoint, "Take the masks of this pruned model instead of random ones");
+  app.add_option("--layer", options.layer, "Only layers with these words in their name");
+  app.add_option("--batch", options.batches, "Images at a time")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--sparsity", options.sparsities, "Of random masks")->check(CLI::Range(0.0, 0.9999));
+  app.add_option("--gpu", options.gpu, "Model the times of this GPU (a100, h100, 4090, t4) instead of measuring");
+  app.add_option("--json", options.json, "Write every figure to this file");
+  app.add_flag("--large", options.large, "Also what takes the emulation seconds");
+  CLI11_PARSE(app, count, arguments);
+  try {
+    Benchmark benchmark(options);
+    benchmark.run();
+    fmt::print("{}", benchmark.table());
+    if (!options.json.empty()) write_file_atomically(options.json, benchmark.json().dump(2) + "\n");
+    return 0;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "benchmark_sparse: {}\n", error.what());
+    return 1;
+  }
 }
 
 }  // namespace
+}  // namespace espalier
 
-int main(int argc, char** argv) {
-  const DeviceInfo device = device_info();
-  fmt::print("{}, {} {}; times in us\n", device.name, device.multiprocessors,
-             device.emulated ? "threads" : "multiprocessors");
-  fmt::print("{:22} {:>8} {:>6} {:>12} {:>12} {:>12} {:>12} {:>9} {:>9}  {}\n", "layer", "sparsity", "batch",
-             "dense ours", kernels::vendor::blas_name(), "csr ours", kernels::vendor::sparse_name(), "x ours",
-             "x vendor", "chosen");
-  for (const Layer& layer : kLayers) {
-    if (argc > 1 && std::string_view(layer.name).find(argv[1]) == std::string_view::npos) continue;
-    for (const double sparsity : kSparsities) {
-      for (const std::int64_t batch : kBatches) compare(layer, sparsity, batch);
-    }
-  }
-}
+int main(int argc, char** argv) { return espalier::run(argc, argv); }

@@ -1,0 +1,69 @@
+// The benchmark of sparse products as its user meets it: each format beside dense, random masks and those of a model.
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+
+#include "layers/model_file.h"
+#include "layers/zoo.h"
+#include "pruning/pruner.h"
+#include "tests/support/temporary_folder.h"
+
+namespace espalier {
+namespace {
+
+struct Benchmark {
+  test::TemporaryFolder folder;
+
+  std::string file(const std::string& name) const { return (folder.path() / name).string(); }
+  int operator()(const std::string& arguments) const {
+    return WEXITSTATUS(std::system((ESPALIER_BENCHMARK_SPARSE " " + arguments + " --json " + file("json") + " >" +
+                                    file("out") + " 2>" + file("err"))
+                                       .c_str()));
+  }
+  nlohmann::json json() const {
+    std::ifstream stream(file("json"));
+    return nlohmann::json::parse(stream);
+  }
+};
+
+TEST_CASE("benchmark_sparse: each format on the masks it wants, beside the dense product") {
+  const Benchmark benchmark;
+  REQUIRE(benchmark("--layer lenet-300 --batch 2 --sparsity 0.5 --gpu a100") == 0);
+  std::set<std::string> seen;
+  for (const nlohmann::json& row : benchmark.json()) {
+    seen.insert(row.at("mask").get<std::string>() + ", " + row.at("format").get<std::string>());
+    CHECK(row.at("timing") == "A100, modelled");
+    CHECK(row.at("median_us").get<double>() >= row.at("limit_us").get<double>());
+    CHECK(row.at("speedup_dense").get<double>() > 0);
+    CHECK(row.at("sparsity").get<double>() == doctest::Approx(0.5).epsilon(0.02));
+  }
+  for (const char* one : {"random, dense", "random, csr", "blocks, block csr 8x8", "2:4, 2:4"}) {
+    CAPTURE(one);
+    CHECK(seen.contains(one));
+  }
+  CHECK(benchmark("--gpu none") == 1);
+}
+
+TEST_CASE("benchmark_sparse: measured on a checkpoint's own masks") {
+  const Benchmark benchmark;
+  Sequential model = zoo::build("lenet-300-100", {1, 28, 28});
+  pruning::Pruner(model, {}).prune_to(0.97);
+  save_model(benchmark.file("model"), model, {});
+  REQUIRE(benchmark(benchmark.file("model") + " --batch 3") == 0);
+  std::set<std::string> layers;
+  for (const nlohmann::json& row : benchmark.json()) {
+    layers.insert(row.at("layer"));
+    CHECK(row.at("mask") == "checkpoint");
+    CHECK(row.at("median_us").get<double>() > 0);
+    CHECK(row.at("timing").get<std::string>().find("modelled") == std::string::npos);
+  }
+  CHECK(layers == std::set<std::string>{"dense_1", "dense_2", "dense_3"});
+}
+
+}  // namespace
+}  // namespace espalier
