@@ -9,6 +9,7 @@
 #include "kernels/conv2d.h"
 #include "kernels/conv2d_pool_panels.h"
 #include "kernels/conv2d_tiles.h"
+#include "kernels/conv2d_winograd.h"
 
 namespace espalier::kernels {
 namespace {
@@ -235,13 +236,23 @@ void backward_input_by_panels(const Conv2dShape& shape, const Gradient& dy, cons
 }  // namespace
 
 void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const float* w, float* dx, cudaStream_t stream,
-                           Conv2dMethod method) {
+                           Conv2dMethod method, Workspace workspace) {
   require_valid(shape, "conv2d_backward_input");
-  conv2d_backward_input_and_sum(shape, dy, w, dx, {}, stream, method);
+  conv2d_backward_input_and_sum(shape, dy, w, dx, {}, workspace, stream, method);
+}
+
+index_t conv2d_backward_input_workspace(const Conv2dShape& shape, Conv2dMethod method) {
+  require_valid(shape, "conv2d_backward_input_workspace");
+  return winograd_workspace(shape, WinogradUse::input_gradient, method);
 }
 
 void conv2d_backward_input_and_sum(const Conv2dShape& shape, const float* dy, const float* w, float* dx,
-                                   const WeightParts& parts, cudaStream_t stream, Conv2dMethod method) {
+                                   const WeightParts& parts, Workspace workspace, cudaStream_t stream,
+                                   Conv2dMethod method) {
+  if (runs_winograd(shape, WinogradUse::input_gradient, method, workspace)) {
+    sum_weight_parts(parts, stream);
+    return conv2d_winograd({shape, WinogradUse::input_gradient}, dy, w, nullptr, dx, 1.0f, workspace, stream);
+  }
   switch (resolve(method, shape, StencilUse::input_gradient)) {
     case Conv2dMethod::panels:
       return backward_input_by_panels<simt::kEmulated>(shape, StoredPanels{dy}, w, dx, {parts}, stream);

@@ -10,6 +10,7 @@
 #include "kernels/conv2d_gradient.h"
 #include "kernels/conv2d_pool_panels.h"
 #include "kernels/conv2d_tiles.h"
+#include "kernels/conv2d_winograd.h"
 #include "kernels/tiled_product.h"
 #include "kernels/warp.h"
 
@@ -256,23 +257,34 @@ void forward_by_panels(const Conv2dShape& shape, const float* x, const float* w,
 }  // namespace
 
 void conv2d_forward(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,
-                    Activation activation, cudaStream_t stream, Conv2dMethod method, float leaky_slope) {
+                    Activation activation, cudaStream_t stream, Conv2dMethod method, float leaky_slope,
+                    Workspace workspace) {
   require_valid(shape, "conv2d_forward");
-  switch (resolve(method, shape, StencilUse::forward)) {
-    case Conv2dMethod::panels:
-      return forward_by_panels<simt::kEmulated>(shape, x, w, bias, all_pixels(shape),
-                                                StoreWhole{y, activation, leaky_slope}, stream);
-    case Conv2dMethod::direct:
-      return conv2d_forward_direct(shape, x, w, bias, y, activation, leaky_slope, stream);
-    case Conv2dMethod::stencil:
-      conv2d_forward_stencil(shape, x, w, bias, y, slope_below_zero(activation, leaky_slope), stream);
-      break;
-    default:
-      forward_by_tiles(shape, x, w, bias, y, slope_below_zero(activation, leaky_slope), stream);
+  const float slope = slope_below_zero(activation, leaky_slope);
+  if (runs_winograd(shape, WinogradUse::forward, method, workspace)) {
+    conv2d_winograd({shape, WinogradUse::forward}, x, w, bias, y, slope, workspace, stream);
+  } else {
+    switch (resolve(method, shape, StencilUse::forward)) {
+      case Conv2dMethod::panels:
+        return forward_by_panels<simt::kEmulated>(shape, x, w, bias, all_pixels(shape),
+                                                  StoreWhole{y, activation, leaky_slope}, stream);
+      case Conv2dMethod::direct:
+        return conv2d_forward_direct(shape, x, w, bias, y, activation, leaky_slope, stream);
+      case Conv2dMethod::stencil:
+        conv2d_forward_stencil(shape, x, w, bias, y, slope, stream);
+        break;
+      default:
+        forward_by_tiles(shape, x, w, bias, y, slope, stream);
+    }
   }
   const bool straight =
       activation == Activation::none || activation == Activation::relu || activation == Activation::leaky_relu;
   if (!straight) activation_forward(shape.output_size(), activation, leaky_slope, y, y, stream);
+}
+
+index_t conv2d_forward_workspace(const Conv2dShape& shape, Conv2dMethod method) {
+  require_valid(shape, "conv2d_forward_workspace");
+  return winograd_workspace(shape, WinogradUse::forward, method);
 }
 
 void conv2d_pool_forward(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,

@@ -110,9 +110,11 @@ WeightParts conv2d_pool_backward_weight_parts(const Conv2dShape& shape, const fl
                                               float* dw, float* db, Workspace workspace, cudaStream_t stream,
                                               Conv2dMethod method);
 
-// conv2d_backward_input() and conv2d_pool_backward_input() with that sum. The methods must be those of the parts.
+// conv2d_backward_input() and conv2d_pool_backward_input() with that sum. The methods must be those of the parts, the
+// workspace another piece of memory.
 void conv2d_backward_input_and_sum(const Conv2dShape& shape, const float* dy, const float* w, float* dx,
-                                   const WeightParts& parts, cudaStream_t stream, Conv2dMethod method);
+                                   const WeightParts& parts, Workspace workspace, cudaStream_t stream,
+                                   Conv2dMethod method);
 void conv2d_pool_backward_input_and_sum(const Conv2dShape& shape, const PooledGradient& dy, const float* w, float* dx,
                                         const WeightParts& parts, cudaStream_t stream, Conv2dMethod method);
 

@@ -44,7 +44,9 @@ Tensor input_gradient(const Conv2dFunction& function, const kernels::Conv2dShape
     kernels::vendor::conv2d_backward_input(shape, dz.data<float>(), weight.data<float>(), dx.data<float>(),
                                            scratch.get(), current_stream());
   } else {
-    kernels::conv2d_backward_input(shape, dz.data<float>(), weight.data<float>(), dx.data<float>(), current_stream());
+    const Scratch scratch(kernels::conv2d_backward_input_workspace(shape));
+    kernels::conv2d_backward_input(shape, dz.data<float>(), weight.data<float>(), dx.data<float>(), current_stream(),
+                                   kernels::Conv2dMethod::fastest, scratch.memory());
   }
   return dx;
 }
@@ -71,7 +73,7 @@ Tensor weight_gradient(const Conv2dFunction& function, const kernels::Conv2dShap
 std::pair<Tensor, Tensor> both_gradients(const kernels::Conv2dShape& shape, const Tensor& x, const Tensor& dz,
                                          const Tensor& weight, float* db) {
   Tensor dx = Tensor::like(x), dw = Tensor::like(weight);
-  const Scratch scratch(kernels::conv2d_backward_weight_workspace(shape));
+  const Scratch scratch(kernels::conv2d_backward_workspace(shape));
   kernels::conv2d_backward(shape, x.data<float>(), dz.data<float>(), weight.data<float>(), dx.data<float>(),
                            dw.data<float>(), db, scratch.get(), current_stream());
   return {dx, dw};
@@ -111,8 +113,9 @@ Tensor Conv2dFunction::forward(const Tensors& inputs, Context& context) const {
     kernels::vendor::conv2d_forward(shape, x.data<float>(), weight.data<float>(), bias, y.data<float>(), activation,
                                     slope, scratch.get(), current_stream());
   } else {
+    const Scratch scratch(kernels::conv2d_forward_workspace(shape));
     kernels::conv2d_forward(shape, x.data<float>(), weight.data<float>(), bias, y.data<float>(), activation,
-                            current_stream(), kernels::Conv2dMethod::fastest, slope);
+                            current_stream(), kernels::Conv2dMethod::fastest, slope, scratch.memory());
   }
   if (context.recording) {
     context.saved = {x, weight};

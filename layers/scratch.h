@@ -12,6 +12,7 @@ class Scratch {
   explicit Scratch(std::int64_t floats) : floats_(floats) {
     if (floats > 0) memory_ = Tensor::empty({floats});
   }
+  kernels::Workspace memory() const { return {static_cast<float*>(memory_.raw()), floats_}; }  // without counters
   kernels::Workspace get() const { return {static_cast<float*>(memory_.raw()), floats_, current_pool().arrivals()}; }
 
  private:

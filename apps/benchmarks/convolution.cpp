@@ -5,6 +5,7 @@
 #include "core/device/stream.h"
 #include "kernels/conv2d.h"
 #include "kernels/conv2d_pool.h"
+#include "kernels/conv2d_winograd.h"
 #include "kernels/pool2d.h"
 #include "kernels/vendor/blas.h"
 #include "kernels/vendor/conv2d.h"
@@ -68,15 +69,17 @@ struct Operands {
 
 Variant ours(const Conv2dShape& s, Direction direction, const Operands& t, const char* by, Conv2dMethod method) {
   if (direction == Direction::forward) {
+    const Scratch scratch(kernels::conv2d_forward_workspace(s, method));
     return {by, [=] {
               kernels::conv2d_forward(s, t.x.data<float>(), t.w.data<float>(), t.bias.data<float>(), t.y.data<float>(),
-                                      Activation::relu, current_stream(), method);
+                                      Activation::relu, current_stream(), method, 0.0f, scratch.get());
             }};
   }
   if (direction == Direction::input) {
+    const Scratch scratch(kernels::conv2d_backward_input_workspace(s, method));
     return {by, [=] {
               kernels::conv2d_backward_input(s, t.y.data<float>(), t.w.data<float>(), t.x.data<float>(),
-                                             current_stream(), method);
+                                             current_stream(), method, scratch.get());
             }};
   }
   const Scratch scratch(kernels::conv2d_backward_weight_workspace(s, method));
@@ -111,6 +114,10 @@ Case plain_case(const Layer& layer, Direction direction, const char* kernel) {
         const Operands t(s);
         Variants variants{ours(s, direction, t, "ours", Conv2dMethod::fastest), vendors(s, direction, t)};
         if (!simt::kEmulated) {
+          if (s.channels >= 64 && kernels::suits_winograd(s) && direction != Direction::weight) {
+            variants.push_back(ours(s, direction, t, "winograd", Conv2dMethod::winograd));
+            variants.push_back(ours(s, direction, t, "stencil", Conv2dMethod::stencil));
+          }
           variants.push_back(ours(s, direction, t, "tiles", Conv2dMethod::tiles));
           variants.push_back(ours(s, direction, t, "direct", Conv2dMethod::direct));
         }

@@ -143,6 +143,7 @@ Variants convolution_variants(const kernels::Conv2dShape& s) {
   const auto layout = kernels::csr_conv2d_layout(s);
   const Tensor offsets = Tensor::empty({csr.view().nonzeros}, DType::i32);
   kernels::csr_conv2d_offsets(s, layout, csr.view(), offsets.data<std::int32_t>(), current_stream());
+  const Scratch scratch(kernels::conv2d_forward_workspace(s));
   return {{"ours",
            [=] {
              kernels::CsrView by_offset = csr.view();
@@ -151,7 +152,8 @@ Variants convolution_variants(const kernels::Conv2dShape& s) {
            }},
           {"ours, dense", [=] {
              kernels::conv2d_forward(s, x.data<float>(), weight.data<float>(), nullptr, y.data<float>(),
-                                     kernels::Activation::none, current_stream());
+                                     kernels::Activation::none, current_stream(), kernels::Conv2dMethod::fastest,
+                                     kernels::kDefaultLeakySlope, scratch.get());
            }}};
 }
 

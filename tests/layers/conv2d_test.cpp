@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include "kernels/require.h"
 #include "layers/activation.h"
 #include "layers/gradient_check.h"
@@ -80,6 +82,26 @@ TEST_CASE("conv2d layer: a fused activation gives what the activation alone give
   CHECK(layer.with_activation(x, kernels::Activation::relu, 0).value().to_host() == Relu()(product).value().to_host());
   CHECK(layer.with_activation(x, kernels::Activation::leaky_relu, 0.2f).value().to_host() ==
         leaky(product).value().to_host());
+}
+
+// The product of all sums with dy is the same by y, by dx and by dw: the convolution is linear in x and in w.
+TEST_CASE("conv2d layer: y and gradients of many channels, which a GPU convolves in a workspace, belong together") {
+  const Shape shape{8, 64, 28, 28};
+  Conv2d layer(64, 64, {.padding = 1, .bias = false});
+  Variable x(Tensor::from(shape, random_floats(std::size_t(shape.size()), 1)), Gradient::required);
+  const Tensor dy = Tensor::from(shape, random_floats(std::size_t(shape.size()), 2));
+  Variable y = layer(x);
+  y.backward(dy);
+  const auto dot = [](const Tensor& a, const Tensor& b) {
+    const std::vector<float> left = a.to_host(), right = b.to_host();
+    double sum = 0;
+    for (std::size_t i = 0; i < left.size(); ++i) sum += double(left[i]) * double(right[i]);
+    return sum;
+  };
+  const double by_result = dot(y.value(), dy);
+  const double tolerance = 1e-5 * std::sqrt(dot(y.value(), y.value()) * dot(dy, dy));
+  CHECK(std::abs(dot(x.value(), x.gradient()) - by_result) < tolerance);
+  CHECK(std::abs(dot(layer.weight().value.value(), layer.weight().value.gradient()) - by_result) < tolerance);
 }
 
 TEST_CASE("conv2d layer: computes only the gradients that are asked for") {

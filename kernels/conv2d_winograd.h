@@ -1,0 +1,65 @@
+// Convolution of 3x3 kernels, stride 1, by Winograd's minimal filtering F(4x4, 3x3): tiles of 4 x 4 outputs out of 6 x
+// 6 inputs by 36 multiplications a channel instead of 144, the rest of the work being sums. With C channels, F filters
+// and T tiles
+//   weights   u [36, C, F] from w        9 floats read, 36 written for each pair of channel and filter
+//   source    v [36, C, T] from x        16 floats read (the border's twice), 36 written for each tile and channel
+//   product   m [36, F, T] = u' v        72 C F T flops in 36 products of one launch
+//   result    y from m                   36 floats read, 16 written for each tile and filter; bias and activation
+// Two thirds of the traffic are v and m: the batch goes through in chunks whose v and m stay in the second-level cache.
+// The input gradient is the same: filters and channels swapped, the kernels turned by 180 degrees, 2 - padding.
+//
+// Modelled us, forward, of stencil : winograd (T4 as if it had asynchronous copies; nothing published fits it or H100):
+//   channels = filters at map, batch        A100         H100     RTX 4090           T4
+//    64 at 56 x 56,  32                487 : 237    230 : 134    172 : 121  1572 : 1192
+//    64 at 56 x 56, 128               1870 : 937    865 : 527    645 : 478  6046 : 4754
+//   128 at 28 x 28,  32                446 : 199    226 : 100     164 : 85   1864 : 901
+//   128 at 28 x 28, 128               1894 : 707    923 : 421    688 : 350  6488 : 3382
+//   256 at 14 x 14,  32                510 : 197    228 : 108     166 : 80   2070 : 813
+//   256 at 14 x 14, 128               2279 : 762    974 : 417    705 : 308  7067 : 3126
+//   512 at  7 x  7,  32                702 : 198    264 : 118    191 : 130   2399 : 884
+//   512 at  7 x  7, 128               2541 : 712   1067 : 369    772 : 317  7927 : 2852
+//   256 at 14 x 14,   4                 116 : 83      44 : 56      32 : 43    366 : 239
+// It loses for few images, whose transformed weights cost more than they save, and to the cpu build's panels.
+//
+// Lavin and Gray, Fast Algorithms for Convolutional Neural Networks (2015, arXiv 1509.09308), section 4.1 (F(2x2)
+// there, the matrices for the points 0, 1, -1, 2, -2 in their code). Deterministic: every sum has a fixed order, which
+// the chunks leave alone.
+#pragma once
+#include "kernels/conv2d.h"
+#include "kernels/shapes.h"
+
+namespace espalier::kernels {
+
+// Outputs of a tile along an axis, inputs of it, and its elements when transformed.
+inline constexpr int kWinogradOutputs = 4, kWinogradInputs = 6, kWinogradPlanes = kWinogradInputs * kWinogradInputs;
+
+enum class WinogradUse { forward, input_gradient };
+
+// One direction of a convolution: `channels` are summed over and `filters` are made.
+struct WinogradProblem {
+  WinogradUse use = WinogradUse::forward;
+  index_t batch = 1, channels = 1, filters = 1;
+  int height = 1, width = 1;          // of a plane of the source
+  int out_height = 1, out_width = 1;  // of what is computed
+  int padding = 0;                    // of the source; negative: cropped
+
+  WinogradProblem(const Conv2dShape& shape, WinogradUse use);
+  int down() const { return (out_height + kWinogradOutputs - 1) / kWinogradOutputs; }
+  int across() const { return (out_width + kWinogradOutputs - 1) / kWinogradOutputs; }
+  index_t tiles() const { return index_t(down()) * across(); }  // of an image
+};
+
+// True for 3x3 kernels, stride and dilation 1, one group, rows that shared memory can hold.
+bool suits_winograd(const Conv2dShape& shape);
+
+// Whether the method means this algorithm here, the floats it wants (0: it does not), and whether it has them: without
+// them `fastest` does without the algorithm too.
+bool takes_winograd(const Conv2dShape& shape, WinogradUse use, Conv2dMethod method);
+index_t winograd_workspace(const Conv2dShape& shape, WinogradUse use, Conv2dMethod method);
+bool runs_winograd(const Conv2dShape& shape, WinogradUse use, Conv2dMethod method, const Workspace& workspace);
+
+// y = bend(x * w + bias), with a slope of 1 no bend; or, without bias, dx = w' * dy.
+void conv2d_winograd(const WinogradProblem& problem, const float* x, const float* w, const float* bias, float* y,
+                     float slope, Workspace workspace, cudaStream_t stream);
+
+}  // namespace espalier::kernels
