@@ -29,6 +29,7 @@ class Optimizer {
   virtual void step() = 0;  // parameters without a gradient stay as they are
 
   float learning_rate() const;  // of the last update, or the one set since; waits while a list holds
+  const float* rate_on_device() const { return device_learning_rate(); }  // after step(): the one it took
   // Holds for every later step, a captured one too.
   void set_learning_rate(float rate);
   // The coming steps take these rates one after the other, without the host; later ones keep the last. Waits.

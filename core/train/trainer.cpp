@@ -105,6 +105,7 @@ void Trainer::update(const Batch& buffers) {
   optimizer_.zero_gradients();
   optimizer_.backward(model_.forward(buffers, metrics_));
   optimizer_.step();
+  if (options_.after_update) options_.after_update();
 }
 
 void Trainer::update_captured() {

@@ -51,6 +51,7 @@ struct TrainerOptions {
   std::filesystem::path metrics_file = {};     // a JSON line per report and epoch is appended; empty: none
   std::filesystem::path checkpoint_file = {};  // written after each epoch; empty: none
   Notes notes = {};                            // what the checkpoint shall say beside
+  std::function<void()> after_update = {};     // part of the captured step: may enqueue, must not wait; e.g. a penalty
   std::function<void(std::int64_t step)> after_step = {};  // e.g. a pruner; `step` updates have been made
   std::function<void(const EpochReport&)> after_epoch = {};
   std::function<bool(std::int64_t step)> enough = {};  // true ends the run; asked after each epoch, or
