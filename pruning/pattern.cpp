@@ -4,56 +4,47 @@
 #include <cmath>
 
 #include "core/device/stream.h"
-#include "kernels/mask.h"
 #include "kernels/pattern.h"
 #include "kernels/require.h"
+#include "pruning/choice.h"
 #include "pruning/schedule.h"
 
 namespace espalier::pruning {
 namespace {
 
-// Exactly `kept` of all given tensors together.
-void keep_highest(const std::vector<kernels::ScoredTensor>& tensors, std::int64_t kept) {
-  const auto bytes = std::int64_t(kernels::keep_highest_workspace_bytes(tensors));
-  const Tensor workspace = Tensor::empty({bytes + 1}, DType::u8);
-  kernels::keep_highest(tensors, kept, workspace.raw(), current_stream());
-}
-
-std::vector<std::int64_t> count_kept(const std::vector<kernels::ScoredTensor>& tensors) {
+// One round of the contest: exactly `kept` live, or as near as floors and ceilings allow. Tensors that break a limit
+// are given it and leave; true if none did. Which limits go first follows from what breaking them amounts to, as when
+// boxes share a line: if the floors ask for more than the ceilings give up, the floors.
+bool share_once(std::vector<kernels::ScoredTensor>& contest, std::int64_t& kept, const Budget& budget) {
+  std::int64_t floors = 0, ceilings = 0, missing = 0;
   std::vector<kernels::MaskedTensor> masked;
-  for (const auto& tensor : tensors) masked.push_back({tensor.keep, tensor.count});
-  const Tensor counts = Tensor::empty({std::int64_t(tensors.size())}, DType::i64);
-  kernels::count_kept(masked, counts.data<std::int64_t>(), current_stream());
-  return counts.to_host_as<std::int64_t>();
-}
-
-std::int64_t floor_of(std::int64_t count, double min_density) {
-  return std::clamp<std::int64_t>(std::llround(std::ceil(min_density * double(count) - 1e-9)), 1, count);
-}
-
-// Tensors that would fall below their floor are given it and leave the contest; the others share what is left.
-void share_out(std::vector<kernels::ScoredTensor> contest, std::int64_t kept, double min_density) {
-  while (!contest.empty()) {
-    std::int64_t capacity = 0, floors = 0;
-    for (const auto& tensor : contest) {
-      capacity += tensor.count;
-      floors += floor_of(tensor.count, min_density);
-    }
-    keep_highest(contest, std::clamp(kept, std::min(floors, capacity), capacity));
-    const std::vector<std::int64_t> counts = count_kept(contest);
-    std::vector<kernels::ScoredTensor> rest;
-    for (std::size_t i = 0; i < contest.size(); ++i) {
-      const std::int64_t floor = floor_of(contest[i].count, min_density);
-      if (counts[i] >= floor) {
-        rest.push_back(contest[i]);
-        continue;
-      }
-      keep_highest({contest[i]}, floor);
-      kept -= floor;
-    }
-    if (rest.size() == contest.size()) return;
-    contest = std::move(rest);
+  for (const auto& tensor : contest) {
+    const Limits limits(tensor.count, budget);
+    floors += limits.floor;
+    ceilings += limits.ceiling;
+    masked.push_back({tensor.keep, tensor.count});
   }
+  keep_highest(contest, std::clamp(kept, floors, ceilings));
+  const std::vector<std::int64_t> counts = count_kept(masked);
+  for (std::size_t i = 0; i < contest.size(); ++i) {
+    const Limits limits(contest[i].count, budget);
+    missing += std::clamp(counts[i], limits.floor, limits.ceiling) - counts[i];
+  }
+  std::vector<kernels::ScoredTensor> rest;
+  for (std::size_t i = 0; i < contest.size(); ++i) {
+    const Limits limits(contest[i].count, budget);
+    const bool settled = (counts[i] < limits.floor && missing >= 0) || (counts[i] > limits.ceiling && missing <= 0);
+    if (!settled) {
+      rest.push_back(contest[i]);
+      continue;
+    }
+    const std::int64_t limit = std::clamp(counts[i], limits.floor, limits.ceiling);
+    keep_highest({contest[i]}, limit);
+    kept -= limit;
+  }
+  const bool done = rest.size() == contest.size();
+  contest = std::move(rest);
+  return done;
 }
 
 std::vector<Mask> empty_masks(std::span<const Tensor> scores) {
@@ -63,6 +54,11 @@ std::vector<Mask> empty_masks(std::span<const Tensor> scores) {
 }
 
 }  // namespace
+
+Limits::Limits(std::int64_t count, const Budget& budget)
+    : floor(std::clamp<std::int64_t>(std::llround(std::ceil(budget.min_density * double(count) - 1e-9)), 1, count)),
+      ceiling(std::clamp<std::int64_t>(std::llround(std::floor(budget.max_density * double(count) + 1e-9)), floor,
+                                       count)) {}
 
 Pattern unstructured() {
   return [](std::span<const Tensor> scores, const Budget& budget) {
@@ -74,18 +70,23 @@ Pattern unstructured() {
       contest.push_back({scores[i].data<float>(), masks[i].keep.data<std::uint8_t>(), scores[i].size()});
       total += scores[i].size();
     }
-    share_out(std::move(contest), total - std::llround(budget.sparsity * double(total)), budget.min_density);
+    std::int64_t kept = total - std::llround(budget.sparsity * double(total));
+    while (!contest.empty() && !share_once(contest, kept, budget)) {
+    }
     return masks;
   };
 }
 
-Pattern n_of_m(int n, int m) {
+Pattern n_of_m(int n, int m, RaggedRows ragged) {
   require(1 <= n && n <= m && m <= 32, "n_of_m: ", n, " of ", m, "; needs 1 <= n <= m <= 32");
-  return [n, m](std::span<const Tensor> scores, const Budget&) {
+  return [n, m, ragged](std::span<const Tensor> scores, const Budget&) {
     std::vector<Mask> masks = empty_masks(scores);
     for (std::size_t i = 0; i < scores.size(); ++i) {
-      const std::int64_t rows = scores[i].shape()[0];
-      kernels::keep_n_of_m({.rows = rows, .columns = scores[i].size() / rows}, n, m, scores[i].data<float>(),
+      const std::int64_t rows = scores[i].shape()[0], columns = scores[i].size() / rows;
+      require(ragged == RaggedRows::shorter_run || columns % m == 0, "n_of_m: ", m, " does not divide the rows of ",
+              columns, " weights of a weight ", scores[i].shape().to_string(),
+              "; leave that layer out with `ignore`, or allow a shorter run at the end of each row");
+      kernels::keep_n_of_m({.rows = rows, .columns = columns}, n, m, scores[i].data<float>(),
                            masks[i].keep.data<std::uint8_t>(), current_stream());
     }
     return masks;

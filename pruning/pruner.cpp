@@ -1,20 +1,28 @@
 #include "pruning/pruner.h"
 
 #include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
 
 #include "core/device/stream.h"
-#include "kernels/pattern.h"
+#include "kernels/elementwise.h"
+#include "kernels/keep.h"
 #include "kernels/require.h"
+#include "pruning/choice.h"
 
 namespace espalier::pruning {
 namespace {
 
+std::string names_of(Module& model) {
+  std::string names;
+  for (const Parameter* parameter : model.parameters()) names += " " + parameter->name;
+  return names;
+}
+
 std::vector<Parameter*> prunable(Module& model, const std::vector<std::string>& ignore) {
   std::vector<Parameter*> found;
   std::size_t ignored = 0;
-  std::string names;
   for (Parameter* parameter : model.parameters()) {
-    names += " " + parameter->name;
     if (std::find(ignore.begin(), ignore.end(), parameter->name) != ignore.end()) {
       ++ignored;
     } else if (parameter->value.shape().rank() >= 2) {
@@ -22,50 +30,200 @@ std::vector<Parameter*> prunable(Module& model, const std::vector<std::string>& 
     }
   }
   require(ignored == ignore.size(), "pruner: ", ignore.size() - ignored,
-          " of the ignored names belong to no parameter; there are", names);
-  require(!found.empty(), "pruner: no weight of two axes or more is left to prune among", names);
+          " of the ignored names belong to no parameter; there are", names_of(model));
+  require(!found.empty(), "pruner: no weight of two axes or more is left to prune among", names_of(model));
   return found;
 }
 
-Tensor scores_of(const Criterion& criterion, const Parameter& parameter) {
-  Tensor scores = criterion(parameter);
-  require(scores.shape() == parameter.value.shape(), "pruner: the criterion gave scores ", scores.shape().to_string(),
-          " for ", parameter.name, " ", parameter.value.shape().to_string());
-  if (const Mask* mask = parameter.mask()) {
-    kernels::bury_pruned(scores.size(), mask->keep.data<std::uint8_t>(), scores.data<float>(), current_stream());
+void require_usable(const PrunerOptions& options) {
+  require(options.criterion && options.pattern, "pruner: it needs a criterion and a pattern");
+  require(options.min_density >= 0.0 && options.min_density <= 1.0, "pruner: min_density is ", options.min_density,
+          "; it is the fraction of each layer that lives at least, in [0, 1]");
+  require(options.max_density >= options.min_density && options.max_density <= 1.0, "pruner: max_density is ",
+          options.max_density,
+          "; it is the fraction of each layer that lives at most, in [min_density = ", options.min_density, ", 1]");
+  if (options.regrowth) require_possible(*options.regrowth);
+  if (options.splicing) require_possible(*options.splicing);
+  require(!options.rewind || options.rewind->to >= 0, "pruner: rewinding to step ",
+          options.rewind ? options.rewind->to : 0, "; it must be at least 0");
+}
+
+// One look at the device for all layers.
+void require_finite(const std::vector<Parameter*>& parameters, const std::vector<Tensor>& scores) {
+  const Tensor found = Tensor::zeros({std::int64_t(scores.size())}, DType::i32);
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    kernels::any_nonfinite(scores[i].size(), scores[i].data<float>(), found.data<std::int32_t>() + std::int64_t(i),
+                           current_stream());
   }
-  return scores;
+  const std::vector<std::int32_t> host = found.to_host_as<std::int32_t>();
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    require(host[i] == 0, "pruner: the scores of ", parameters[i]->name,
+            " hold a NaN or an infinity; has training diverged?");
+  }
 }
 
 }  // namespace
 
 Pruner::Pruner(Module& model, PrunerOptions options)
     : model_(model), options_(std::move(options)), parameters_(prunable(model, options_.ignore)) {
-  require(options_.min_density >= 0.0 && options_.min_density <= 1.0, "pruner: min_density is ", options_.min_density,
-          "; it is the fraction of each layer that lives at least, in [0, 1]");
+  require_usable(options_);
+  std::size_t named = 0;
+  for (const Parameter* parameter : parameters_) {
+    const auto own = options_.layer_sparsity.find(parameter->name);
+    own_sparsity_.push_back(own == options_.layer_sparsity.end() ? -1.0 : own->second);
+    if (own == options_.layer_sparsity.end()) continue;
+    require_sparsity(own->second);
+    ++named;
+  }
+  require(named == options_.layer_sparsity.size(), "pruner: ", options_.layer_sparsity.size() - named,
+          " of the layers with a sparsity of their own are not there to be pruned; there are", names_of(model));
+  if (options_.rewind) snapshot_.emplace(model);
+  if (!options_.splicing) return;
+  for (const Parameter* parameter : parameters_) {
+    shadows_.push_back({"shadow/" + parameter->name, parameter->value.value().clone()});
+  }
 }
 
 bool Pruner::step() {
+  if (options_.movement) options_.movement->observe();
+  for (std::size_t i = 0; i < shadows_.size(); ++i) {
+    follow_in_shadow(*options_.splicing, *parameters_[i], shadows_[i].value);
+  }
+  if (snapshot_ && step_ + 1 == options_.rewind->to) snapshot_->take();
   const auto sparsity = options_.schedule ? options_.schedule(step_) : std::nullopt;
+  if (sparsity) {
+    prune_to(*sparsity);
+    if (snapshot_ && step_ + 1 > options_.rewind->to) {
+      require(options_.rewind->optimizer != nullptr, "pruner: rewinding needs the optimizer; attach() it");
+      snapshot_->put_back(*options_.rewind->optimizer);
+    }
+  }
+  regrow_or_splice();
+  if (options_.release_at == step_) {
+    for (Parameter* parameter : parameters_) parameter->clear_mask();
+  }
+  if (options_.movement) options_.movement->weights_were_set();
   ++step_;
-  if (sparsity) prune_to(*sparsity);
   return sparsity.has_value();
+}
+
+void Pruner::regrow_or_splice() {
+  if (options_.regrowth && options_.regrowth->due(step_)) {
+    for (Parameter* parameter : parameters_) regrow(*options_.regrowth, step_, *parameter);
+  }
+  if (options_.splicing && options_.splicing->due(step_)) {
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      splice(*options_.splicing, *parameters_[i], shadows_[i].value);
+    }
+  }
+}
+
+void Pruner::attach(Optimizer& optimizer) {
+  if (options_.rewind) options_.rewind->optimizer = &optimizer;
+}
+
+learning_rate::Schedule Pruner::rates(learning_rate::Schedule base, std::int64_t steps) const {
+  if (!options_.rewind || !options_.schedule) return base;
+  return rewound(std::move(base), options_.schedule, options_.rewind->to, int(steps));
 }
 
 void Pruner::prune_to(double sparsity) {
   require_sparsity(sparsity);
-  if (options_.scope == Scope::global) {
-    set_masks(parameters_, sparsity);
-    return;
-  }
-  for (Parameter* parameter : parameters_) set_masks({parameter}, sparsity);
+  set_masks(masks_for(score(), sparsity));
 }
 
-void Pruner::set_masks(const std::vector<Parameter*>& parameters, double sparsity) {
+void Pruner::prune_to(const Target& target, const std::optional<Shape>& input) {
+  if (target.unit == Target::Unit::sparsity) return prune_to(target.value);
+  const std::vector<Tensor> scores = score();
+  if (target.unit == Target::Unit::threshold) return set_masks(masks_above(scores, target.value));
+  set_masks(solve(scores, target, input, nullptr));
+}
+
+double Pruner::sparsity_for(const Target& target, const std::optional<Shape>& input) {
+  require(target.unit != Target::Unit::threshold, "pruner: a threshold is no sparsity; prune_to() it");
+  if (target.unit == Target::Unit::sparsity) return target.value;
+  double sparsity = 0;
+  solve(score(), target, input, &sparsity);
+  return sparsity;
+}
+
+// Of every parameter, with what is pruned already at -infinity.
+std::vector<Tensor> Pruner::score() {
+  const auto start = std::chrono::steady_clock::now();
+  last_cost_ = {.scorings = 1};
+  if (options_.calibration) {
+    options_.calibration->run();
+    const CalibrationCost& cost = options_.calibration->cost();
+    last_cost_.forward_passes = cost.forward_passes;
+    last_cost_.backward_passes = cost.backward_passes;
+    last_cost_.bytes = cost.bytes;
+  }
   std::vector<Tensor> scores;
-  for (const Parameter* parameter : parameters) scores.push_back(scores_of(options_.criterion, *parameter));
-  std::vector<Mask> masks = options_.pattern(scores, {.sparsity = sparsity, .min_density = options_.min_density});
-  for (std::size_t i = 0; i < parameters.size(); ++i) parameters[i]->set_mask(std::move(masks[i]));
+  for (const Parameter* parameter : parameters_) {
+    scores.push_back(options_.criterion(*parameter));
+    require(scores.back().shape() == parameter->value.shape() && scores.back().dtype() == DType::f32,
+            "pruner: the criterion gave scores ", scores.back().shape().to_string(), " for ", parameter->name, " ",
+            parameter->value.shape().to_string());
+  }
+  require_finite(parameters_, scores);
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    const Parameter& parameter = *parameters_[i];
+    const bool counts = parameter.mask() && options_.normalisation == ScoreNormalisation::mean;
+    scores[i] = normalised(scores[i], options_.normalisation, counts ? parameter.mask()->kept() : parameter.size(),
+                           parameter.name);
+    bury_pruned(parameter, scores[i]);
+  }
+  last_cost_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  cost_.scorings += 1;
+  cost_.forward_passes += last_cost_.forward_passes;
+  cost_.backward_passes += last_cost_.backward_passes;
+  cost_.bytes = std::max(cost_.bytes, last_cost_.bytes);
+  cost_.seconds += last_cost_.seconds;
+  return scores;
+}
+
+void Pruner::set_masks(std::vector<Mask> masks) {
+  require(masks.size() == parameters_.size(), "pruner: the pattern gave ", masks.size(), " masks for ",
+          parameters_.size(), " weights");
+  for (std::size_t i = 0; i < masks.size(); ++i) {
+    if (const Mask* old = parameters_[i]->mask(); old && old->keep.shape() == masks[i].keep.shape()) {
+      kernels::intersect_keep(old->keep.size(), old->keep.data<std::uint8_t>(), masks[i].keep.data<std::uint8_t>(),
+                              current_stream());
+    }
+  }
+  const std::vector<std::int64_t> kept = count_kept(masks);
+  for (std::size_t i = 0; i < masks.size(); ++i) {
+    require(kept[i] > 0, "pruner: nothing of ", parameters_[i]->name,
+            " would be left, and no signal would pass; raise min_density, or name the layer in `ignore`");
+  }
+  for (std::size_t i = 0; i < masks.size(); ++i) parameters_[i]->set_mask(std::move(masks[i]));
+  if (options_.after_prune) options_.after_prune();
+}
+
+std::string Pruner::record() const { return nlohmann::json{{"step", step_}, {"rule", options_.rule}}.dump(); }
+
+void Pruner::check(const std::string& record) const {
+  const nlohmann::json json = nlohmann::json::parse(record, nullptr, false);
+  require(json.is_object() && json.contains("step") && json.contains("rule") && json["step"].is_number_integer() &&
+              json["rule"].is_string(),
+          "its record of pruning cannot be used");
+  require(json["rule"] == options_.rule, "was pruned by the rule ", json["rule"].dump(), ", the run to resume by ",
+          nlohmann::json(options_.rule).dump());
+}
+
+void Pruner::restore(const std::string& record) {
+  check(record);
+  step_ = nlohmann::json::parse(record).at("step").get<int>();
+  if (options_.movement) options_.movement->weights_were_set();
+}
+
+std::vector<Buffer*> Pruner::state() {
+  std::vector<Buffer*> state = options_.movement ? options_.movement->state() : std::vector<Buffer*>();
+  for (Buffer& shadow : shadows_) state.push_back(&shadow);
+  if (snapshot_) {
+    for (Buffer* buffer : snapshot_->state()) state.push_back(buffer);
+  }
+  return state;
 }
 
 Report Pruner::report(const std::optional<Shape>& input) const { return pruning::report(model_, input); }

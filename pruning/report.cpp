@@ -4,33 +4,16 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "core/autograd/trace.h"
-#include "layers/conv_pool.h"
-#include "layers/dense.h"
+#include "pruning/product_steps.h"
 
 namespace espalier::pruning {
 namespace {
 
 // How often each weight element is used for one image: the output pixels of a convolution, once in a dense layer.
 std::map<const void*, std::int64_t> uses_per_image(Module& model, const Shape& input) {
-  const bool training = model.training();
-  model.set_training(false);
-  const Trace traced = trace([&](const Variable& x) { return model(x); }, Tensor::zeros(input));
-  model.set_training(training);
   std::map<const void*, std::int64_t> uses;
-  for (const Trace::Step& step : traced.steps) {
-    if (step.inputs.size() < 2) continue;
-    const Tensor& x = traced.values[std::size_t(step.inputs[0])].tensor;
-    const Tensor& weight = traced.values[std::size_t(step.inputs[1])].tensor;
-    const auto* convolution = dynamic_cast<const Conv2dFunction*>(step.function.get());
-    if (const auto* block = dynamic_cast<const ConvPool2dFunction*>(step.function.get())) {
-      convolution = &block->convolution;
-    }
-    if (convolution) {
-      const kernels::Conv2dShape shape = convolution->shape_for(x.shape(), weight.shape());
-      uses[weight.raw()] += shape.out_height() * shape.out_width();
-    }
-    if (dynamic_cast<const DenseFunction*>(step.function.get())) uses[weight.raw()] += 1;
+  for (const ProductStep& product : product_steps(trace_inference(model, Tensor::zeros(input)))) {
+    uses[product.weight.raw()] += product.uses;
   }
   return uses;
 }
@@ -87,6 +70,16 @@ std::string to_string(const Report& report) {
   table += fmt::format("{} of {} parameters kept; {} bytes dense, {} as kept values and masks", report.kept_parameters,
                        report.parameters, report.dense_bytes(), report.sparse_bytes());
   return table;
+}
+
+std::string figures(const Report& report) {
+  const auto part = [](const char* name, std::int64_t kept, std::int64_t all) {
+    return fmt::format("{} of {} {} ({:.1f} %)", kept, all, name, 100.0 * double(kept) / double(all));
+  };
+  std::string line = part("weights", report.kept(), report.total()) + ", " +
+                     part("params", report.kept_parameters, report.parameters) + ", ";
+  if (report.macs() > 0) line += part("MACs", report.kept_macs(), report.macs()) + ", ";
+  return line + part("bytes", report.sparse_bytes(), report.dense_bytes());
 }
 
 std::string Report::to_json() const {

@@ -37,6 +37,7 @@ struct Report {
 Report report(Module& model, const std::optional<Shape>& input = std::nullopt);
 
 std::string to_string(const Report& report);  // a table for people
+std::string figures(const Report& report);    // weights, params, MACs (where counted) and bytes left, in one line
 
 }  // namespace espalier::pruning
 

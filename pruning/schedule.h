@@ -1,26 +1,20 @@
 // When to prune, and how far: the sparsity due at a step, if any is. Pure functions of the step, so that a resumed run
 // needs to know nothing but where it stands.
 #pragma once
-#include <cmath>
 #include <functional>
 #include <optional>
 
+#include "core/train/schedule.h"
 #include "kernels/require.h"
 
 namespace espalier::pruning {
 
 using Schedule = std::function<std::optional<double>(int step)>;  // sparsity in [0, 1)
 
-inline void require_sparsity(double sparsity) {
-  require(sparsity >= 0.0 && sparsity < 1.0, "sparsity is ", sparsity,
-          "; it is the fraction of weights removed, at least 0 and below 1");
-}
+void require_sparsity(double sparsity);  // throws InvalidArgument
 
 // All at once, at the given step.
-inline Schedule one_shot(double sparsity, int at = 0) {
-  require_sparsity(sparsity);
-  return [=](int step) { return step == at ? std::optional(sparsity) : std::nullopt; };
-}
+Schedule one_shot(double sparsity, int at = 0);
 
 struct Cubic {
   double from = 0.0, to = 0.9;  // sparsity before and after
@@ -30,18 +24,24 @@ struct Cubic {
 
 // Fast at first, while there is much to remove, slow in the end: to + (from - to) (1 - t)^3, t from 0 at `begin` to 1
 // at `end` (Zhu and Gupta 2017, arXiv 1710.01878, equation 1). The last pruning is at `end`, whatever `every` is.
-inline Schedule cubic(const Cubic& options) {
-  require_sparsity(options.from);
-  require_sparsity(options.to);
-  require(options.from <= options.to, "cubic schedule: sparsity would fall from ", options.from, " to ", options.to);
-  require(options.begin >= 0 && options.end > options.begin && options.every >= 1, "cubic schedule: begin ",
-          options.begin, ", end ", options.end, ", every ", options.every, "; needs 0 <= begin < end and every >= 1");
-  return [options](int step) -> std::optional<double> {
-    if (step < options.begin || step > options.end) return std::nullopt;
-    if (step != options.end && (step - options.begin) % options.every != 0) return std::nullopt;
-    const double left = 1.0 - double(step - options.begin) / double(options.end - options.begin);
-    return options.to + (options.from - options.to) * left * left * left;
-  };
-}
+Schedule cubic(const Cubic& options);
+
+// As much at every pruning: to + (from - to) (1 - t).
+using Linear = Cubic;
+Schedule linear(const Linear& options);
+
+// Prune a part of what is left, train on, and again, until `to` is reached: 1 - (1 - fraction)^n after the nth pruning
+// (Han et al. 2015; Frankle and Carbin 2019, arXiv 1803.03635).
+struct Iterative {
+  double fraction = 0.2;  // of the rest
+  double to = 0.9;        // the last pruning removes what is missing to it
+  int begin = 0, every = 1000;
+};
+Schedule iterative(const Iterative& options);
+int prunings(const Iterative& options);
+
+// The rates of a run whose weights are set back to those after `to` updates at each pruning beyond: the rate is set
+// back with them. `steps`: of the whole run.
+learning_rate::Schedule rewound(learning_rate::Schedule base, const Schedule& pruning, int to, int steps);
 
 }  // namespace espalier::pruning

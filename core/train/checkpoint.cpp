@@ -12,6 +12,8 @@ namespace espalier {
 namespace {
 
 using nlohmann::json;
+constexpr const char* kCompanion = "companion/";
+constexpr const char* kCompanionRecord = "espalier.companion";
 constexpr const char* kTraining = "espalier.training";
 constexpr const char* kNote = "note.";
 
@@ -77,6 +79,7 @@ class Restorer {
     read_training();
     if (state_.optimizer) check_optimizer();
     if (state_.loader) check_loader();
+    if (state_.optimizer || state_.companion) check_companion();
   }
 
   void apply() {
@@ -99,6 +102,7 @@ class Restorer {
       if (loss_scale_) state_.optimizer->set_loss_scale(*loss_scale_);
     }
     if (state_.loader) state_.loader->seek(position_);
+    if (state_.companion) restore_companion();
     state_.step = step_;
     state_.notes = notes_of(content_);
   }
@@ -119,9 +123,10 @@ class Restorer {
     for (const Parameter* parameter : state_.parameters) known.insert(parameter->name);
     for (const Buffer* buffer : state_.buffers) known.insert(buffer->name);
     for (const auto& [name, tensor] : content_.tensors) {
-      const bool stranger = name.starts_with(kMaskPrefix)
-                                ? !known.contains(name.substr(std::string_view(kMaskPrefix).size()))
-                                : !name.starts_with(kOptimizerPrefix) && !known.contains(name);
+      const bool stranger =
+          name.starts_with(kMaskPrefix)
+              ? !known.contains(name.substr(std::string_view(kMaskPrefix).size()))
+              : !name.starts_with(kOptimizerPrefix) && !name.starts_with(kCompanion) && !known.contains(name);
       if (stranger) throw CheckpointError(fmt::format("has a tensor {} that this model does not", name));
     }
   }
@@ -178,6 +183,32 @@ class Restorer {
     }
   }
 
+  void check_companion() const {
+    const auto record = content_.metadata.find(kCompanionRecord);
+    const bool had_one = record != content_.metadata.end();
+    if (had_one != (state_.companion != nullptr)) {
+      throw CheckpointError(had_one ? "is of a run that something rode along with, a pruner say; the run to resume has "
+                                      "nothing of the kind"
+                                    : "holds nothing for what rides along with the run to resume, a pruner say");
+    }
+    if (!had_one) return;
+    try {
+      state_.companion->check(record->second);
+    } catch (const InvalidArgument& error) {
+      throw CheckpointError(error.what());
+    }
+    for (const Buffer* buffer : state_.companion->state()) {
+      check_tensor(kCompanion + buffer->name, buffer->value.shape(), buffer->value.dtype());
+    }
+  }
+
+  void restore_companion() {
+    for (Buffer* buffer : state_.companion->state()) {
+      content_.tensors.at(kCompanion + buffer->name).upload_to(buffer->value);
+    }
+    state_.companion->restore(content_.metadata.at(kCompanionRecord));
+  }
+
   void check_loader() const {
     const json mine = loader_settings(*state_.loader);
     const bool inside =
@@ -212,6 +243,10 @@ Safetensors content_of(const TrainingState& state) {
   for (const Buffer* buffer : state.buffers) put(buffer->name, buffer->value);
   if (state.optimizer) {
     for (const Buffer* buffer : state.optimizer->state()) put(kOptimizerPrefix + buffer->name, buffer->value);
+  }
+  if (state.companion) {
+    for (const Buffer* buffer : state.companion->state()) put(kCompanion + buffer->name, buffer->value);
+    content.metadata[kCompanionRecord] = state.companion->record();
   }
   for (const auto& [key, text] : state.notes) content.metadata[note_key(key)] = text;
   content.metadata[kTraining] = training_of(state).dump();

@@ -2,6 +2,7 @@
 //   conv2d_1.weight, batch_norm_1.running_mean ...   weights and buffers by name, as other tools expect them
 //   mask/conv2d_1.weight                             u8, 1 = lives
 //   optimizer/velocity/conv2d_1.weight ...           moments and step counts
+//   companion/rewind/conv2d_1.weight ...             what rides along keeps, a pruner say
 // and as metadata the learning rate, the loss scale, the loader's position, the step, the precision and any notes
 // (architecture, normalisation). Weights and moments are fp32 whatever the precision of the products.
 // A run that is restored goes on bit for bit as if it had never stopped.
@@ -14,6 +15,7 @@
 
 #include "core/data/loader.h"
 #include "core/device/precision.h"
+#include "core/train/companion.h"
 #include "core/train/optimizer.h"
 #include "core/train/parameter.h"
 #include "core/train/safetensors.h"
@@ -33,6 +35,7 @@ struct TrainingState {
   std::int64_t step = 0;           // updates made
   Notes notes = {};
   Precision precision = Precision::fp32;  // of the run; one with an optimizer can only be resumed in the same
+  Companion* companion = nullptr;  // a run with an optimizer can only be resumed with one if it had one, or without
 };
 
 Safetensors content_of(const TrainingState& state);  // what save_checkpoint() writes

@@ -122,11 +122,26 @@ void Trainer::update_captured() {
   synchronize();  // the old graph may still be running in the memory that goes with it
   optimizer_.zero_gradients();
   step = {.buffers = Batch::empty(loader_.next_size(), loader_.image_shape())};
-  step.graph.emplace([&] { update(step.buffers); });
+  Tensors gradients;  // of the run that counts: those of the captured one lie elsewhere and are not written yet
+  MemoryPool& outside = current_pool();
+  step.graph.emplace([&] {
+    update(step.buffers);
+    const PoolScope scope(outside);
+    if (gradients.empty()) gradients = copies_of_gradients();
+  });
   step.addresses = std::move(now);
-  for (const Parameter* parameter : parameters) {
-    step.gradients.push_back(parameter->value.has_gradient() ? parameter->value.gradient() : Tensor());
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    step.gradients.push_back(gradients[i].defined() ? parameters[i]->value.gradient() : Tensor());
+    if (gradients[i].defined()) step.gradients[i].copy_from(gradients[i]);
   }
+}
+
+Tensors Trainer::copies_of_gradients() const {
+  Tensors copies;
+  for (const Parameter* parameter : optimizer_.parameters()) {
+    copies.push_back(parameter->value.has_gradient() ? parameter->value.gradient().clone() : Tensor());
+  }
+  return copies;
 }
 
 // Where the step's kernels find weights and masks: a graph is valid for these alone.
@@ -134,13 +149,14 @@ std::vector<const void*> Trainer::addresses() const {
   std::vector<const void*> addresses;
   for (const Parameter* parameter : optimizer_.parameters()) {
     addresses.push_back(parameter->value.value().raw());
-    addresses.push_back(parameter->mask() ? parameter->mask()->keep.raw() : nullptr);
+    addresses.push_back(parameter->keep_bits().raw());  // undefined without a mask: null
   }
   return addresses;
 }
 
 TrainingState Trainer::state() const {
-  return {model_.parameters, model_.buffers, &optimizer_, &loader_, step_, options_.notes, options_.precision};
+  return {model_.parameters, model_.buffers,     &optimizer_,       &loader_, step_,
+          options_.notes,    options_.precision, options_.companion};
 }
 
 void Trainer::save(const std::filesystem::path& file) const { save_checkpoint(file, state()); }

@@ -54,6 +54,7 @@ struct TrainerOptions {
   std::function<void()> after_update = {};     // part of the captured step: may enqueue, must not wait; e.g. a penalty
   std::function<void(std::int64_t step)> after_step = {};  // e.g. a pruner; `step` updates have been made
   std::function<void(const EpochReport&)> after_epoch = {};
+  Companion* companion = nullptr;                      // whose state goes into checkpoints; after_step calls it
   std::function<bool(std::int64_t step)> enough = {};  // true ends the run; asked after each epoch, or
   std::int64_t ask_every = 0;                          // after each so many steps
   Execution execution = Execution::captured;
@@ -89,6 +90,7 @@ class Trainer {
   float rate_of(std::int64_t step) const;
   void update(const Batch& buffers);
   void update_captured();
+  Tensors copies_of_gradients() const;
   std::vector<const void*> addresses() const;
   TrainingState state() const;
 

@@ -70,9 +70,10 @@ TEST_CASE("unstructured: kept counts are exact for every sparsity") {
   CHECK_THROWS_AS(unstructured()(scores, {.sparsity = -0.1}), InvalidArgument);
 }
 
-TEST_CASE("n of m: each run keeps its highest, ragged ends and ties included") {
+TEST_CASE("n of m: each run keeps its highest, ties included; ragged ends only where they are allowed") {
   const std::vector<Tensor> scores{scores_tensor({2, 6}, {1, 2, 3, 4, 9, 8, 5, 5, 5, 5, 0, 1})};
-  const auto masks = n_of_m(2, 4)(scores, {});
+  CHECK_THROWS_WITH_AS(n_of_m(2, 4)(scores, {}), doctest::Contains("does not divide"), InvalidArgument);
+  const auto masks = n_of_m(2, 4, RaggedRows::shorter_run)(scores, {});
   CHECK(masks[0].keep.to_host_as<std::uint8_t>() == std::vector<std::uint8_t>{0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1});
   CHECK_THROWS_AS(n_of_m(5, 4), InvalidArgument);
 }
@@ -103,6 +104,15 @@ TEST_CASE("pruner: what was pruned stays pruned, whatever its score says later")
   const auto after = weight.mask()->keep.to_host_as<std::uint8_t>();
   for (std::size_t i = 0; i < before.size(); ++i) CHECK(after[i] <= before[i]);
   CHECK(std::count(after.begin(), after.end(), 1) == 160);
+}
+
+TEST_CASE("pruner: a lower sparsity later revives nothing") {
+  Sequential model = small_model();
+  Pruner pruner(model, {});
+  pruner.prune_to(0.9);
+  const auto before = pruner.parameters()[1]->mask()->keep.to_host_as<std::uint8_t>();
+  pruner.prune_to(0.2);
+  CHECK(pruner.parameters()[1]->mask()->keep.to_host_as<std::uint8_t>() == before);
 }
 
 TEST_CASE("pruner: follows its schedule and goes on where it was stopped") {

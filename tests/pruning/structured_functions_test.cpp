@@ -67,7 +67,7 @@ TEST_CASE("plan: vectors are refused where none is empty, unknown heights name t
 
 TEST_CASE("plan: 2:4 runs on tensor cores only in the precision that the model was run in") {
   Sequential model(Dense(70, 50, {.seed = 1}));
-  Pruner(model, {.pattern = n_of_m(2, 4)}).prune_to(0.5);
+  Pruner(model, {.pattern = n_of_m(2, 4, RaggedRows::shorter_run)}).prune_to(0.5);
   CHECK(compile(model, {9, 70}, only({two_four()})).steps()[0].candidates.size() == 1);
   if (!kernels::has_tensor_cores_for(Precision::fp16)) return;
   const PrecisionScope scope(Precision::fp16);
@@ -83,7 +83,7 @@ TEST_CASE("plan: 2:4 runs on tensor cores only in the precision that the model w
 TEST_CASE("2:4 on tensor cores: the function equals the dense layer within its precision") {
   if (!kernels::has_sparse_tensor_cores()) return;
   Sequential model(Dense(70, 50, {.seed = 1}));
-  Pruner(model, {.pattern = n_of_m(2, 4)}).prune_to(0.5);
+  Pruner(model, {.pattern = n_of_m(2, 4, RaggedRows::shorter_run)}).prune_to(0.5);
   const Tensor weight = model.parameters()[0]->value.value(), images = random_images({9, 70});
   TwoFourTensorFunction<kernels::half> function(*TwoFourTensor<kernels::half>::encode(weight));
   Context context{.recording = false};
