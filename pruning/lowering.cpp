@@ -199,6 +199,8 @@ std::vector<Implementation> lower(const RecordedCall& call, const VectorNmCandid
            .rows_sharing = double(view.height)}};
 }
 
+std::vector<Implementation> lower(const RecordedCall&, const FusedNetworkCandidate&) { return {}; }
+
 }  // namespace
 
 bool is_product(const Function& function) { return as_conv2d(function) || as_dense(function); }

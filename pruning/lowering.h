@@ -24,12 +24,16 @@ struct TwoFourCandidate {};
 struct VectorNmCandidate {
   std::int64_t height = 8;  // 4, 8, 16 or 32 rows
 };
-using Candidate = std::variant<DenseCandidate, CsrCandidate, BlockCsrCandidate, TwoFourCandidate, VectorNmCandidate>;
+struct FusedNetworkCandidate {
+};  // all layers in one launch: of the network as a whole, no layer has one (fused_plan.h)
+using Candidate = std::variant<DenseCandidate, CsrCandidate, BlockCsrCandidate, TwoFourCandidate, VectorNmCandidate,
+                               FusedNetworkCandidate>;
 
 inline Candidate dense(Math math = Math::fastest) { return DenseCandidate{math}; }
 inline Candidate csr() { return CsrCandidate{}; }
 inline Candidate block_csr(std::int64_t rows, std::int64_t columns) { return BlockCsrCandidate{rows, columns}; }
 inline Candidate two_four() { return TwoFourCandidate{}; }
+inline Candidate fused_network() { return FusedNetworkCandidate{}; }
 inline Candidate vector_nm(std::int64_t height) { return VectorNmCandidate{height}; }
 
 // A call of a Function as a trace shows it.

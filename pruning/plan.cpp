@@ -11,6 +11,8 @@
 #include "kernels/random.h"
 #include "kernels/require.h"
 #include "kernels/simt/range.h"
+#include "pruning/fused_plan.h"
+#include "pruning/reason.h"
 
 namespace espalier::pruning {
 namespace {
@@ -97,6 +99,35 @@ std::string question_about(const std::vector<RecordedCall>& calls, const std::ve
   return question;
 }
 
+void describe_fused(PlanStep& step, const Implementation& network, const std::vector<Timing>& times, int nodes,
+                    const std::vector<RecordedCall>& calls) {
+  double weights = 0;
+  for (const RecordedCall& call : calls) {
+    if (is_product(*call.function)) weights += double(call.inputs[1].size());
+  }
+  const auto& function = dynamic_cast<const FusedNetworkFunction&>(*network.function);
+  step.nonzeros = function.nonzeros.bytes() / std::int64_t(sizeof(kernels::FusedNonzero));
+  step.sparsity = 1.0 - double(step.nonzeros) / weights;
+  step.us = times[0].median_us, step.timing = times[0], step.launches = 1;
+  step.weight_bytes = network.weight_bytes;
+  step.bytes = network.weight_bytes + 4 * (function.input.size() + function.output.size());
+  step.reason = fmt::format("one launch for all layers; layer by layer {:.1f} us in {}", times[1].median_us, nodes);
+  step.candidates = {{.format = network.format,
+                      .library = network.library,
+                      .us = step.us,
+                      .weight_bytes = step.weight_bytes,
+                      .bytes = step.bytes,
+                      .launches = 1,
+                      .timing = times[0]},
+                     {.format = "",
+                      .library = "layer by layer",
+                      .us = times[1].median_us,
+                      .note = fmt::format("{:.2f}x the time of one launch", times[1].median_us / step.us),
+                      .launches = nodes,
+                      .timing = times[1]}};
+  step.chosen = 0;
+}
+
 DenseRace race_of(const std::vector<const Graph*>& graphs, const std::string& question, const CompileOptions& options) {
   if (const auto known = options.cache.find(question); known && known->size() == 2) {
     return {(*known)[0].timing.median_us, (*known)[1].timing.median_us};
@@ -126,6 +157,11 @@ struct Plan::State {
   static std::unique_ptr<State> raced(std::unique_ptr<State> sparse, const Trace& traced,
                                       const std::vector<RecordedCall>& calls, const std::vector<Choice>& choices,
                                       const CompileOptions& options);
+
+  static std::unique_ptr<State> with_note(std::unique_ptr<State> layers, const Implementation& network,
+                                          const std::string& why);
+  static std::unique_ptr<State> fused_or(std::unique_ptr<State> layers, const Trace& traced,
+                                         const CompileOptions& options);
 
   // Values die with their last reader, so that the pool hands their memory to the next step.
   void run() {
@@ -187,6 +223,47 @@ std::unique_ptr<Plan::State> Plan::State::raced(std::unique_ptr<State> sparse, c
   return dense;
 }
 
+// Why the network is not one launch, told beside the first product.
+std::unique_ptr<Plan::State> Plan::State::with_note(std::unique_ptr<State> layers, const Implementation& network,
+                                                    const std::string& why) {
+  const auto product = std::find_if(layers->steps.begin(), layers->steps.end(),
+                                    [](const PlanStep& step) { return !step.candidates.empty(); });
+  if (product != layers->steps.end()) {
+    product->candidates.push_back({.format = network.format, .library = network.library, .note = why});
+  }
+  return layers;
+}
+
+// What became of fused_network() where it was asked for: one step that is the network, in the place of `layers` if it
+// is faster than all of them or if the first format is wanted, fast or not.
+std::unique_ptr<Plan::State> Plan::State::fused_or(std::unique_ptr<State> layers, const Trace& traced,
+                                                   const CompileOptions& options) {
+  const auto asked = std::find_if(options.candidates.begin(), options.candidates.end(), [](const Candidate& one) {
+    return std::holds_alternative<FusedNetworkCandidate>(one);
+  });
+  if (asked == options.candidates.end() || options.gpu) return layers;  // the model knows single products only
+  const Implementation network = fuse_network(traced);
+  if (!network.function) return with_note(std::move(layers), network, network.not_eligible);
+  auto state = std::make_unique<State>();
+  state->input_value = traced.input, state->output_value = traced.output;
+  state->instructions.push_back({network.function, {traced.input}, traced.output});
+  state->steps.push_back({.layer = "network", .format = network.format, .implementation = network.library});
+  state->input = Tensor::empty(layers->input.shape());
+  state->graph.emplace([plan = state.get()] { plan->run(); });
+  const std::vector<Timing> times =
+      time_in_turns({{"network", network.format, network.library, [&] { state->graph->launch(); }},
+                     {"network", "fastest of each layer", "", [&] { layers->graph->launch(); }}},
+                    options);
+  const bool first = options.selection == Selection::first_format && asked == options.candidates.begin();
+  if (!first && times[0].median_us >= (1.0 - kNoise) * times[1].median_us) {
+    return with_note(std::move(layers), network,
+                     fmt::format("the whole network in one launch takes {:.1f} us, layer by layer {:.1f} us",
+                                 times[0].median_us, times[1].median_us));
+  }
+  describe_fused(state->steps[0], network, times, int(layers->graph->node_count()), calls_of(traced));
+  return state;
+}
+
 Plan::Plan(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Plan::~Plan() = default;
 Plan::Plan(Plan&&) noexcept = default;
@@ -227,6 +304,7 @@ Plan compile(Module& model, const Shape& input, const CompileOptions& asked) {
   if (options.selection == Selection::fastest && std::any_of(choices.begin(), choices.end(), is_sparse_by_choice)) {
     state = Plan::State::raced(std::move(state), traced, calls, choices, options);
   }
+  state = Plan::State::fused_or(std::move(state), traced, options);
   state->timing = options.gpu ? fmt::format("{}, modelled", options.gpu->name) : device_info().name;
   return Plan(std::move(state));
 }

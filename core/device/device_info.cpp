@@ -32,4 +32,11 @@ DeviceInfo device_info() {
   return info;
 }
 
+std::int64_t shared_bytes_per_block() {
+  int device = 0, bytes = 0;
+  check(cudaGetDevice(&device));
+  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  return bytes;
+}
+
 }  // namespace espalier

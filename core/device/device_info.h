@@ -14,6 +14,7 @@ struct DeviceInfo {
   std::string driver, runtime;     // "13.0"; empty in the cpu build
 };
 
-DeviceInfo device_info();  // throws DeviceError when no device answers
+DeviceInfo device_info();               // throws DeviceError when no device answers
+std::int64_t shared_bytes_per_block();  // that a kernel may ask for; throws DeviceError, too
 
 }  // namespace espalier

@@ -20,7 +20,7 @@ enum class ValueCoding : std::uint8_t { exact, int8, kmeans };
 struct Compression {
   static constexpr int kMostBits = 8;
   ValueCoding values = ValueCoding::exact;  // of weights with two axes or more; the rest is few and stays exact
-  int bits = 5;                             // of kmeans: at most 2^bits shared values per layer, 1 to kMostBits
+  int bits = 6;                             // of kmeans: at most 2^bits shared values per layer, 1 to kMostBits
   bool huffman = false;                     // codes and positions
 };
 

@@ -52,6 +52,14 @@ struct Strip {
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) to[j * kStride] = lane[j];
   }
+  // The larger of each pair, or a NaN where there is one.
+  __device__ void take_larger(const Strip& other) {
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) {
+      const bool stays = lane[j] != lane[j] || other.lane[j] <= lane[j];
+      lane[j] = stays ? lane[j] : other.lane[j];
+    }
+  }
   // x <= 0 ? 0 : x, so that NaN stays NaN.
   __device__ void relu() {
 #pragma unroll
@@ -94,6 +102,13 @@ requires(kWidth % kLanes == 0) struct Strip<kWidth, 1> {
   void store(float* to) const {
 #pragma GCC unroll 16
     for (int p = 0; p < kParts; ++p) store_vector(to + p * kLanes, part[p]);
+  }
+  void take_larger(const Strip& other) {
+#pragma GCC unroll 16
+    for (int p = 0; p < kParts; ++p) {
+      const auto stays = (part[p] != part[p]) | (other.part[p] <= part[p]);
+      part[p] = stays ? part[p] : other.part[p];
+    }
   }
   void relu() {
 #pragma GCC unroll 16

@@ -65,15 +65,20 @@ __device__ inline void multiply_row(const std::int32_t* __restrict__ indices, co
   }
 }
 
+template <class Strip>
+__device__ inline void activate(Activation activation, float slope, Strip& sum) {
+  if (activation == Activation::relu) {
+    sum.relu();
+  } else if (activation != Activation::none) {
+    sum.map([&](float x) { return apply_activation(activation, x, slope); });
+  }
+}
+
 // activation(sum + bias[row]) on a strip of outputs that share one row.
 template <class Strip>
 __device__ inline void finish(const BiasActivation& epilogue, index_t row, Strip& sum) {
   if (epilogue.bias != nullptr) sum.add(epilogue.bias[row]);
-  if (epilogue.activation == Activation::relu) {
-    sum.relu();
-  } else if (epilogue.activation != Activation::none) {
-    sum.map([&](float x) { return apply_activation(epilogue.activation, x, epilogue.slope); });
-  }
+  activate(epilogue.activation, epilogue.slope, sum);
 }
 
 }  // namespace espalier::kernels
