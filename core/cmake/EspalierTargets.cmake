@@ -5,8 +5,9 @@ set(ESPALIER_CUDA_FLAGS -std=c++20 --expt-relaxed-constexpr --Werror=all-warning
     -Xcompiler=-Wall,-Wextra,-Werror,-Wno-restrict -Xptxas=--warn-on-spills   # so a spilled register is an error
     $<$<BOOL:${ESPALIER_PROFILE}>:-lineinfo>)   # CMake 3.25 has no cuda_std_20 for nvcc 13
 
-# Device code knows two devices, with cp.async (8.0 and later) and without: so PTX for 8.0 is made once and assembled for
-# every later architecture of the list, which halves the time of a build. Lists with suffixes, or `native`, stay CMake's.
+# Device code knows two devices, with cp.async (8.0 and later) and without: so PTX for 8.0 is made once and assembled
+# for every later architecture of the list, which halves the time of a build. Lists with suffixes, or `native`, stay
+# CMake's.
 function(espalier_share_ptx architectures)
   set(later ${architectures})
   list(FILTER later EXCLUDE REGEX "^7[0-9]$")
