@@ -80,10 +80,10 @@ struct TwoFourTensorView {
 
 // CSR arranged for warps that multiply four rows side by side, eight lanes each, out of a ring of slabs of the dense
 // operand (csr_slab_spmm.h). A block's rows are neighbours of the matrix; sorted by length they form quads of alike
-// rows, which are dealt to the block's warps back and forth, so that warps have equal work. A quad reads its nonzeros
-// in groups, kSteps of each row. While a slab is current the kResident - 1 after it can be read, too: a row that has
-// fewer nonzeros in a slab goes on into the next ones, and little padding is left (value 0, ring row kZeros, which
-// holds zeros). 5 bytes per nonzero: a value and its column as an 8-bit row of the ring.
+// rows, which are dealt to the block's warps so that these have about equal work. A quad reads its nonzeros in groups,
+// kSteps of each row. While a slab is current the kResident - 1 after it can be read, too: a row that has fewer
+// nonzeros in a slab goes on into the next ones, and little padding is left (value 0, ring row kZeros, which holds
+// zeros). 5 bytes per nonzero: a value and its column as an 8-bit row of the ring.
 struct SlabCsrView {
   static constexpr int kQuad = 4, kQuads = 4, kWarpRows = kQuad * kQuads;  // rows of a quad, quads of a warp
   static constexpr int kSteps = 4;                                         // nonzeros of each row in a group
