@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "apps/commands/channel_options.h"
 #include "apps/commands/commands.h"
 #include "apps/commands/data.h"
 #include "apps/commands/latency_options.h"
@@ -22,6 +23,7 @@ struct PruneCommand {
   TrainingOptions training{.epochs = 5, .learning_rate = 0.001f};
   PruningOptions pruning;
   LatencyRequest latency;
+  ChannelRequest channels;
   std::optional<Math> math;
   Precision precision = Precision::fp32;
   std::filesystem::path checkpoint, run_dir;
@@ -50,7 +52,10 @@ void PruneCommand::run() const {
     asked.sparsity = found->sparsity, asked.rates = found->rates;
   }
   const std::int64_t steps = steps_of(training, images);
-  pruning::Pruner pruner(*model.module, make_pruner_options(asked, steps, training.seed));
+  if (channels.wanted()) asked.sparsity = channels.fraction();
+  pruning::PrunerOptions rules = make_pruner_options(asked, steps, training.seed);
+  if (channels.wanted()) use_channels(channels, *model.module, image, rules);
+  pruning::Pruner pruner(*model.module, rules);
   const std::filesystem::path pruned = folder / "pruned.safetensors";
   const Notes notes = model_notes(*model.module, model.normalisation, model.notes);
   TrainingResult result;
@@ -71,6 +76,7 @@ void PruneCommand::run() const {
   report["layers"] = nlohmann::json::parse(layers.to_json());
   report.update(to_json(result));
   if (found) report["latency"] = latency_report(request, *found, *model.module, image, output);
+  if (channels.wanted()) report["shrunk"] = save_shrunk(folder / "shrunk.safetensors", model, images, output);
   report["device"] = device_json();
   report["checkpoint"] = pruned.string();
   folder.write_report(report);
@@ -86,6 +92,7 @@ Command prune_command(CLI::App& app) {
   CLI::App* parser = app.add_subcommand("prune", "Prune a trained model while training on");
   parser->add_option("checkpoint", command->checkpoint, "The trained model")->required();
   add_pruning_options(*parser, command->pruning);
+  add_channel_options(*parser, command->channels);
   add_latency_options(*parser, command->latency);
   add_data_options(*parser, command->data);
   add_training_options(*parser, command->training);

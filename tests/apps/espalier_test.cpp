@@ -78,6 +78,26 @@ TEST_CASE("espalier export: a file that every command takes in place of the chec
   CHECK(espalier("eval " + small + data) == 0);
 }
 
+TEST_CASE("espalier: channels fall, and what is left computes the same as a smaller network") {
+  const Program espalier;
+  const std::string data = espalier.data_option(), run = espalier.file("p");
+  REQUIRE(espalier("train --model lenet-300-100 --epochs 1 --batch 16 --json --run-dir " + espalier.file("t") + data) ==
+          0);
+  const std::string dense = espalier.file("t/model.safetensors");
+  REQUIRE(espalier("prune " + dense + " --channels 0.5 --epochs 1 --batch 16 --json --run-dir " + run + data) == 0);
+  const nlohmann::json shrunk = espalier.json().at("shrunk");
+  CHECK(shrunk.at("layers").at(0).at("after") == 150);
+  CHECK(shrunk.at("layers").at(1).at("after") == 50);
+  CHECK(shrunk.at("relative_difference").get<double>() < 1e-5);
+  CHECK(shrunk.at("test_accuracy") == espalier.json().at("test_accuracy"));
+  REQUIRE(espalier("shrink " + run + "/pruned.safetensors --granule 8 --json --output " + espalier.file("s")) == 0);
+  CHECK(espalier.json().at("layers").at(0).at("after") == 152);
+  CHECK(espalier("eval " + espalier.file("s") + data) == 0);
+  REQUIRE(espalier("inspect " + espalier.file("s") + " --channels --json") == 0);
+  CHECK(espalier.json().at(1).at("channels") == 152);
+  CHECK(espalier("prune " + dense + " --macs 0.9999 --epochs 0 --min-density 0.5 --run-dir " + run + data) == 2);
+}
+
 TEST_CASE("espalier mnist: the report has what it promises, and both checkpoints and the metrics are there") {
   const Program espalier;
   REQUIRE(espalier("mnist --epochs 1 --fine-tune-epochs 2 --batches 1 3 --json --run-dir " + espalier.file("run") +
