@@ -48,7 +48,7 @@ Pattern vector(int height) {
 
 Pattern vector_n_of_m(int height, int n, int m) {
   require(height >= 1, "vector_n_of_m: a height of ", height, "; needs at least 1");
-  return of_blocks({height, 1}, n_of_m(n, m));
+  return of_blocks({height, 1}, n_of_m(n, m, RaggedRows::shorter_run));
 }
 
 Pattern block(int rows, int columns) {
@@ -59,7 +59,8 @@ Pattern block(int rows, int columns) {
 Pattern v_n_m(int height, int n, int m) {
   require(height >= 1 && 1 <= n && n <= kTensorCoreColumns && m >= kTensorCoreColumns && m <= 32, "v_n_m: ", height,
           ":", n, ":", m, "; needs a height of at least 1 and 1 <= n <= 4 <= m <= 32");
-  return [=, columns = n_of_m(kTensorCoreColumns, m)](std::span<const Tensor> scores, const Budget& budget) {
+  const Pattern columns = n_of_m(kTensorCoreColumns, m, RaggedRows::shorter_run);
+  return [=](std::span<const Tensor> scores, const Budget& budget) {
     const std::vector<Mask> chosen = columns(block_scores(scores, {height, 1}), budget);
     std::vector<Mask> masks;
     for (std::size_t i = 0; i < scores.size(); ++i) {
