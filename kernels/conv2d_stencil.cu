@@ -19,9 +19,6 @@ constexpr int kMostGroups = 10;
 
 int rounded(int value, int unit) { return ceil_div(value, unit) * unit; }
 
-int padded_taps(int kernel) { return rounded(kernel * kernel, 4); }
-int step_channels(int kernel) { return kernel == 3 ? kStencilChannels<3> : kStencilChannels<5>; }
-
 // Lanes that wait because two of the eight that are served together read different words of one bank.
 int conflicts(const StencilTile& tile) {
   int lost = 0;
@@ -55,8 +52,43 @@ void set_pitches(const StencilProblem& problem, StencilTile& tile) {
     }
   }
   tile.channel_pitch = tile.images * tile.image_pitch;
-  tile.items = tile.images * std::min(problem.source_rows(tile.down), problem.height) *
-               std::min(problem.source_columns(tile.across), problem.width);
+}
+
+// The items of a channel, and whether they are all of its plane: as StencilRange::listed().
+struct ChannelItems {
+  int count;
+  bool whole;
+
+  ChannelItems(const StencilPlan& plan, StencilItems of) {
+    const StencilProblem& p = plan.problem;
+    const int unit = of == StencilItems::windows ? 2 : 1, height = p.height / unit, width = p.width / unit;
+    const int rows = std::min(p.source_rows(plan.tile.down) / unit + unit - 1, height);
+    const int columns = std::min(p.source_columns(plan.tile.across) / unit + unit - 1, width);
+    whole = columns == width && most_of(rows, height);
+    count = whole ? height * width : rows * columns;
+  }
+};
+
+// Eight lanes of two filter groups or teams would read strips from the same banks: if there is room, a few lanes idle,
+// but not more than one of seven.
+void set_threads(StencilPlan& plan) {
+  StencilTile& tile = plan.tile;
+  const int whole = rounded(tile.positions(), 8), groups = tile.filter_groups * tile.teams;
+  const bool pays = 7 * (whole - tile.positions()) <= whole && whole * groups <= kStencilThreads;
+  tile.group_threads = pays ? whole : tile.positions();
+  plan.block_threads = rounded(tile.group_threads * groups, 32);
+}
+
+// Which threads copy: as few rounds as there can be, of large teams.
+void set_teams(StencilPlan& plan) {
+  StencilTile& tile = plan.tile;
+  const int runs = tile.images * ceil_div(plan.step_channels(), tile.listed);
+  int fewest = INT32_MAX;
+  for (int threads = plan.block_threads; threads > 0; threads -= 32) {
+    const int teams = plan.block_threads / threads;
+    const int rounds = ceil_div(runs, teams) * ceil_div(tile.items + 7, threads);
+    if (rounds < fewest) fewest = rounds, tile.copy_threads = threads, tile.copy_step = teams;
+  }
 }
 
 // Cuts the strips of an image, of which `most` fit into a block. A pool's tiles hold whole rows of windows and end with
@@ -78,7 +110,7 @@ bool cut_strips(const StencilProblem& problem, StencilUse use, int most, Stencil
 // few that each loads them for several images.
 index_t image_blocks(const StencilPlan& plan, index_t blocks_an_image) {
   const index_t parts = ceil_div<index_t>(plan.problem.batch, plan.tile.images);
-  if (plan.problem.channels > step_channels(plan.problem.kernel)) return parts;
+  if (plan.steps() > 1) return parts;
   const index_t wanted = std::max<index_t>(1, kBlocksAtOnce / blocks_an_image);
   return ceil_div(parts, ceil_div(parts, wanted));
 }
@@ -95,8 +127,7 @@ double cost(const StencilPlan& plan) {
   const StencilProblem& p = plan.problem;
   const StencilTile& tile = plan.tile;
   const int taps = p.kernel * p.kernel, filters = plan.filters_per_thread;
-  const bool split = tile.positions() % 8 != 0 &&
-                     tile.filter_groups * tile.teams > 1;  // eight lanes with two filter groups: conflicts
+  const bool split = tile.group_threads % 8 != 0 && tile.filter_groups * tile.teams > 1;  // see set_threads()
   const double products = (split ? 8.8 : 8.0) * filters * taps,
                reads = filters * ceil_div(taps, 4) + 2.0 * (p.kernel + 1);
   const double copied = tile.images * double(p.source_rows(tile.down)) * p.source_columns(tile.across) +
@@ -109,13 +140,33 @@ double cost(const StencilPlan& plan) {
   return (warps + 0.4) * warp * double(loops);
 }
 
+// Sets what the sink wants of shared memory: the route of a pool; the strips of a filter where a plane's rows are no
+// whole sectors, for which the last step's weights make room if they can. With few channels there is little to
+// multiply, and staging would cost more than it saves.
+void set_scratch(StencilPlan& plan, StencilUse use) {
+  StencilTile& tile = plan.tile;
+  const int strips = int(sizeof(float)) * kStripRows * kStripColumns * tile.team_threads();
+  if (use == StencilUse::pool) {
+    tile.staged = plan.problem.out_width / 2 % 2 != 0;
+    tile.scratch_bytes = plan.route_bytes() + (tile.staged ? strips / 4 * plan.filters_per_thread : 0);
+    return;
+  }
+  const bool in_weights = int(sizeof(float)) * plan.weight_floats() >= strips;
+  tile.staged = tile.tiles_across == 1 && plan.problem.out_width % 8 != 0 && plan.problem.channels >= 16;
+  tile.scratch_bytes = tile.staged && !in_weights ? strips : 0;
+}
+
 // Sets what follows from strips and images of a tile; false where shared memory does not suffice.
 bool finish_tile(StencilPlan& plan, StencilUse use) {
   StencilTile& tile = plan.tile;
+  const int weights = tile.filter_groups * group_taps(plan.problem.kernel, plan.filters_per_thread);
   set_pitches(plan.problem, tile);
-  const int windows = rounded(tile.down * (plan.problem.out_width / 2), 4);
-  const int filters = tile.filter_groups * plan.filters_per_thread;
-  tile.scratch_bytes = use == StencilUse::pool ? filters * tile.images * windows : 0;
+  // Runs of weights go from channel to channel, with the padding of a filter's taps between.
+  tile.weight_pitch = weights + ((padded_taps(plan.problem.kernel) - weights) % 32 + 32) % 32;
+  set_lists(plan, use == StencilUse::pooled_input_gradient ? StencilItems::windows : StencilItems::elements,
+            plan.step_channels());
+  set_teams(plan);
+  set_scratch(plan, use);
   return plan.shared_bytes() <= kSharedBytes;
 }
 
@@ -132,7 +183,7 @@ void improve(StencilPlan& best, double& least, StencilPlan plan, StencilUse use)
     const bool whole = tile.tiles_down * tile.tiles_across == 1;
     tile.images = whole ? int(std::min({index_t(most / (tile.down * tile.across)), p.batch, addressable})) : 1;
     for (;; tile.images = (tile.images + 1) / 2) {
-      plan.block_threads = rounded(tile.team_threads() * tile.teams, 32);
+      set_threads(plan);
       tile.image_blocks = image_blocks(plan, blocks_an_image(plan));
       const double slots = cost(plan);
       if (slots < least && finish_tile(plan, use)) least = slots, best = plan;
@@ -153,7 +204,7 @@ StencilPlan plan_of(const StencilProblem& problem, StencilUse use) {
       groups = ceil_div(all_groups, tiles);
       StencilPlan plan{.problem = problem, .tile = {}, .filters_per_thread = filters_per_thread, .block_threads = 0};
       plan.tile.filter_groups = groups;
-      const int most_teams = std::min(step_channels(problem.kernel), problem.channels);
+      const int most_teams = std::min(problem.kernel == 3 ? 4 : 2, problem.channels);  // with more, sums cost too much
       for (plan.tile.teams = 1; plan.tile.teams <= most_teams; plan.tile.teams *= 2) improve(best, least, plan, use);
     }
   }
@@ -162,12 +213,22 @@ StencilPlan plan_of(const StencilProblem& problem, StencilUse use) {
 
 }  // namespace
 
+void set_lists(StencilPlan& plan, StencilItems items, int most_listed) {
+  const ChannelItems channel(plan, items);
+  StencilTile& tile = plan.tile;
+  tile.listed = 1;
+  // Parts of planes are no run: together only if they are too small for a warp.
+  while (tile.listed < most_listed && 2 * tile.listed * channel.count <= kListedItems &&
+         (channel.whole || tile.listed * channel.count < 32)) {
+    tile.listed *= 2;
+  }
+  tile.items = tile.listed * channel.count;
+}
+
 index_t StencilPlan::shared_bytes() const {
-  const int channels = step_channels(problem.kernel), weight_buffers = problem.channels > channels ? 2 : 1;
-  const index_t weights = index_t(tile.filter_groups) * filters_per_thread * channels * padded_taps(problem.kernel);
-  const index_t source = index_t(std::min(channels, problem.channels)) * tile.channel_pitch;
-  return 8 * index_t(tile.items) + 4 * (2 * source + weight_buffers * weights) + tile.scratch_bytes +
-         4 * index_t(tile.team_floats(filters_per_thread));
+  const index_t weights = index_t(steps() > 1 ? 2 : 1) * weight_floats();
+  return 8 * index_t(tile.items) + tile.scratch_bytes +
+         4 * (2 * index_t(source_floats()) + weights + index_t(tile.team_floats(filters_per_thread)));
 }
 
 simt::Launch StencilPlan::launch(cudaStream_t stream, std::source_location where) const {
@@ -181,9 +242,9 @@ simt::Launch StencilPlan::launch(cudaStream_t stream, std::source_location where
 
 bool suits_stencil(const Conv2dShape& s, StencilUse use) {
   const bool square = s.kernel_height == s.kernel_width && (s.kernel_height == 3 || s.kernel_height == 5);
-  constexpr index_t kMostStrips = 80;  // for which shared memory always suffices
+  const index_t most_strips = s.kernel_height == 3 ? 80 : 56;  // for which shared memory always suffices
   const index_t unit = 4 / std::gcd(index_t(4), s.out_width() / 2), rows = std::min(unit, s.out_height() / 2);
-  const bool pools = ceil_div<index_t>(s.out_width(), kStripColumns) * rows <= kMostStrips;
+  const bool pools = ceil_div<index_t>(s.out_width(), kStripColumns) * rows <= most_strips;
   return square && s.stride == 1 && s.dilation == 1 && s.height * s.width <= index_t(4) << kWindowBits &&
          (use != StencilUse::pool || pools);
 }
@@ -206,7 +267,7 @@ StencilPlan stencil_plan(const Conv2dShape& s, StencilUse use) {
   if (use == StencilUse::pool) {  // a last odd row or column is dropped
     problem.out_height = problem.out_height / 2 * 2, problem.out_width = problem.out_width / 2 * 2;
   }
-  if (use == StencilUse::input_gradient) {
+  if (use == StencilUse::input_gradient || use == StencilUse::pooled_input_gradient) {
     std::swap(problem.channels, problem.filters);
     std::swap(problem.height, problem.out_height), std::swap(problem.width, problem.out_width);
     problem.padding = problem.kernel - 1 - problem.padding;

@@ -19,9 +19,11 @@ namespace espalier::kernels {
 constexpr int kStripRows = 2, kStripColumns = 4, kStripPatch = 8;
 // The most threads of a block: up to 255 registers each, of which the kernels take 130 to 200.
 constexpr int kStencilThreads = 256;
-// Channels in shared memory at a time, in each of two buffers.
-template <int kKernel>
-constexpr int kStencilChannels = kKernel == 3 ? 4 : 2;
+// Channels in shared memory at a time, in each of two buffers. Four filters' taps of a 5x5 kernel are 100 floats, 13
+// sectors of memory where 12.5 would do; of two channels they were 7 for 6.25.
+constexpr int kStencilChannels = 4;
+// Lists of copies hold so many entries, where a channel's do not suffice: of several channels.
+constexpr int kListedItems = 1024;
 
 // A list entry of a pooled source holds a window of a plane in so many bits.
 constexpr int kWindowBits = 20;
@@ -38,6 +40,11 @@ struct StencilProblem {
   __host__ __device__ int source_columns(int strips) const { return kStripColumns * strips + kernel - 1; }
 };
 
+// Weights in shared memory: [channels of a step, filter groups, filters of a thread, taps rounded up to whole float4].
+constexpr int padded_taps(int kernel) { return (kernel * kernel + 3) / 4 * 4; }
+// Of a group. The four floats more give the groups different banks, for lanes that read two of them at once.
+constexpr int group_taps(int kernel, int filters) { return filters * padded_taps(kernel) + 4; }
+
 // How blocks cut it: a block makes images x down x across strips of filter_groups times kFilters filters. Where that
 // makes too few threads, several teams of them share the channels and add their sums in the end.
 struct StencilTile {
@@ -46,11 +53,17 @@ struct StencilTile {
   index_t image_blocks = 1;              // that loop over the images
   // Floats of shared memory from a row to the next, from a pair of rows to the next, an image, a channel to the next.
   int row_pitch = 0, pair_pitch = 0, image_pitch = 0, channel_pitch = 0;
-  int items = 0;          // most copies into a channel
-  int scratch_bytes = 0;  // of the sink
+  int weight_pitch = 0;                 // floats of shared memory from a channel's weights to the next
+  int items = 0, listed = 1;            // entries of the list of copies, channels that they are of
+  int copy_threads = 1, copy_step = 1;  // threads that work off a list together, teams of them
+  int scratch_bytes = 0;                // of the sink
+  bool staged = false;                  // strips leave by way of shared memory: the scratch, or the weights last used
+
+  int group_threads =
+      1;  // of a team that make the same filters: one for each strip and, up to a multiple of 8, idle ones
 
   __host__ __device__ int positions() const { return images * down * across; }
-  __host__ __device__ int team_threads() const { return positions() * filter_groups; }
+  __host__ __device__ int team_threads() const { return group_threads * filter_groups; }
   __host__ __device__ int team_floats(int filters) const {
     return (teams - 1) * filters * kStripRows * kStripColumns * team_threads();
   }
@@ -61,12 +74,33 @@ struct StencilPlan {
   StencilTile tile;
   int filters_per_thread = 0, block_threads = 0;
 
+  // Channels of a step, steps, floats of the two operands' buffers.
+  __host__ __device__ int step_channels() const {
+    return problem.channels < kStencilChannels ? problem.channels : kStencilChannels;
+  }
+  __host__ __device__ int steps() const { return (problem.channels + kStencilChannels - 1) / kStencilChannels; }
+  __host__ __device__ int source_floats() const { return step_channels() * tile.channel_pitch; }
+  __host__ __device__ int weight_floats() const { return step_channels() * tile.weight_pitch; }
+  // Places of a pool's windows in shared memory: of a plane's part, rounded up to whole words; of all.
+  __host__ __device__ int place_bytes() const { return (tile.down * (problem.out_width / 2) + 3) / 4 * 4; }
+  __host__ __device__ int route_bytes() const {
+    return (tile.images * tile.filter_groups * filters_per_thread * place_bytes() + 15) / 16 * 16;
+  }
+
   index_t shared_bytes() const;
   simt::Launch launch(cudaStream_t stream, std::source_location where = std::source_location::current()) const;
 };
 
-// What is computed: y, what a pool leaves of it, dx, or dw (conv2d_stencil_weight.cu, which plans for itself).
-enum class StencilUse { forward, pool, input_gradient, weight_gradient };
+// What is computed: y, what a pool leaves of it, dx of dy or of what a pool left of it, or dw
+// (conv2d_stencil_weight.cu, which plans for itself).
+enum class StencilUse { forward, pool, input_gradient, pooled_input_gradient, weight_gradient };
+
+// What a list of copies has an entry for.
+enum class StencilItems { elements, windows };
+// Rows of a plane that are so many of them that all are listed.
+__host__ __device__ constexpr bool most_of(int rows, int all) { return 4 * rows >= 3 * all; }
+// Sets how many channels of the tile a list names, at most so many.
+void set_lists(StencilPlan& plan, StencilItems items, int most_listed);
 
 // False for another kernel size, a stride, a dilation, a pool of which a block cannot hold whole rows.
 bool suits_stencil(const Conv2dShape& shape, StencilUse use);

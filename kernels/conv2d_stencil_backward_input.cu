@@ -18,22 +18,22 @@ struct StripAndSumSink : StripSink {
 };
 
 template <class Source>
-void backward_input(const Conv2dShape& shape, const Source& source, const float* w, float* dx, const WeightParts& parts,
-                    cudaStream_t stream) {
+void backward_input(const Conv2dShape& shape, StencilUse use, const Source& source, const float* w, float* dx,
+                    const WeightParts& parts, cudaStream_t stream) {
   const StripAndSumSink sink(dx, shape.width, parts);
-  launch_stencil<StencilTurn::yes>(stencil_plan(shape, StencilUse::input_gradient), source, w, sink, stream);
+  launch_stencil<StencilTurn::yes>(stencil_plan(shape, use), source, w, sink, stream);
 }
 
 }  // namespace
 
 void conv2d_backward_input_stencil(const Conv2dShape& shape, const float* dy, const float* w, float* dx,
                                    const WeightParts& parts, cudaStream_t stream) {
-  backward_input(shape, PlaneSource{dy}, w, dx, parts, stream);
+  backward_input(shape, StencilUse::input_gradient, PlaneSource{dy}, w, dx, parts, stream);
 }
 
 void conv2d_pool_backward_input_stencil(const Conv2dShape& shape, const PooledGradient& dy, const float* w, float* dx,
                                         const WeightParts& parts, cudaStream_t stream) {
-  backward_input(shape, WindowSource{dy}, w, dx, parts, stream);
+  backward_input(shape, StencilUse::pooled_input_gradient, WindowSource{dy}, w, dx, parts, stream);
 }
 
 }  // namespace espalier::kernels

@@ -11,11 +11,12 @@ namespace espalier::kernels {
 
 // ---- the product
 
-// sums += one channel: `source` is the first of the strip's patch, `w` the thread's first filter.
-template <int kKernel, int kFilters>
+// sums += one channel: `source` is the first of the strip's patch, `w` the thread's first filter, whose taps are turned
+// here, where it costs nothing.
+template <int kKernel, int kFilters, StencilTurn kTurn>
 __device__ inline void multiply_channel(const StencilTile& tile, const float* source, const float* w,
                                         StencilSums<kFilters>& sums) {
-  using Weights = StencilWeights<kKernel>;
+  constexpr int kTaps = kKernel * kKernel;
   float patch[kKernel + 1][kStripPatch];
 #pragma unroll
   for (int r = 0; r <= kKernel; ++r) {
@@ -28,15 +29,16 @@ __device__ inline void multiply_channel(const StencilTile& tile, const float* so
     }
   }
 #pragma unroll
-  for (int first = 0; first < Weights::kTaps; first += 4) {
+  for (int first = 0; first < kTaps; first += 4) {
 #pragma unroll
     for (int f = 0; f < kFilters; ++f) {
-      const float4 four = *reinterpret_cast<const float4*>(w + f * Weights::kPitch + first);
+      const float4 four = *reinterpret_cast<const float4*>(w + f * padded_taps(kKernel) + first);
       const float taps[4] = {four.x, four.y, four.z, four.w};
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        if (first + i >= Weights::kTaps) break;
-        const int row = (first + i) / kKernel, column = (first + i) % kKernel;
+        if (first + i >= kTaps) break;
+        const int tap = kTurn == StencilTurn::yes ? kTaps - 1 - first - i : first + i;
+        const int row = tap / kKernel, column = tap % kKernel;
 #pragma unroll
         for (int r = 0; r < kStripRows; ++r) {
 #pragma unroll
@@ -67,42 +69,34 @@ __device__ inline void add_teams(const StencilTile& tile, int team, float* share
   }
 }
 
-enum class StencilTurn { no, yes };
-
 template <int kKernel, int kFilters, StencilTurn kTurn, class Source, class Sink>
 __global__ void __launch_bounds__(kStencilThreads, 1)
     conv2d_stencil_kernel(StencilPlan plan, Source source, const float* __restrict__ w, Sink sink) {
-  using Weights = StencilWeights<kKernel>;
+  using Weights = StencilWeights<kKernel, kFilters>;
   if (sink.takes_block(plan)) return;
   const StencilTile& tile = plan.tile;
   const StencilPlace at(plan);
-  const int weight_floats = tile.filter_groups * kFilters * Weights::kPitch;
-  const int channels = plan.problem.channels, chunks = (channels + Weights::kChannels - 1) / Weights::kChannels;
-  const int source_floats = (chunks == 1 ? channels : Weights::kChannels) * tile.channel_pitch;
+  const int channels = plan.problem.channels, chunks = plan.steps();
+  const int source_floats = plan.source_floats(), weight_floats = plan.weight_floats();
   float* sources = simt::dynamic_shared<float>();
   float* weights = sources + 2 * source_floats;
-  StencilItem* items = reinterpret_cast<StencilItem*>(weights + (chunks == 1 ? 1 : 2) * weight_floats);
-  float* team_sums = reinterpret_cast<float*>(items + tile.items);
-  std::uint8_t* scratch = reinterpret_cast<std::uint8_t*>(team_sums + tile.team_floats(kFilters));
+  float* team_sums = weights + (chunks == 1 ? 1 : 2) * weight_floats;
+  char* scratch = reinterpret_cast<char*>(team_sums + tile.team_floats(kFilters));
+  StencilItem* items = reinterpret_cast<StencilItem*>(scratch + tile.scratch_bytes);
   for (int i = int(threadIdx.x); i < 2 * source_floats; i += plan.block_threads) sources[i] = 0.0f;  // the border
   sink.clear(plan, scratch);
-  const int image_items = source.list(plan, at.row, at.column, items);
+  const StencilList list = source.list(plan, at.row, at.column, items);
+  const StencilTeam team(tile.copy_threads, tile.copy_step);
   __syncthreads();
 
   const index_t stride = tile.image_blocks * tile.images;
   const auto load = [&](index_t image, int chunk, int buffer, bool with_weights) {
-    const int channel = chunk * Weights::kChannels, left = channels - channel;
-    const int count = left < Weights::kChannels ? left : Weights::kChannels;
+    const int channel = chunk * kStencilChannels, left = channels - channel;
+    const int count = left < kStencilChannels ? left : kStencilChannels;
     const index_t images = plan.problem.batch - image < tile.images ? plan.problem.batch - image : tile.images;
-    const StencilTeam team{int(threadIdx.x), plan.block_threads, 0, 1};
-    source.load(plan, image, channel, count, team, items, int(images) * image_items, sources + buffer * source_floats);
+    source.load(plan, image, channel, {int(images), count}, team, list, sources + buffer * source_floats);
     if (with_weights) {
-      float* to = weights + (chunks == 1 ? 0 : buffer) * weight_floats;
-      if constexpr (kTurn == StencilTurn::yes) {
-        Weights::load_turned(plan, at, w, channel, count, to);
-      } else {
-        Weights::load(plan, at, w, channel, count, to);
-      }
+      Weights::template load<kTurn>(plan, at, w, channel, count, weights + (chunks == 1 ? 0 : buffer) * weight_floats);
     }
     simt::async_commit();
   };
@@ -120,17 +114,18 @@ __global__ void __launch_bounds__(kStencilThreads, 1)
       } else if (image + stride < plan.problem.batch) {
         load(image + stride, 0, buffer ^ 1, chunks > 1);
       }
-      const int left = channels - chunk * Weights::kChannels;
+      const int left = channels - chunk * kStencilChannels;
       const float* from = sources + buffer * source_floats + patch;
-      const float* taps =
-          weights + (chunks == 1 ? 0 : buffer) * weight_floats + (at.filter - at.block_filter) * Weights::kPitch;
+      const float* taps = weights + (chunks == 1 ? 0 : buffer) * weight_floats + Weights::group_offset(at);
 #pragma unroll 1
-      for (int c = at.team; c < (left < Weights::kChannels ? left : Weights::kChannels); c += tile.teams) {
-        multiply_channel<kKernel, kFilters>(tile, from + c * tile.channel_pitch, taps + c * Weights::kPaddedTaps, sums);
+      for (int c = at.team; c < (left < kStencilChannels ? left : kStencilChannels); c += tile.teams) {
+        multiply_channel<kKernel, kFilters, kTurn>(tile, from + c * tile.channel_pitch, taps + c * tile.weight_pitch,
+                                                   sums);
       }
     }
     if (tile.teams > 1) add_teams<kFilters>(tile, at.team, team_sums, sums);
-    sink.template store<kFilters>(plan, at, image, sums, scratch);
+    char* last_weights = reinterpret_cast<char*>(weights + (buffer ^ 1) * weight_floats);  // staged: of several steps
+    sink.template store<kFilters>(plan, at, image, sums, tile.scratch_bytes > 0 ? scratch : last_weights);
   }
 }
 

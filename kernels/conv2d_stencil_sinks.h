@@ -1,5 +1,6 @@
 // What a block of conv2d_stencil_kernel.h does with its sums: bias and activation, then all of them to memory, or what
-// a 2x2 pool leaves and which of its pixels won.
+// a 2x2 pool leaves and which of its pixels won. Strips of rows that are no whole sectors gather in shared memory
+// first.
 #pragma once
 #include "kernels/conv2d_stencil_sources.h"
 #include "kernels/gemm_tile.h"
@@ -31,29 +32,26 @@ struct StripSink : LoneSink {
   float slope;
   bool aligned, half_aligned;  // strips begin at multiples of 16 bytes, of 8
 
-  __device__ static void clear(const StencilPlan&, std::uint8_t*) {}
+  __device__ static void clear(const StencilPlan&, char*) {}
 
   template <int kFilters>
   __device__ void store(const StencilPlan& plan, const StencilPlace& at, index_t image,
-                        const StencilSums<kFilters>& sums, std::uint8_t*) const {
+                        const StencilSums<kFilters>& sums, char* scratch) const {
     const StencilProblem& p = plan.problem;
+    if (plan.tile.staged) {
+      return store_planes<kFilters>(plan, at, image, sums, reinterpret_cast<float*>(scratch));
+    }
     if (!at.active || image + at.image >= p.batch) return;
     const int row = at.first_row(), column = at.first_column();
 #pragma unroll
     for (int f = 0; f < kFilters; ++f) {
       if (at.filter + f >= p.filters) return;
-      const int filter = at.group * p.filters + at.filter + f;
-      const float shift = bias == nullptr ? 0.0f : bias[filter];
-      float* to = y + ((image + at.image) * p.filters * p.groups + filter) * p.out_height * p.out_width;
+      float* to = plane_of(p, at, image + at.image, at.filter + f);
 #pragma unroll
       for (int r = 0; r < kStripRows; ++r) {
         if (row + r >= p.out_height) continue;
         float values[kStripColumns];
-#pragma unroll
-        for (int c = 0; c < kStripColumns; ++c) {
-          const float value = sums[f][r][c] + shift;
-          values[c] = slope == 1.0f ? value : bend(value, value, slope);
-        }
+        finish(p, at, at.filter + f, sums[f][r], values);
         float* strip = to + (row + r) * p.out_width + column;
         const int left = p.out_width - column;
         if (half_aligned && !aligned) {  // an even number is left
@@ -65,10 +63,80 @@ struct StripSink : LoneSink {
       }
     }
   }
+
+ private:
+  __device__ float* plane_of(const StencilProblem& p, const StencilPlace& at, index_t image, int filter) const {
+    return y + ((image * p.groups + at.group) * p.filters + filter) * p.out_height * p.out_width;
+  }
+
+  __device__ void finish(const StencilProblem& p, const StencilPlace& at, int filter,
+                         const float (&sums)[kStripColumns], float (&values)[kStripColumns]) const {
+    const float shift = bias == nullptr || filter >= p.filters ? 0.0f : bias[at.group * p.filters + filter];
+#pragma unroll
+    for (int c = 0; c < kStripColumns; ++c) {
+      const float value = sums[c] + shift;
+      values[c] = slope == 1.0f ? value : bend(value, value, slope);
+    }
+  }
+
+  // By way of shared memory [rows of a strip, filter groups, strips of the block, 4]: neighbouring lanes then store
+  // neighbouring floats of a plane, whole sectors whatever a row's length.
+  template <int kFilters>
+  __device__ void store_planes(const StencilPlan& plan, const StencilPlace& at, index_t image,
+                               const StencilSums<kFilters>& sums, float* stage) const {
+    const int row_floats = kStripColumns * plan.tile.team_threads();
+#pragma unroll
+    for (int f = 0; f < kFilters; ++f) {
+      __syncthreads();  // all have multiplied, or left the last filter
+      if (at.active) {
+#pragma unroll
+        for (int r = 0; r < kStripRows; ++r) {
+          float values[kStripColumns];
+          finish(plan.problem, at, at.filter + f, sums[f][r], values);
+          *reinterpret_cast<float4*>(stage + r * row_floats + kStripColumns * int(threadIdx.x)) =
+              make_float4(values[0], values[1], values[2], values[3]);
+        }
+      }
+      __syncthreads();
+      aligned ? unload<4>(plan, at, image, kFilters, f, stage) : unload<1>(plan, at, image, kFilters, f, stage);
+    }
+  }
+
+  // The staged planes of each group's filter `f`, a warp to a plane, kRun floats to a lane.
+  template <int kRun>
+  __device__ void unload(const StencilPlan& plan, const StencilPlace& at, index_t image, int group_filters, int f,
+                         const float* stage) const {
+    const StencilProblem& p = plan.problem;
+    const StencilTile& tile = plan.tile;
+    const int warp = int(threadIdx.x) / 32, warps = plan.block_threads / 32, lane = int(threadIdx.x) % 32;
+    const int pitch = kStripColumns * tile.across, row_floats = kStripColumns * tile.team_threads();
+    const int rows = kStripRows * tile.down, left = p.out_height - at.row,
+              count = (rows < left ? rows : left) * p.out_width;
+    const float a_column = 1.0f / float(p.out_width);  // a tile has too few elements for its rounding to matter
+    for (int run = warp; run < tile.filter_groups * tile.images; run += warps) {
+      const int group = run / tile.images, n = run - group * tile.images;
+      const int filter = at.block_filter + group * group_filters + f;
+      if (filter >= p.filters || image + n >= p.batch) continue;
+      float* to = plane_of(p, at, image + n, filter) + at.row * p.out_width;
+      const float* strips = stage + kStripColumns * group * tile.group_threads + n * tile.down * pitch;
+      for (int first = -sector_offset(to); first < count; first += 32 * kRun) {
+        const int i = first + lane * kRun;
+        if (unsigned(i) >= unsigned(count)) continue;
+        const int row = int((float(i) + 0.5f) * a_column), column = i - row * p.out_width;
+        const float* from = strips + (row & 1) * row_floats + (row >> 1) * pitch + column;
+        if constexpr (kRun == 4) {
+          *reinterpret_cast<float4*>(to + i) = *reinterpret_cast<const float4*>(from);
+        } else {
+          to[i] = *from;
+        }
+      }
+    }
+  }
 };
 
 // y [batch, groups * filters, windows] and the route: places gather in scratch [images, filters, windows], a byte each,
-// so that neighbouring lanes write neighbouring bytes of the route.
+// so that neighbouring lanes write neighbouring bytes of the route. Where rows have an odd number of windows these
+// gather behind [filters, threads, 2], for the same reason.
 struct PoolSink : LoneSink {
   float* y;
   std::uint8_t* route;  // or null
@@ -76,20 +144,19 @@ struct PoolSink : LoneSink {
   float slope;
   bool aligned;  // pairs of windows begin at multiples of 8 bytes
 
-  __device__ static int padded_windows(const StencilPlan& plan) {
-    return (plan.tile.down * (plan.problem.out_width / 2) + 3) / 4 * 4;
-  }
-  __device__ static void clear(const StencilPlan& plan, std::uint8_t* places) {  // what no window writes stays zero
-    for (int i = int(threadIdx.x); i < plan.tile.scratch_bytes; i += plan.block_threads) places[i] = 0;
+  __device__ static void clear(const StencilPlan& plan, char* places) {  // what no window writes stays zero
+    for (int i = int(threadIdx.x); i < plan.route_bytes(); i += plan.block_threads) places[i] = 0;
   }
 
   template <int kFilters>
   __device__ void store(const StencilPlan& plan, const StencilPlace& at, index_t image,
-                        const StencilSums<kFilters>& sums, std::uint8_t* places) const {
+                        const StencilSums<kFilters>& sums, char* scratch) const {
     const StencilProblem& p = plan.problem;
+    std::uint8_t* places = reinterpret_cast<std::uint8_t*>(scratch);
+    float* stage = plan.tile.staged ? reinterpret_cast<float*>(scratch + plan.route_bytes()) : nullptr;
     const int across = p.out_width / 2, row = at.first_row() / 2, column = at.first_column() / 2;
     const int left = row < p.out_height / 2 && at.active && image + at.image < p.batch ? across - column : 0;
-    const int block_filters = plan.tile.filter_groups * kFilters, windows = padded_windows(plan);
+    const int block_filters = plan.tile.filter_groups * kFilters, windows = plan.place_bytes();
     const int first = (at.image * block_filters + at.filter - at.block_filter) * windows + at.down * across + column;
     if (left > 0) {
 #pragma unroll
@@ -106,14 +173,19 @@ struct PoolSink : LoneSink {
           best[i] = pool_window(four, place[i]) + shift;
           best[i] = bend(best[i], best[i], slope);
         }
-        float* to =
-            y + (((image + at.image) * p.filters * p.groups + filter) * (p.out_height / 2) + row) * across + column;
-        store_windows(to, places + first + f * windows, left, best, place);
+        float* to = stage;
+        if (stage == nullptr) {
+          to = y + (((image + at.image) * p.filters * p.groups + filter) * (p.out_height / 2) + row) * across + column;
+        } else {
+          to += 2 * (f * plan.tile.team_threads() + int(threadIdx.x));
+        }
+        store_windows(to, places + first + f * windows, left, stage != nullptr, best, place);
       }
     }
-    if (route == nullptr) return;
+    if (route == nullptr && stage == nullptr) return;
     __syncthreads();
-    write_route(plan, at, image, places);
+    if (stage != nullptr) unload<kFilters>(plan, at, image, stage);
+    if (route != nullptr) write_route(plan, at, image, places);
   }
 
  private:
@@ -128,16 +200,50 @@ struct PoolSink : LoneSink {
     return best;
   }
 
-  __device__ void store_windows(float* to, std::uint8_t* places, int left, const float (&best)[2],
+  __device__ void store_windows(float* to, std::uint8_t* places, int left, bool staged, const float (&best)[2],
                                 const int (&place)[2]) const {
+    if (staged || aligned) *reinterpret_cast<float2*>(to) = make_float2(best[0], best[1]);
     if (aligned) {  // then an even number is left
-      *reinterpret_cast<float2*>(to) = make_float2(best[0], best[1]);
       *reinterpret_cast<std::uint16_t*>(places) = std::uint16_t(place[0] + 256 * place[1]);
       return;
     }
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      if (i < left) to[i] = best[i], places[i] = std::uint8_t(place[i]);
+      if (i >= left) continue;
+      if (!staged) to[i] = best[i];
+      places[i] = std::uint8_t(place[i]);
+    }
+  }
+
+  // The staged windows, a warp to an image and filter group: all its filters' planes are one run, if they are whole.
+  // Three sectors at a time, since 32 lanes would meet in banks where rows end.
+  template <int kFilters>
+  __device__ void unload(const StencilPlan& plan, const StencilPlace& at, index_t image, const float* stage) const {
+    constexpr int kLanes = 24;
+    const StencilProblem& p = plan.problem;
+    const StencilTile& tile = plan.tile;
+    const int warp = int(threadIdx.x) / 32, warps = plan.block_threads / 32, lane = int(threadIdx.x) % 32;
+    const int across = p.out_width / 2, down = p.out_height / 2, rows_left = down - at.row / 2;
+    const int windows = (tile.down < rows_left ? tile.down : rows_left) * across,
+              together = windows == down * across ? kFilters : 1;
+    const int filter_floats = 2 * tile.team_threads(), units = kFilters / together,
+              runs = tile.images * tile.filter_groups * units;
+    const float a_plane = 1.0f / float(windows), a_row = 1.0f / float(across);  // of so few their rounding is none
+    for (int run = warp; run < runs; run += warps) {
+      const int f = run % units, both = run / units, n = both / tile.filter_groups,
+                group = both - n * tile.filter_groups;
+      const int filter = at.block_filter + group * kFilters + f, left = p.filters - filter;
+      if (left <= 0 || image + n >= p.batch) continue;
+      float* to = y + ((((image + n) * p.groups + at.group) * p.filters + filter) * down + at.row / 2) * across;
+      const float* from = stage + f * filter_floats + 2 * (group * tile.group_threads + n * tile.down * tile.across);
+      const int count = (together < left ? together : left) * windows;
+      for (int first = -sector_offset(to); first < count; first += kLanes) {
+        const int i = first + lane;
+        if (lane >= kLanes || unsigned(i) >= unsigned(count)) continue;
+        const int plane = int((float(i) + 0.5f) * a_plane), window = i - plane * windows;
+        const int row = int((float(window) + 0.5f) * a_row), column = window - row * across;
+        to[i] = from[plane * filter_floats + row * 2 * tile.across + column];
+      }
     }
   }
 
@@ -145,7 +251,7 @@ struct PoolSink : LoneSink {
                               const std::uint8_t* places) const {
     const StencilProblem& p = plan.problem;
     const int block_filters = plan.tile.filter_groups * plan.filters_per_thread, across = p.out_width / 2;
-    const unsigned bytes = unsigned(padded_windows(plan)) / 4, first = unsigned(at.row / 2 * across) / 4;
+    const unsigned bytes = unsigned(plan.place_bytes()) / 4, first = unsigned(at.row / 2 * across) / 4;
     const unsigned plane_bytes = unsigned(route_plane_bytes(index_t(p.out_height / 2) * across));
     for (unsigned i = threadIdx.x; i < unsigned(plan.tile.images * block_filters) * bytes;
          i += unsigned(plan.block_threads)) {

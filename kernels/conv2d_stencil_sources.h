@@ -1,6 +1,10 @@
 // What a block of conv2d_stencil_kernel.h copies into shared memory: planes, or the gradient of a fused block, and the
-// weights. A list names the copies of one channel, made once a block: the same for all channels and images, so that a
-// copy costs no division, and what lies outside of the image is never written and stays zero.
+// weights. A list names the copies of some channels of an image, made once a block: the same for all channels and
+// images, so that a copy costs no division, and what lies outside of the image is never written and stays zero.
+//
+// Maps of odd sizes begin anywhere in a sector of 32 bytes. A warp therefore copies from a sector's beginning on, save
+// its first lanes where a run begins within one, and a run is as long as it may be: where most rows of a plane are
+// wanted, the planes of several channels, with holes in the list for the rows that are not.
 #pragma once
 #include "kernels/conv2d_stencil.h"
 #include "kernels/simt/async_copy.h"
@@ -21,13 +25,13 @@ struct StencilPlace {
     const unsigned tiles = unsigned(tile.tiles_down * tile.tiles_across), part = blockIdx.x % tiles;
     row = int(part / unsigned(tile.tiles_across)) * tile.down * kStripRows;
     column = int(part % unsigned(tile.tiles_across)) * tile.across * kStripColumns;
-    const unsigned position = threadIdx.x % unsigned(tile.positions()),
-                   strip = position % unsigned(tile.down * tile.across);
+    const unsigned slot = threadIdx.x % unsigned(tile.group_threads), last = unsigned(tile.positions()) - 1;
+    const unsigned position = slot < last ? slot : last, strip = position % unsigned(tile.down * tile.across);
     image = int(position / unsigned(tile.down * tile.across));
     down = int(strip / unsigned(tile.across)), across = int(strip % unsigned(tile.across));
     team = int(threadIdx.x) / tile.team_threads();
-    const int filters = int(threadIdx.x) / tile.positions() % tile.filter_groups;
-    active = team == 0;
+    const int filters = int(threadIdx.x) / tile.group_threads % tile.filter_groups;
+    active = team == 0 && slot <= last;
     group = int(blockIdx.z);
     block_filter = int(blockIdx.y) * tile.filter_groups * plan.filters_per_thread;
     filter = block_filter + filters * plan.filters_per_thread;
@@ -40,9 +44,15 @@ __device__ inline int row_offset(const StencilTile& tile, int row) {
   return (row >> 1) * tile.pair_pitch + (row & 1) * tile.row_pitch;
 }
 
-// A copy that each channel gets: from where in an image's channel, to where in the tile's.
-struct StencilItem {
+// A copy: from where in an image's first listed channel (-1: there is none), to where in the tile's.
+struct alignas(8) StencilItem {
   int from, to;
+};
+
+// The list: so many entries a channel, in the order of memory, the first of which is `first` floats from the plane.
+struct StencilList {
+  const StencilItem* items;
+  int channel_items, first;
 };
 
 // [begin, end) of the elements of an axis from `first` on that exist.
@@ -51,100 +61,143 @@ struct StencilRange {
   __device__ StencilRange(int first, int count, int size)
       : begin(first < 0 ? 0 : first), end(first + count < size ? first + count : size) {}
   __device__ int count() const { return end > begin ? end - begin : 0; }
+  __device__ bool holds(int i) const { return i >= begin && i < end; }
+  // The rows to list: where whole rows are wanted and most of them, all of the plane.
+  __device__ StencilRange listed(bool whole_rows, int size) const {
+    return whole_rows && most_of(count(), size) ? StencilRange(0, size, size) : *this;
+  }
 };
 
-// visit(item, image, row, column) for a block's rows x columns of each image, some lanes to a row: one division a row.
+// visit(item, channel, row, column) for each listed element, some lanes to a row: one division a row.
 template <class Visit>
 __device__ inline void for_each_item(const StencilPlan& plan, int rows, int columns, const Visit& visit) {
   const int lanes = columns <= 4 ? 4 : columns <= 8 ? 8 : columns <= 16 ? 16 : 32;
   const int first = int(threadIdx.x) / lanes, step = plan.block_threads / lanes, lane = int(threadIdx.x) % lanes;
-  for (int line = first; line < plan.tile.images * rows; line += step) {
-    const int image = line / rows, row = line - image * rows;
-    for (int column = lane; column < columns; column += lanes) visit(line * columns + column, image, row, column);
+  for (int line = first; line < plan.tile.listed * rows; line += step) {
+    const int channel = line / rows, row = line - channel * rows;
+    for (int column = lane; column < columns; column += lanes) visit(line * columns + column, channel, row, column);
   }
 }
 
-// Whose copies a thread makes: of every `threads`-th item from `thread` on, of every `step`-th channel from `first` on.
+// The threads that work off a list together, and which of the lists are theirs: every `step`-th from `first` on.
 struct StencilTeam {
   int thread, threads, first, step;
+
+  __device__ StencilTeam(int threads, int step) : threads(threads), step(step) {
+    const int team = int(threadIdx.x) / threads;
+    thread = int(threadIdx.x) - team * threads;
+    first = team < step ? team : INT32_MAX;
+  }
 };
 
-// ---- sources: list() names the copies, load() starts those of channels [channel, channel + count) of a block's images
+// Images of a block, channels of a step.
+struct StencilCounts {
+  int images, channels;
+};
+
+// Floats from the beginning of a sector to there.
+__device__ inline int sector_offset(const float* there) {
+  return int(reinterpret_cast<std::uintptr_t>(there) / sizeof(float)) & 7;
+}
+
+// copy(image, channel, item) for what is listed of each, the lanes of a warp from a sector of `from` on.
+template <class Copy>
+__device__ inline void for_each_copy(const StencilTile& tile, const StencilCounts& counts, const StencilTeam& team,
+                                     const StencilList& list, const float* from, int image_floats, int channel_floats,
+                                     const Copy& copy) {
+  const int parts = counts.channels <= tile.listed ? 1 : (counts.channels + tile.listed - 1) / tile.listed;
+  for (int run = team.first; run < counts.images * parts; run += team.step) {
+    const int n = parts == 1 ? run : run / parts, channel = (run - n * parts) * tile.listed;
+    const int left = counts.channels - channel, items = (left < tile.listed ? left : tile.listed) * list.channel_items;
+    const int offset = sector_offset(from + (n * image_floats + channel * channel_floats + list.first));
+    const int lane = int(threadIdx.x) % 32;
+    for (int first = team.thread - lane - offset; first < items;
+         first += team.threads) {  // the same for a warp's lanes
+      if (unsigned(first + lane) >= unsigned(items)) continue;
+      const StencilItem item = list.items[first + lane];
+      if (item.from >= 0) copy(n, channel, item);
+    }
+  }
+}
+
+// ---- sources: list() names the copies, load() starts those of some channels, from `channel` on, of a block's images
 
 // Planes in memory. Items are an image's elements in the order of memory: neighbouring lanes read neighbouring floats.
 struct PlaneSource {
   const float* data;
 
-  __device__ int list(const StencilPlan& plan, int first_row, int first_column, StencilItem* items) const {
+  __device__ StencilList list(const StencilPlan& plan, int first_row, int first_column, StencilItem* items) const {
     const StencilProblem& p = plan.problem;
     const int top = first_row - p.padding, left = first_column - p.padding;
     const StencilRange rows(top, p.source_rows(plan.tile.down), p.height);
     const StencilRange columns(left, p.source_columns(plan.tile.across), p.width);
-    const int image = p.channels * p.groups * p.height * p.width;
-    for_each_item(plan, rows.count(), columns.count(), [&](int i, int n, int down, int right) {
-      const int row = rows.begin + down, column = columns.begin + right;
-      items[i] = {n * image + row * p.width + column,
-                  n * plan.tile.image_pitch + row_offset(plan.tile, row - top) + column - left};
+    const StencilRange listed = rows.listed(columns.count() == p.width, p.height);
+    for_each_item(plan, listed.count(), columns.count(), [&](int i, int channel, int down, int right) {
+      const int row = listed.begin + down, column = columns.begin + right;
+      const int to = channel * plan.tile.channel_pitch + row_offset(plan.tile, row - top) + column - left;
+      items[i] = {rows.holds(row) ? (channel * p.height + row) * p.width + column : -1, to};
     });
-    return rows.count() * columns.count();
+    return {items, listed.count() * columns.count(), listed.begin * p.width + columns.begin};
   }
 
-  __device__ void load(const StencilPlan& plan, index_t image, int channel, int count, const StencilTeam& team,
-                       const StencilItem* items, int item_count, float* tile) const {
+  __device__ void load(const StencilPlan& plan, index_t image, int channel, const StencilCounts& counts,
+                       const StencilTeam& team, const StencilList& list, float* tile) const {
     const StencilProblem& p = plan.problem;
-    const int plane = p.height * p.width, pitch = plan.tile.channel_pitch;
+    const int plane = p.height * p.width, pitch = plan.tile.channel_pitch, floats = p.channels * p.groups * plane;
     const float* from = data + (image * p.groups + int(blockIdx.z)) * p.channels * plane + channel * plane;
-    for (int i = team.thread; i < item_count; i += team.threads) {
-      const StencilItem item = items[i];
-      for (int c = team.first; c < count; c += team.step) {
-        simt::async_copy<4>(tile + c * pitch + item.to, from + c * plane + item.from);
-      }
-    }
+    for_each_copy(plan.tile, counts, team, list, from, floats, plane, [&](int n, int c, const StencilItem& item) {
+      simt::async_copy<4>(tile + n * plan.tile.image_pitch + c * pitch + item.to,
+                          from + (n * floats + c * plane + item.from));
+    });
   }
 };
 
-// The expanded gradient of a fused block. Items are windows; `to` holds four bits, which of its pixels are in the tile.
+// The expanded gradient of a fused block. Items are windows; `from` holds a channel and a window of it, `to` four bits,
+// which of its pixels are in the tile.
 struct WindowSource {
   PooledGradient gradient;
 
-  __device__ int list(const StencilPlan& plan, int first_row, int first_column, StencilItem* items) const {
+  __device__ StencilList list(const StencilPlan& plan, int first_row, int first_column, StencilItem* items) const {
     const StencilProblem& p = plan.problem;
     const int top = first_row - p.padding, left = first_column - p.padding;
     const int row_count = p.source_rows(plan.tile.down), column_count = p.source_columns(plan.tile.across);
     const StencilRange rows(top >> 1, ((top + row_count + 1) >> 1) - (top >> 1), gradient.height);
     const StencilRange columns(left >> 1, ((left + column_count + 1) >> 1) - (left >> 1), gradient.width);
-    for_each_item(plan, rows.count(), columns.count(), [&](int i, int n, int row, int column) {
-      const int down = 2 * (rows.begin + row) - top, right = 2 * (columns.begin + column) - left;
+    const StencilRange listed = rows.listed(columns.count() == gradient.width, gradient.height);
+    for_each_item(plan, listed.count(), columns.count(), [&](int i, int channel, int row, int column) {
+      row += listed.begin, column += columns.begin;
+      const int down = 2 * row - top, right = 2 * column - left;
       int inside = 0;
       for (int place = 0; place < 4; ++place) {
         const bool in_tile =
             unsigned(down + place / 2) < unsigned(row_count) && unsigned(right + place % 2) < unsigned(column_count);
         inside |= in_tile ? 1 << place : 0;
       }
-      items[i] = {n << kWindowBits | ((rows.begin + row) * gradient.width + columns.begin + column),
-                  (n * plan.tile.image_pitch + row_offset(plan.tile, down) + right) * 16 + inside};
+      const int to = channel * plan.tile.channel_pitch + row_offset(plan.tile, down) + right;
+      const int from = channel << kWindowBits | (row * gradient.width + column);
+      items[i] = {rows.holds(row) ? from : -1, to * 16 + inside};
     });
-    return rows.count() * columns.count();
+    return {items, listed.count() * columns.count(), listed.begin * gradient.width + columns.begin};
   }
 
-  __device__ void load(const StencilPlan& plan, index_t image, int channel, int count, const StencilTeam& team,
-                       const StencilItem* items, int item_count, float* tile) const {
+  __device__ void load(const StencilPlan& plan, index_t image, int channel, const StencilCounts& counts,
+                       const StencilTeam& team, const StencilList& list, float* tile) const {
     const StencilProblem& p = plan.problem;
-    const int windows = gradient.windows(), bytes = int(gradient.plane_bytes());
+    const int windows = gradient.windows(), bytes = int(gradient.plane_bytes()), planes = p.channels * p.groups;
     const index_t plane = (image * p.groups + int(blockIdx.z)) * p.channels + channel;
+    const float *y = gradient.y + plane * windows, *dy = gradient.dy + plane * windows;
+    const std::uint8_t* route = gradient.route + plane * bytes;
     const bool odd = (p.padding & 1) != 0;
-    for (int i = team.thread; i < item_count; i += team.threads) {
-      const StencilItem item = items[i];
-      const int n = item.from >> kWindowBits, window = item.from & ((1 << kWindowBits) - 1);
-      const index_t first = plane + index_t(n) * p.channels * p.groups;
-      const int below = odd ? plan.tile.pair_pitch - plan.tile.row_pitch : plan.tile.row_pitch;
-      for (int c = team.first; c < count; c += team.step) {
-        const index_t element = (first + c) * windows + window;
-        const int place = gradient.route[(first + c) * bytes + (window >> 2)] >> (window % 4 * 2) & 3;
-        const float value = bend(gradient.dy[element], gradient.y[element], gradient.slope);
-        expand_window(item.to, odd, value, place, tile + c * plan.tile.channel_pitch + (item.to >> 4), below);
-      }
-    }
+    const int below = odd ? plan.tile.pair_pitch - plan.tile.row_pitch : plan.tile.row_pitch;
+    for_each_copy(
+        plan.tile, counts, team, list, dy, planes * windows, windows, [&](int n, int c, const StencilItem& item) {
+          const int from = n * planes + c + (item.from >> kWindowBits), window = item.from & ((1 << kWindowBits) - 1);
+          const int place = route[from * bytes + (window >> 2)] >> (window % 4 * 2) & 3;
+          const int element = from * windows + window;
+          const float value = bend(dy[element], y[element], gradient.slope);
+          const int to = n * plan.tile.image_pitch + c * plan.tile.channel_pitch + (item.to >> 4);
+          expand_window(item.to, odd, value, place, tile + to, below);
+        });
   }
 
  private:
@@ -165,44 +218,83 @@ struct WindowSource {
   }
 };
 
-// ---- weights [block's filters, step's channels, taps rounded up to 4]
+// ---- weights [step's channels, block's filter groups, filters of a thread, taps rounded up to 4]
 
-template <int kKernel>
+enum class StencilTurn { no, yes };
+
+template <int kKernel, int kFilters>
 struct StencilWeights {
-  static constexpr int kTaps = kKernel * kKernel, kPaddedTaps = (kTaps + 3) / 4 * 4;
-  static constexpr int kChannels = kStencilChannels<kKernel>, kPitch = kChannels * kPaddedTaps;
+  static constexpr int kTaps = kKernel * kKernel, kPitch = padded_taps(kKernel);
+  static constexpr int kGroupPitch = group_taps(kKernel, kFilters);
+  static constexpr int kLanes = 24;  // copy whole sectors; 32 neighbours, padded, would meet in banks
 
-  static constexpr int kPassChannels =
-      kTaps < 16 ? 2 : 1;  // of a warp at a time: then its words lie in different banks
+  __device__ static int group_offset(const StencilPlace& at) {
+    return (at.filter - at.block_filter) / kFilters * kGroupPitch;
+  }
 
-  // w [groups * filters, channels, taps]: a warp copies a filter's run, contiguous over the channels of a step.
+  // w is [groups * filters, channels, taps] or, of an adjoint, whose filters are the channels of w, [groups * channels,
+  // filters, taps]: the taps of a filter's channels or of a channel's filters are a run. One channel is both.
+  template <StencilTurn kTurn>
   __device__ static void load(const StencilPlan& plan, const StencilPlace& at, const float* w, int channel, int count,
                               float* to) {
     const StencilProblem& p = plan.problem;
-    const int filters = plan.tile.filter_groups * plan.filters_per_thread, lane = int(threadIdx.x) % 32;
-    w += (index_t(at.group) * p.filters * p.channels + channel) * kTaps;
-    for (int f = int(threadIdx.x) / 32; f < filters; f += plan.block_threads / 32) {
-      if (at.block_filter + f >= p.filters) return;
-      const float* from = w + index_t(at.block_filter + f) * p.channels * kTaps;
+    const int all = plan.tile.filter_groups * kFilters, left = p.filters - at.block_filter;
+    const int filters = all < left ? all : left;
+    if (kTurn == StencilTurn::yes || p.channels == 1) {
+      w += ((index_t(at.group) * p.channels + channel) * p.filters + at.block_filter) * kTaps;
+      load_channels(plan, w, filters, count, to);
+    } else {
+      w += ((index_t(at.group) * p.filters + at.block_filter) * p.channels + channel) * kTaps;
+      load_filters(plan, w, filters, count, to);
+    }
+  }
+
+ private:
+  __device__ static int offset(unsigned filter) {
+    return int(filter / kFilters * kGroupPitch + filter % kFilters * kPitch);
+  }
+
+  // A warp to a filter. Where a lane's copies go is the same for all that begin at the same place of a sector.
+  __device__ static void load_filters(const StencilPlan& plan, const float* w, int filters, int count, float* to) {
+    constexpr int kPasses = (kStencilChannels * kTaps + 7 + kLanes - 1) / kLanes;
+    const int warp = int(threadIdx.x) / 32, warps = plan.block_threads / 32, lane = int(threadIdx.x) % 32;
+    int places[kPasses] = {}, skew = -1;
+    for (int f = warp; f < filters; f += warps) {
+      const float* from = w + index_t(f) * plan.problem.channels * kTaps;
+      if (sector_offset(from) != skew) {
+        skew = sector_offset(from);
 #pragma unroll
-      for (int pass = 0; pass < kChannels / kPassChannels; ++pass) {
-        const int c = pass * kPassChannels + lane / kTaps, tap = lane % kTaps;
-        if (lane >= kPassChannels * kTaps || c >= count) continue;
-        simt::async_copy<4>(to + f * kPitch + c * kPaddedTaps + tap, from + c * kTaps + tap);
+        for (int pass = 0; pass < kPasses; ++pass) {
+          const unsigned i = unsigned(pass * kLanes + lane - skew);
+          const bool exists = lane < kLanes && i < unsigned(count * kTaps);
+          places[pass] = exists ? int(i / kTaps * unsigned(plan.tile.weight_pitch) + i % kTaps) : -1;
+        }
+      }
+      from += lane - skew;
+      float* filter = to + offset(unsigned(f));
+#pragma unroll
+      for (int pass = 0; pass < kPasses; ++pass) {
+        if (places[pass] >= 0) simt::async_copy<4>(filter + places[pass], from + pass * kLanes);
       }
     }
   }
 
-  // The weights of the adjoint, w [groups * channels, filters, taps], turned: for each channel a run over all filters.
-  __device__ static void load_turned(const StencilPlan& plan, const StencilPlace& at, const float* w, int channel,
-                                     int count, float* to) {
-    const StencilProblem& p = plan.problem;
-    const int filters = plan.tile.filter_groups * plan.filters_per_thread, left = p.filters - at.block_filter;
-    const int run = (filters < left ? filters : left) * kTaps;
-    for (int c = 0; c < count; ++c) {
-      const float* from = w + ((index_t(at.group) * p.channels + channel + c) * p.filters + at.block_filter) * kTaps;
-      for (int i = int(threadIdx.x); i < run; i += plan.block_threads) {
-        simt::async_copy<4>(to + i / kTaps * kPitch + c * kPaddedTaps + kTaps - 1 - i % kTaps, from + i);
+  // All warps to a channel, the next with those that begin at the same place of a sector.
+  __device__ static void load_channels(const StencilPlan& plan, const float* w, int filters, int count, float* to) {
+    const int warp = int(threadIdx.x) / 32, warps = plan.block_threads / 32, lane = int(threadIdx.x) % 32;
+    const int channel = plan.problem.filters * kTaps, run = filters * kTaps, unequal = channel & 7;
+    const int period = unequal == 0 ? 1 : unequal == 4 ? 2 : kStencilChannels;
+    for (int phase = 0; phase < period && phase < count; ++phase) {
+      const float* from = w + index_t(phase) * channel;
+      for (int first = warp * kLanes - sector_offset(from); first < run; first += warps * kLanes) {
+        const unsigned i = unsigned(first + lane);
+        if (lane >= kLanes || i >= unsigned(run)) continue;
+        const float* tap = from + i;
+        float* place = to + phase * plan.tile.weight_pitch + offset(i / kTaps) + i % kTaps;
+        for (int c = phase; c < count; c += period) {
+          simt::async_copy<4>(place, tap);
+          tap += period * channel, place += period * plan.tile.weight_pitch;
+        }
       }
     }
   }
