@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "kernels/require.h"
+#include "kernels/sparse/block_csr_tensor_core.h"
 #include "kernels/sparse/two_four_tensor_core.h"
 #include "kernels/sparse/vector_nm_spmm.h"
 #include "kernels/vendor/blas.h"
@@ -123,6 +124,29 @@ std::vector<Implementation> lower(const RecordedCall& call, const CsrCandidate&)
           implementation(vendor, finished(std::make_shared<VendorCsrDenseFunction>(csr, x.shape()[0]), call))};
 }
 
+// What the format is on tensor cores, in the precision that the recorded product has; nothing for fp32. make(T()) gives
+// the implementation, where T is the type of its operands.
+template <class Make>
+void add_on_tensor_cores(std::vector<Implementation>& found, const RecordedCall& call, const Make& make) {
+  const Precision precision = dynamic_cast<const ProductFunction&>(*call.function).precision;
+  if (precision == Precision::fp32) return;
+  Implementation one{.format = found.front().format,
+                     .library = fmt::format("{} {}", to_string(Math::handwritten), to_string(precision)),
+                     .precision = precision};
+  if (simt::kEmulated) {
+    one.not_eligible = "there are no tensor cores here";
+  } else if (!kernels::has_sparse_tensor_cores()) {
+    one.not_eligible = "its tensor cores begin with compute capability 8.0";
+  } else if (precision == Precision::fp16) {
+    make(kernels::half(), one);
+  } else if (precision == Precision::bf16) {
+    make(kernels::bfloat16(), one);
+  } else {
+    make(float(), one);
+  }
+  found.push_back(std::move(one));
+}
+
 std::vector<Implementation> lower(const RecordedCall& call, const BlockCsrCandidate& candidate) {
   const std::string format = fmt::format("block csr {}x{}", candidate.rows, candidate.columns);
   const std::string ours(to_string(Math::handwritten));
@@ -131,34 +155,21 @@ std::vector<Implementation> lower(const RecordedCall& call, const BlockCsrCandid
   const kernels::BlockCsrView view = blocks.view();
   const std::int64_t all = view.block_grid_rows() * view.block_grid_columns();
   if (view.blocks == all) return {refused(format, ours, fmt::format("none of the {} blocks is empty", all))};
-  const std::int64_t bytes = blocks.bytes();
-  return {{.format = format,
-           .library = ours,
-           .function = finished(std::make_shared<BlockCsrDenseFunction>(std::move(blocks)), call),
-           .weight_bytes = bytes,
-           .stored = view.blocks * candidate.rows * candidate.columns,
-           .rows_sharing = double(candidate.rows)}};
-}
-
-// On sparse tensor cores, in the precision T that the recorded product has.
-template <class T>
-Implementation two_four_tensor(const RecordedCall& call) {
-  const Precision precision = kernels::kPrecisionOf<T>;
-  const std::string library = fmt::format("{} {}", to_string(Math::handwritten), to_string(precision));
-  if (simt::kEmulated) return refused("2:4", library, "there are no tensor cores here");
-  if (!kernels::has_sparse_tensor_cores()) {
-    return refused("2:4", library, "sparse tensor cores begin with compute capability 8.0");
-  }
-  auto two_four = TwoFourTensor<T>::encode(call.inputs[1]);
-  if (!two_four) return refused("2:4", library, "groups hold more nonzeros than it keeps: 2 of 4, of tf32 1 of 2");
-  const std::int64_t bytes = two_four->bytes();
-  return {.format = "2:4",
-          .library = library,
-          .function = finished(std::make_shared<TwoFourTensorFunction<T>>(std::move(*two_four)), call),
-          .weight_bytes = bytes,
-          .stored = call.inputs[1].size() / 2,
-          .rows_sharing = double(kernels::TwoFourTensorView<T>::kTile),
-          .precision = precision};
+  const std::int64_t bytes = blocks.bytes(), stored = view.blocks * candidate.rows * candidate.columns;
+  std::vector<Implementation> found{
+      {.format = format,
+       .library = ours,
+       .function = finished(std::make_shared<BlockCsrDenseFunction>(std::move(blocks)), call),
+       .weight_bytes = bytes,
+       .stored = stored,
+       .rows_sharing = double(candidate.rows)}};
+  if (!kernels::is_tensor_block(candidate.rows, candidate.columns)) return found;
+  add_on_tensor_cores(found, call, [&]<class T>(T, Implementation& one) {
+    auto narrow = BlockTensor<T>::encode(call.inputs[1], candidate.rows);
+    one.weight_bytes = narrow.bytes(), one.stored = stored, one.rows_sharing = double(candidate.rows);
+    one.function = finished(std::make_shared<BlockTensorFunction<T>>(std::move(narrow)), call);
+  });
+  return found;
 }
 
 std::vector<Implementation> lower(const RecordedCall& call, const TwoFourCandidate&) {
@@ -175,10 +186,16 @@ std::vector<Implementation> lower(const RecordedCall& call, const TwoFourCandida
        .function = finished(std::make_shared<TwoFourDenseFunction>(std::move(two_four)), call),
        .weight_bytes = bytes,
        .stored = call.inputs[1].size() / 2}};
-  const Precision precision = dynamic_cast<const ProductFunction&>(*call.function).precision;
-  if (precision == Precision::fp16) found.push_back(two_four_tensor<kernels::half>(call));
-  if (precision == Precision::bf16) found.push_back(two_four_tensor<kernels::bfloat16>(call));
-  if (precision == Precision::tf32) found.push_back(two_four_tensor<float>(call));
+  add_on_tensor_cores(found, call, [&]<class T>(T, Implementation& one) {
+    auto narrow = TwoFourTensor<T>::encode(call.inputs[1]);
+    if (!narrow) {
+      one.not_eligible = "groups hold more nonzeros than it keeps: 2 of 4, of tf32 1 of 2";
+      return;
+    }
+    one.weight_bytes = narrow->bytes(), one.stored = call.inputs[1].size() / 2;
+    one.rows_sharing = double(kernels::TwoFourTensorView<T>::kTile);
+    one.function = finished(std::make_shared<TwoFourTensorFunction<T>>(std::move(*narrow)), call);
+  });
   return found;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/device/stream.h"
+#include "kernels/sparse/block_csr_tensor_core.h"
 #include "kernels/sparse/encode_vector_nm.h"
 #include "kernels/sparse/two_four_tensor_core.h"
 
@@ -81,5 +82,44 @@ kernels::TwoFourTensorView<T> TwoFourTensor<T>::view() const {
 template class TwoFourTensor<kernels::half>;
 template class TwoFourTensor<kernels::bfloat16>;
 template class TwoFourTensor<float>;
+
+template <class T>
+BlockTensor<T> BlockTensor<T>::encode(const Tensor& weight, std::int64_t block) {
+  const BlockCsr blocks = BlockCsr::encode(weight, {block, block});
+  BlockTensor made;
+  made.shape_ = weight.shape(), made.block_ = block;
+  made.step_offsets_ = Tensor::empty({blocks.view().block_grid_rows() + 1}, DType::i32);
+  kernels::block_tensor_steps<T>(blocks.view(), made.step_offsets_.template data<std::int32_t>(), current_stream());
+  made.steps_ = made.step_offsets_.template to_host_as<std::int32_t>().back();
+  const std::int64_t room = std::max<std::int64_t>(made.steps_, 1);  // a tensor has at least one element
+  made.chunk_columns_ = Tensor::empty({room * kernels::BlockTensorView<T>::kChunks}, DType::i32);
+  made.values_ = Tensor::empty({room * block * kernels::BlockTensorView<T>::kDepth}, kTypeOf<T>);
+  kernels::block_tensor_fill(blocks.view(), made.view(), made.chunk_columns_.template data<std::int32_t>(),
+                             static_cast<T*>(made.values_.raw()), current_stream());
+  return made;
+}
+
+template <class T>
+Tensor BlockTensor<T>::decode() const {
+  Tensor weight = Tensor::empty(shape_);
+  kernels::block_tensor_decode(view(), weight.data<float>(), current_stream());
+  return weight;
+}
+
+template <class T>
+kernels::BlockTensorView<T> BlockTensor<T>::view() const {
+  const kernels::WeightShape shape = matrix_shape(shape_);
+  return {shape.rows,
+          shape.columns,
+          block_,
+          steps_,
+          step_offsets_.data<std::int32_t>(),
+          chunk_columns_.data<std::int32_t>(),
+          static_cast<const T*>(values_.raw())};
+}
+
+template class BlockTensor<kernels::half>;
+template class BlockTensor<kernels::bfloat16>;
+template class BlockTensor<float>;
 
 }  // namespace espalier::pruning

@@ -36,4 +36,19 @@ class TwoFourTensor {
   Tensor values_, metadata_;
 };
 
+// Square blocks of 8, 16 or 32 as tensor cores read them, rounded to T.
+template <class T>
+class BlockTensor {
+ public:
+  static BlockTensor encode(const Tensor& weight, std::int64_t block);  // waits for the device twice
+  Tensor decode() const;
+  std::int64_t bytes() const { return view().bytes(); }
+  kernels::BlockTensorView<T> view() const;
+
+ private:
+  Shape shape_;
+  std::int64_t block_ = 0, steps_ = 0;
+  Tensor step_offsets_, chunk_columns_, values_;
+};
+
 }  // namespace espalier::pruning

@@ -1,6 +1,7 @@
 #include "pruning/structured_functions.h"
 
 #include "core/device/stream.h"
+#include "kernels/sparse/block_csr_tensor_core.h"
 #include "kernels/sparse/two_four_tensor_core.h"
 #include "kernels/sparse/vector_nm_spmm.h"
 
@@ -17,20 +18,36 @@ Tensor VectorNmDenseFunction::forward(const Tensors& inputs, Context&) const {
   return y;
 }
 
-template <class T>
-Tensor TwoFourTensorFunction<T>::forward(const Tensors& inputs, Context&) const {
-  const Tensor& x = inputs[0];
-  const kernels::TwoFourTensorView<T> view = weight.view();
-  Tensor y = output_of(*this, x, view.rows, view.columns);
+namespace {
+
+// launch(batch, view, x, epilogue, y, operand, stream), with scratch for x in the format of T.
+template <class T, class View, class Launch>
+Tensor forward_on_tensor_cores(const SparseFunction& function, const View& view, const Tensor& x, Launch launch) {
+  Tensor y = output_of(function, x, view.rows, view.columns);
   const std::int64_t batch = x.shape()[0];
   const Tensor operand = Tensor::empty({batch * view.padded_columns() * std::int64_t(sizeof(T))}, DType::u8);
-  kernels::two_four_tensor_core(batch, view, x.data<float>(), epilogue(), y.data<float>(),
-                                static_cast<T*>(operand.raw()), current_stream());
+  launch(batch, view, x.data<float>(), function.epilogue(), y.data<float>(), static_cast<T*>(operand.raw()),
+         current_stream());
   return y;
+}
+
+}  // namespace
+
+template <class T>
+Tensor TwoFourTensorFunction<T>::forward(const Tensors& inputs, Context&) const {
+  return forward_on_tensor_cores<T>(*this, weight.view(), inputs[0], kernels::two_four_tensor_core<T>);
+}
+
+template <class T>
+Tensor BlockTensorFunction<T>::forward(const Tensors& inputs, Context&) const {
+  return forward_on_tensor_cores<T>(*this, weight.view(), inputs[0], kernels::block_csr_tensor_core<T>);
 }
 
 template struct TwoFourTensorFunction<kernels::half>;
 template struct TwoFourTensorFunction<kernels::bfloat16>;
 template struct TwoFourTensorFunction<float>;
+template struct BlockTensorFunction<kernels::half>;
+template struct BlockTensorFunction<kernels::bfloat16>;
+template struct BlockTensorFunction<float>;
 
 }  // namespace espalier::pruning

@@ -21,4 +21,12 @@ struct TwoFourTensorFunction final : SparseFunction {
   TwoFourTensor<T> weight;
 };
 
+template <class T>
+struct BlockTensorFunction final : SparseFunction {
+  explicit BlockTensorFunction(BlockTensor<T> blocks) : weight(std::move(blocks)) {}
+  std::string_view name() const override { return "dense, block csr on tensor cores"; }
+  Tensor forward(const Tensors& inputs, Context& context) const override;
+  BlockTensor<T> weight;
+};
+
 }  // namespace espalier::pruning

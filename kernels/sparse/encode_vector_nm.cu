@@ -4,6 +4,7 @@
 
 #include "kernels/grid.h"
 #include "kernels/require.h"
+#include "kernels/sparse/scan_groups.h"
 
 namespace espalier::kernels {
 namespace {
@@ -11,23 +12,14 @@ namespace {
 constexpr int kLanes = simt::kContiguousElements ? 1 : 32;  // threads that copy one group together
 constexpr int kTeams = simt::kContiguousElements ? 1 : 8;   // groups of a block of threads
 
-// A thread each for a contiguous piece of the groups: it adds up what all pieces before hold, then writes its own.
-__global__ void vector_nm_pad_kernel(int groups, const std::int32_t* __restrict__ offsets,
-                                     std::int32_t* __restrict__ padded) {
-  constexpr int kAtOnce = VectorNmView::kAtOnce;
-  const auto count = [&](int group) { return (offsets[group + 1] - offsets[group] + kAtOnce - 1) / kAtOnce * kAtOnce; };
-  auto* totals = simt::dynamic_shared<std::int32_t>();
-  const int threads = int(blockDim.x), thread = int(threadIdx.x), piece = (groups + threads - 1) / threads;
-  const int begin = piece * thread, end = begin + piece < groups ? begin + piece : groups;
-  std::int32_t total = 0;
-  for (int group = begin; group < end; ++group) total += count(group);
-  totals[thread] = total;
-  __syncthreads();
-  std::int32_t before = 0;
-  for (int i = 0; i < thread; ++i) before += totals[i];
-  if (thread == 0) padded[0] = 0;
-  for (int group = begin; group < end; ++group) padded[group + 1] = before += count(group);
-}
+// The vectors of a group, filled up.
+struct PaddedVectors {
+  const std::int32_t* offsets;
+  __device__ std::int32_t operator()(int group) const {
+    constexpr int kAtOnce = VectorNmView::kAtOnce;
+    return (offsets[group + 1] - offsets[group] + kAtOnce - 1) / kAtOnce * kAtOnce;
+  }
+};
 
 __global__ void vector_nm_fill_kernel(BlockCsrView blocks, VectorNmView to, std::int32_t* __restrict__ column_indices,
                                       float* __restrict__ values) {
@@ -65,9 +57,7 @@ simt::Launch groups_grid(index_t groups, cudaStream_t stream,
 void vector_nm_pad(const BlockCsrView& blocks, std::int32_t* group_offsets, cudaStream_t stream) {
   require(blocks.block_columns == 1, "vector_nm_pad: blocks are ", blocks.block_rows, " x ", blocks.block_columns,
           "; vectors are one column wide");
-  const unsigned threads = simt::kContiguousElements ? 1 : 256;
-  simt::launch(vector_nm_pad_kernel, {dim3(1), dim3(threads), threads * sizeof(std::int32_t), stream},
-               int(blocks.block_grid_rows()), blocks.row_offsets, group_offsets);
+  scan_groups(blocks.block_grid_rows(), PaddedVectors{blocks.row_offsets}, group_offsets, stream);
 }
 
 void vector_nm_fill(const BlockCsrView& blocks, const VectorNmView& layout, std::int32_t* column_indices, float* values,

@@ -134,4 +134,21 @@ struct PieceCsrView {
   }
 };
 
+// Square blocks of 8, 16 or 32 as tensor cores read them, in the format of T (float: tf32). The blocks of a row of
+// blocks lie side by side, cut into steps of 64 bytes of depth; a step has four chunks of 16 bytes, each of one block
+// and with the column of x that it begins at. Zeros at its last chunk's column fill the last step of a row of blocks.
+template <class T>
+struct BlockTensorView {
+  static constexpr int kDepth = 64 / int(sizeof(T)), kChunks = 4, kChunk = kDepth / kChunks;  // columns of a step
+  index_t rows = 0, columns = 0, block = 8, steps = 0;
+  const std::int32_t* step_offsets = nullptr;   // [groups() + 1]
+  const std::int32_t* chunk_columns = nullptr;  // [steps, kChunks]
+  const T* values = nullptr;                    // [steps, block, kDepth]
+  constexpr index_t groups() const { return (rows + block - 1) / block; }
+  constexpr index_t padded_columns() const { return (columns + 31) / 32 * 32; }  // of x: no block sticks out
+  constexpr index_t bytes() const {
+    return 4 * (groups() + 1) + steps * (4 * kChunks + index_t(sizeof(T)) * block * kDepth);
+  }
+};
+
 }  // namespace espalier::kernels

@@ -7,6 +7,7 @@
 #include "kernels/gemm_tensor_core.h"
 #include "kernels/grid.h"
 #include "kernels/require.h"
+#include "kernels/sparse/narrow_operand.h"
 #include "kernels/sparse/straight_epilogue.h"
 #include "kernels/tensor_core_loaders.h"
 
@@ -147,18 +148,6 @@ __global__ void __launch_bounds__(SparseTile::kThreads, SparseTile::kBlocks)
   }
 }
 
-// operand [batch, padded] = x [batch, columns] in the format of T, zeros behind: a block for each row.
-template <class T>
-__global__ void pad_operand_kernel(index_t columns, index_t padded, const float* __restrict__ x,
-                                   T* __restrict__ operand) {
-  const float* const from = x + blockIdx.x * columns;
-  T* const to = operand + blockIdx.x * padded;
-  for (index_t i = threadIdx.x; i < padded; i += blockDim.x) {
-    const float value = i < columns ? from[i] : 0.0f;
-    to[i] = from_float<T>(sizeof(T) == 4 ? round_to_tf32(value) : value);
-  }
-}
-
 }  // namespace
 
 bool has_sparse_tensor_cores() { return has_tensor_cores_for(Precision::tf32); }
@@ -174,8 +163,7 @@ void two_four_tensor_core(index_t batch, const TwoFourTensorView<T>& weight, con
   const index_t tiles = ceil_div<index_t>(weight.rows, SparseTile::kM);
   require(tiles <= kMaxGridYZ, "two_four_tensor_core: ", weight.rows, " rows need more blocks than a grid has");
   const index_t padded = weight.padded_columns();
-  simt::launch(pad_operand_kernel<T>, {dim3(unsigned(batch)), dim3(simt::kElementThreads), 0, stream}, weight.columns,
-               padded, x, operand);
+  narrow_operand(batch, weight.columns, padded, x, operand, stream);
   const NarrowView<T> samples{operand, padded, batch, true};
   simt::launch(two_four_tensor_core_kernel<T>,
                {dim3(unsigned(ceil_div<index_t>(batch, SparseTile::kN)), unsigned(tiles)), dim3(SparseTile::kThreads),

@@ -92,5 +92,16 @@ TEST_CASE("2:4 on tensor cores: the function equals the dense layer within its p
   CHECK_THROWS_AS(function.backward(images, context), InvalidArgument);
 }
 
+TEST_CASE("block csr on tensor cores: the function equals the dense layer within its precision") {
+  if (!kernels::has_tensor_cores_for(Precision::bf16)) return;
+  Sequential model(Dense(70, 50, {.seed = 1}));
+  Pruner(model, {.pattern = block(16, 16)}).prune_to(0.6);
+  const Tensor weight = model.parameters()[0]->value.value(), images = random_images({9, 70});
+  BlockTensorFunction<kernels::half> function(BlockTensor<kernels::half>::encode(weight, 16));
+  Context context{.recording = false};
+  CHECK(test::difference(function.forward({images}, context).to_host(), evaluated(model, images), 1e-2, 1e-2) == "");
+  CHECK(test::difference(function.weight.decode().to_host(), weight.to_host(), 1e-3, 1e-6) == "");
+}
+
 }  // namespace
 }  // namespace espalier::pruning
