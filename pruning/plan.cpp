@@ -89,12 +89,13 @@ std::vector<RecordedCall> calls_of(const Trace& traced) {
 
 bool is_sparse_by_choice(const Choice& choice) { return choice.fastest_dense && choice.step.format != "dense"; }
 
-std::string question_about(const std::vector<RecordedCall>& calls, const std::vector<Choice>& choices) {
-  std::string question = "network\n" + measured_on() + "\n";
+std::string question_about(const char* race, const std::vector<RecordedCall>& calls,
+                           const std::vector<PlanStep>& steps) {
+  std::string question = fmt::format("{}\n{}\n", race, measured_on());
   for (std::size_t i = 0; i < calls.size(); ++i) {
     const bool product = is_product(*calls[i].function);
-    question += (product ? fingerprint(calls[i]) : std::string(calls[i].function->name())) + ": " +
-                choices[i].step.format + ", " + choices[i].step.implementation + "\n";
+    question += (product ? fingerprint(calls[i]) : std::string(calls[i].function->name())) + ": " + steps[i].format +
+                ", " + steps[i].implementation + "\n";
   }
   return question;
 }
@@ -128,16 +129,15 @@ void describe_fused(PlanStep& step, const Implementation& network, const std::ve
   step.chosen = 0;
 }
 
-DenseRace race_of(const std::vector<const Graph*>& graphs, const std::string& question, const CompileOptions& options) {
+// Two whole networks in turns, or what the cache knows of them.
+std::vector<Timing> race_of(const std::vector<TimedWork>& works, const std::vector<const Graph*>& graphs,
+                            const std::string& question, const CompileOptions& options) {
   if (const auto known = options.cache.find(question); known && known->size() == 2) {
-    return {(*known)[0].timing.median_us, (*known)[1].timing.median_us};
+    return {(*known)[0].timing, (*known)[1].timing};
   }
-  const std::vector<Timing> times =
-      time_in_turns({{"network", "fastest of each layer", "", [&] { graphs[0]->launch(); }},
-                     {"network", "dense", "", [&] { graphs[1]->launch(); }}},
-                    options);
+  const std::vector<Timing> times = time_in_turns(works, options);
   options.cache.store(question, {{times[0], int(graphs[0]->node_count())}, {times[1], int(graphs[1]->node_count())}});
-  return {times[0].median_us, times[1].median_us};
+  return times;
 }
 
 }  // namespace
@@ -212,7 +212,11 @@ std::unique_ptr<Plan::State> Plan::State::raced(std::unique_ptr<State> sparse, c
   std::unique_ptr<State> dense;
   if (!options.gpu) {
     dense = assemble(traced, dense_choices);
-    race = race_of({&*sparse->graph, &*dense->graph}, question_about(calls, choices), options);
+    const auto times =
+        race_of({{"network", "fastest of each layer", "", [&] { sparse->graph->launch(); }},
+                 {"network", "dense", "", [&] { dense->graph->launch(); }}},
+                {&*sparse->graph, &*dense->graph}, question_about("network", calls, sparse->steps), options);
+    race = {times[0].median_us, times[1].median_us};
   }
   sparse->race = race;
   if (!dense || !race.dense_won()) return sparse;
@@ -250,17 +254,18 @@ std::unique_ptr<Plan::State> Plan::State::fused_or(std::unique_ptr<State> layers
   state->steps.push_back({.layer = "network", .format = network.format, .implementation = network.library});
   state->input = Tensor::empty(layers->input.shape());
   state->graph.emplace([plan = state.get()] { plan->run(); });
-  const std::vector<Timing> times =
-      time_in_turns({{"network", network.format, network.library, [&] { state->graph->launch(); }},
-                     {"network", "fastest of each layer", "", [&] { layers->graph->launch(); }}},
-                    options);
+  const std::vector<RecordedCall> calls = calls_of(traced);
+  const auto times =
+      race_of({{"network", network.format, network.library, [&] { state->graph->launch(); }},
+               {"network", "fastest of each layer", "", [&] { layers->graph->launch(); }}},
+              {&*state->graph, &*layers->graph}, question_about("one launch", calls, layers->steps), options);
   const bool first = options.selection == Selection::first_format && asked == options.candidates.begin();
   if (!first && times[0].median_us >= (1.0 - kNoise) * times[1].median_us) {
     return with_note(std::move(layers), network,
                      fmt::format("the whole network in one launch takes {:.1f} us, layer by layer {:.1f} us",
                                  times[0].median_us, times[1].median_us));
   }
-  describe_fused(state->steps[0], network, times, int(layers->graph->node_count()), calls_of(traced));
+  describe_fused(state->steps[0], network, times, int(layers->graph->node_count()), calls);
   return state;
 }
 

@@ -26,9 +26,16 @@ struct ExplainCommand {
   void run() const;
 };
 
+// Of a plan that does all layers in one launch: its only step, which has no size of one product.
+bool is_network(const pruning::PlanStep& step) { return step.size.rows == 0 && step.chosen.has_value(); }
+
 std::string heading(const pruning::PlanStep& step) {
   const std::string name = step.layer + (step.takes_in.empty() ? "" : " with " + step.takes_in);
   if (step.candidates.empty()) return fmt::format("{}: {:.1f} µs, no product: nothing to choose\n", name, step.us);
+  if (is_network(step)) {
+    return fmt::format("the whole network: {:.1f} % zeros\n-> {}, {}: {}\n", 100 * step.sparsity, step.format,
+                       step.implementation, step.reason);
+  }
   const std::int64_t kept = step.nonzeros * step.size.positions;
   return fmt::format("{}: weight [{}, {}], {:.1f} % zeros, {} of {} MACs left\n-> {}, {}: {}\n", name, step.size.rows,
                      step.size.columns, 100 * step.sparsity, kept, step.size.macs(), step.format, step.implementation,
@@ -52,7 +59,7 @@ std::string candidates_of(const pruning::PlanStep& step) {
 
 std::string whole(const pruning::Plan& plan) {
   std::string text =
-      fmt::format("all steps, each by itself: {:.1f} µs in {} launches", plan.steps_us(), plan.node_count());
+      fmt::format("all steps, each by itself: {:.1f} µs; graph nodes: {}", plan.steps_us(), plan.node_count());
   if (const auto& race = plan.race()) {
     text +=
         fmt::format("\nthe network as one graph: {:.1f} µs with the fastest of each layer, {:.1f} µs all dense; {}",
@@ -67,13 +74,21 @@ void ExplainCommand::run() const {
   const PrecisionScope precision_scope(precision);
   const ChosenModel chosen = open_model(model);
   const Shape input{batch, chosen.image[0], chosen.image[1], chosen.image[2]};
-  const pruning::Plan compiled = pruning::compile(*chosen.module, input, compile_options(plan));
+  const pruning::Plan compiled = pruning::compile(*chosen.module, input, compile_options_of_all(plan));
+  std::optional<pruning::Plan>
+      layers;  // where it is one launch: what the layers would have taken is worth knowing, too
+  if (is_network(compiled.steps().front())) {
+    layers = pruning::compile(*chosen.module, input, compile_options(plan));
+  }
+  std::vector<pruning::PlanStep> steps = (layers ? *layers : compiled).steps();
+  if (layers) steps.push_back(compiled.steps().front());
   std::string text = fmt::format("{} at batch {}, {}\n\n", chosen.name, batch, to_string(precision));
-  for (const pruning::PlanStep& step : compiled.steps()) {
+  for (const pruning::PlanStep& step : steps) {
     text += heading(step) + (step.candidates.empty() ? "" : candidates_of(step)) + "\n";
   }
   say(output, text + whole(compiled));
   nlohmann::json network{{"steps_us", compiled.steps_us()}, {"launches", compiled.node_count()}};
+  if (layers) network.update({{"one_launch", nlohmann::json::parse(compiled.to_json())[0]}});
   if (const auto& race = compiled.race()) {
     network.update({{"us", race->us}, {"dense_us", race->dense_us}, {"dense_won", race->dense_won()}});
   }
@@ -81,7 +96,7 @@ void ExplainCommand::run() const {
                         {"batch", batch},
                         {"precision", to_string(precision)},
                         {"timing", compiled.timing()},
-                        {"layers", nlohmann::json::parse(compiled.to_json())},
+                        {"layers", nlohmann::json::parse((layers ? *layers : compiled).to_json())},
                         {"network", network},
                         {"device", device_json()}});
 }

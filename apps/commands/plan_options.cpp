@@ -27,4 +27,10 @@ pruning::CompileOptions compile_options(const PlanOptions& options) {
   return result;
 }
 
+pruning::CompileOptions compile_options_of_all(const PlanOptions& options) {
+  pruning::CompileOptions result = compile_options(options);
+  for (const auto& more : {pruning::vector_nm(8), pruning::fused_network()}) result.candidates.push_back(more);
+  return result;
+}
+
 }  // namespace espalier::apps
