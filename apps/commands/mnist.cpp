@@ -10,6 +10,7 @@
 #include "apps/commands/commands.h"
 #include "apps/commands/data.h"
 #include "apps/commands/measure.h"
+#include "apps/commands/pruning_setup.h"
 #include "apps/commands/run_folder.h"
 #include "apps/commands/stages.h"
 #include "apps/commands/trace_file.h"
@@ -56,11 +57,14 @@ void MnistCommand::run() const {
       fmt::format("   test accuracy {:.2f} %, {:.0f} images/s\n\n", 100 * dense.accuracy(), trained.images_per_second));
 
   const TrainingOptions fine_tuning{.epochs = quick ? 2 : fine_tune_epochs, .learning_rate = 0.003f, .seed = seed};
-  say(output, fmt::format("2. remove {:.0f} % of the weights ({}, {}) while training on\n", 100 * pruning.sparsity,
-                          pruning.criterion, pruning.schedule));
-  pruning::Pruner pruner(model, make_pruner_options(pruning, steps_of(fine_tuning, images), seed));
+  say(output, fmt::format("2. prune to {} {} ({}, {}) while training on\n", pruning.target.value,
+                          to_string(pruning.target.unit), pruning.criterion, pruning.schedule));
+  Output silent = output;
+  silent.quiet = true;  // twenty prunings; the table below tells what is left in the end
+  PruningSetup setup(model, images, pruning, steps_of(fine_tuning, images), seed, silent);
+  setup.prune_before_training();
   const StageFiles pruned_files{.metrics = folder / "metrics.jsonl", .checkpoint = folder / "pruned.safetensors"};
-  const TrainingResult tuned = train(model, images, fine_tuning, pruned_files, notes, output, &pruner);
+  const TrainingResult tuned = train(model, images, fine_tuning, pruned_files, notes, output, &setup.pruner());
   const Metrics pruned = judge(model, images.test);
   const pruning::Report layers = pruning::report(model, {{1, image[0], image[1], image[2]}});
   say(output, fmt::format("{}\n   test accuracy {:.2f} %\n\n", layers, 100 * pruned.accuracy()));

@@ -1,4 +1,5 @@
-// espalier prune: removes weights of a trained model while training on, into a run folder with the pruned checkpoint.
+// espalier prune: removes weights of a trained model while training on, or carries out a recipe from its first weights,
+// into a run folder with the pruned checkpoint.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
@@ -9,9 +10,12 @@
 #include "apps/commands/commands.h"
 #include "apps/commands/data.h"
 #include "apps/commands/latency_options.h"
+#include "apps/commands/pruning_setup.h"
+#include "apps/commands/recipe_run.h"
 #include "apps/commands/run_folder.h"
 #include "apps/commands/stages.h"
 #include "apps/commands/trace_file.h"
+#include "kernels/require.h"
 #include "layers/model_file.h"
 
 namespace espalier::apps {
@@ -26,21 +30,41 @@ struct PruneCommand {
   ChannelRequest channels;
   std::optional<Math> math;
   Precision precision = Precision::fp32;
-  std::filesystem::path checkpoint, run_dir;
+  std::filesystem::path checkpoint, run_dir, resume;
+  std::string recipe;
   std::filesystem::path trace;
 
   void run() const;
+
+ private:
+  void prune_checkpoint() const;
+  void carry_out_recipe() const;
+  void tell(const RunFolder& folder, nlohmann::json report, const pruning::Report& layers, double before,
+            double after) const;
 };
 
 void PruneCommand::run() const {
   const MathScope math_scope(math.value_or(current_math()));
   const PrecisionScope precision_scope(precision);
+  require(checkpoint.empty() != recipe.empty(), "prune: give a trained model, or a recipe with --recipe");
+  recipe.empty() ? prune_checkpoint() : carry_out_recipe();
+}
+
+void PruneCommand::carry_out_recipe() const {
+  const Recipe read = read_recipe(recipe);
+  const RunFolder folder(run_dir, "prune");
+  const data::ImageData images = images_for(read, data, training.seed, output);
+  const RecipeResult result = apps::carry_out(read, training.seed, images, folder.path(), output, resume);
+  tell(folder, to_json(result), result.layers, result.dense.accuracy(), result.pruned.accuracy());
+}
+
+void PruneCommand::prune_checkpoint() const {
   SavedModel model = load_model(checkpoint);
   const DataOptions trained_on = data_of(data, model.notes);
   const data::ImageData images =
       load_data(trained_on, {.seed = training.seed, .normalisation = model.normalisation}, output);
   const RunFolder folder(run_dir, "prune");
-  const double before = judge(*model.module, images.test).accuracy();
+  const Metrics before = judge(*model.module, images.test);
 
   const Shape image = images.test.samples().dataset().image_shape();
   PruningOptions asked = pruning;
@@ -49,39 +73,41 @@ void PruneCommand::run() const {
   std::optional<pruning::LatencyPlan> found;
   if (request.wanted()) {
     found = find_rates(request, *model.module, image, asked.min_density, output);
-    asked.sparsity = found->sparsity, asked.rates = found->rates;
+    asked.target = {pruning::Target::Unit::sparsity, found->sparsity};
+    asked.rates = found->rates;
   }
   const std::int64_t steps = steps_of(training, images);
-  if (channels.wanted()) asked.sparsity = channels.fraction();
-  pruning::PrunerOptions rules = make_pruner_options(asked, steps, training.seed);
-  if (channels.wanted()) use_channels(channels, *model.module, image, rules);
-  pruning::Pruner pruner(*model.module, rules);
-  const std::filesystem::path pruned = folder / "pruned.safetensors";
+  if (channels.wanted()) asked.target = {pruning::Target::Unit::sparsity, channels.fraction()};
+  PruningSetup setup(*model.module, images, asked, steps, training.seed, output, [&](pruning::PrunerOptions& rules) {
+    if (channels.wanted()) use_channels(channels, *model.module, image, rules);
+  });
+  if (resume.empty()) setup.prune_before_training();
+  RecipeResult result;
+  result.checkpoint = folder / "pruned.safetensors";
   const Notes notes = model_notes(*model.module, model.normalisation, model.notes);
-  TrainingResult result;
   if (steps == 0) {
-    pruner.prune_to(asked.sparsity);
-    save_model(pruned, *model.module, model.normalisation, model.notes);
+    save_model(result.checkpoint, *model.module, model.normalisation, model.notes);
   } else {
-    result = train(*model.module, images, training, {.metrics = folder / "metrics.jsonl", .checkpoint = pruned}, notes,
-                   output, &pruner);
+    result.tuning = train(*model.module, images, training,
+                          {.metrics = folder / "metrics.jsonl", .checkpoint = result.checkpoint, .resume = resume},
+                          notes, output, &setup.pruner());
   }
-  const Metrics metrics = judge(*model.module, images.test);
-  const pruning::Report layers = pruning::report(*model.module, {{1, image[0], image[1], image[2]}});
-
-  nlohmann::json report = to_json(metrics);
-  report["test_accuracy_before"] = before;
-  report["sparsity"] = layers.sparsity();
-  report["parameters_kept"] = layers.kept_parameters;
-  report["layers"] = nlohmann::json::parse(layers.to_json());
-  report.update(to_json(result));
+  result.dense = before;
+  result.pruned = judge(*model.module, images.test);
+  result.layers = setup.report();
+  result.scoring = setup.pruner().cost();
+  nlohmann::json report = to_json(result);
   if (found) report["latency"] = latency_report(request, *found, *model.module, image, output);
   if (channels.wanted()) report["shrunk"] = save_shrunk(folder / "shrunk.safetensors", model, images, output);
+  tell(folder, std::move(report), result.layers, before.accuracy(), result.pruned.accuracy());
+}
+
+void PruneCommand::tell(const RunFolder& folder, nlohmann::json report, const pruning::Report& layers, double before,
+                        double after) const {
   report["device"] = device_json();
-  report["checkpoint"] = pruned.string();
   folder.write_report(report);
-  say(output, fmt::format("{}\ntest accuracy {:.2f} % before, {:.2f} % after\n{}\n", layers, 100 * before,
-                          100 * metrics.accuracy(), pruned.string()));
+  say(output, fmt::format("{}\ntest accuracy {:.2f} % before, {:.2f} % after\n{}\n", layers, 100 * before, 100 * after,
+                          report.at("checkpoint").get<std::string>()));
   print_result(output, report);
 }
 
@@ -90,7 +116,9 @@ void PruneCommand::run() const {
 Command prune_command(CLI::App& app) {
   const auto command = std::make_shared<PruneCommand>();
   CLI::App* parser = app.add_subcommand("prune", "Prune a trained model while training on");
-  parser->add_option("checkpoint", command->checkpoint, "The trained model")->required();
+  parser->add_option("checkpoint", command->checkpoint, "The trained model");
+  parser->add_option("--recipe", command->recipe, "Name of a recipe, or its file, to carry out instead");
+  parser->add_option("--resume", command->resume, "Go on from this checkpoint of the same pruning");
   add_pruning_options(*parser, command->pruning);
   add_channel_options(*parser, command->channels);
   add_latency_options(*parser, command->latency);

@@ -1,7 +1,6 @@
 #include "apps/commands/stages.h"
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -9,7 +8,6 @@
 #include "core/train/trainer.h"
 #include "layers/classifier.h"
 #include "layers/evaluate.h"
-#include "pruning/latency.h"
 
 namespace espalier::apps {
 namespace {
@@ -49,8 +47,9 @@ TrainingResult train(Module& model, const data::ImageData& data, const TrainingO
                      const StopRule& stop) {
   DataLoader loader = make_loader(options, data);
   const auto optimizer = make_optimizer(options, model.parameters());
+  const std::int64_t rate_epochs = options.rate_epochs > 0 ? options.rate_epochs : options.epochs;
   TrainerOptions trainer_options{.epochs = options.epochs,
-                                 .schedule = make_schedule(options, options.epochs * loader.batches()),
+                                 .schedule = make_schedule(options, rate_epochs * loader.batches()),
                                  .metrics_file = files.metrics,
                                  .checkpoint_file = files.checkpoint,
                                  .notes = notes,
@@ -58,10 +57,10 @@ TrainingResult train(Module& model, const data::ImageData& data, const TrainingO
                                  .ask_every = stop.ask_every,
                                  .progress = output.quiet ? Progress::none : Progress::automatic};
   if (pruner) {
-    trainer_options.after_step = [pruner](std::int64_t step) {
-      pruner->set_steps(int(step) - 1);  // a resumed run goes on with its schedule
-      pruner->step();
-    };
+    pruner->attach(*optimizer);
+    trainer_options.schedule = pruner->rates(trainer_options.schedule, options.epochs * loader.batches());
+    trainer_options.companion = pruner;
+    trainer_options.after_step = [pruner](std::int64_t) { pruner->step(); };
   }
   Trainer trainer(classifier(model), *optimizer, loader, trainer_options);
   if (!files.resume.empty()) trainer.resume(files.resume);
@@ -77,39 +76,6 @@ TrainingResult train(Module& model, const data::ImageData& data, const TrainingO
   if (result.seconds > 0) result.images_per_second /= result.seconds;
   result.steps = trainer.step();
   if (const LossScaler* scaler = optimizer->loss_scaler()) result.loss_scale = scaler->status();
-  return result;
-}
-
-void add_pruning_options(CLI::App& app, PruningOptions& options) {
-  app.add_option("--sparsity", options.sparsity, "Fraction of the weights to remove")
-      ->check(CLI::Range(0.0, 0.9999))
-      ->capture_default_str();
-  app.add_option("--criterion", options.criterion, "What makes a weight matter")
-      ->check(CLI::IsMember({"magnitude", "random"}))
-      ->capture_default_str();
-  app.add_option("--scope", options.scope, "Who competes: all layers (global) or each on its own (local)")
-      ->check(CLI::IsMember({"global", "local"}))
-      ->capture_default_str();
-  app.add_option("--prune-schedule", options.schedule, "Gradually while training on (cubic), or all at once (one-shot)")
-      ->check(CLI::IsMember({"cubic", "one-shot"}))
-      ->capture_default_str();
-  app.add_option("--min-density", options.min_density, "Fraction of its weights that each layer keeps at least")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
-}
-
-pruning::PrunerOptions make_pruner_options(const PruningOptions& options, std::int64_t steps, std::uint64_t seed) {
-  pruning::PrunerOptions result{.min_density = options.min_density};
-  if (options.criterion == "random") result.criterion = pruning::random(seed);
-  result.scope = options.scope == "local" ? pruning::Scope::local : pruning::Scope::global;
-  if (!options.rates.empty()) {
-    result.pattern = pruning::at_rates(options.rates, options.sparsity);
-    result.scope = pruning::Scope::global;  // which shows the pattern all weights at once
-  }
-  const int end = std::max(1, int(0.4 * double(steps)));
-  result.schedule = options.schedule == "one-shot" || steps < 2
-                        ? pruning::one_shot(options.sparsity)
-                        : pruning::cubic({.to = options.sparsity, .end = end, .every = std::max(1, end / 20)});
   return result;
 }
 

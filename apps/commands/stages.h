@@ -41,22 +41,10 @@ struct StopRule {
   std::int64_t ask_every = 0;                          // steps; 0: after each epoch
 };
 
-// Trains in place. `pruner`, if any, steps after each update.
+// Trains in place. `pruner`, if any, steps after each update, and its state goes with the checkpoint.
 TrainingResult train(Module& model, const data::ImageData& data, const TrainingOptions& options,
                      const StageFiles& files, const Notes& notes, const Output& output,
                      pruning::Pruner* pruner = nullptr, const StopRule& stop = {});
-
-// What the command line asks of pruning.
-struct PruningOptions {
-  double sparsity = 0.9;
-  std::string criterion = "magnitude", scope = "global", schedule = "cubic";
-  double min_density = 0.01;
-  std::vector<double> rates = {};  // of each weight, found for a latency; empty: the scope decides
-};
-void add_pruning_options(CLI::App& app, PruningOptions& options);
-
-// Over `steps` updates: the cubic schedule is through after 60 % of them, the rest is fine-tuning at full sparsity.
-pruning::PrunerOptions make_pruner_options(const PruningOptions& options, std::int64_t steps, std::uint64_t seed);
 
 Metrics judge(Module& model, const TestSplit& test);
 nlohmann::json to_json(const Metrics& metrics);

@@ -22,7 +22,8 @@ struct TrainingOptions {
   float momentum = 0.9f, weight_decay = 0.0f;
   std::int64_t samples = 0;  // the first so many training images; 0: all
   std::uint64_t seed = 1;
-  bool augment = false;  // shift, turn, scale and shear each image by random amounts
+  std::int64_t rate_epochs = 0;  // that the schedule of rates is for; 0: all. Runs that rewind go through it repeatedly
+  bool augment = false;          // shift, turn, scale and shear each image by random amounts
 };
 
 void add_training_options(CLI::App& app, TrainingOptions& options);

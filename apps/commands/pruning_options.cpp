@@ -1,0 +1,134 @@
+#include "apps/commands/pruning_options.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+namespace espalier::apps {
+namespace {
+
+using Words = std::vector<std::string>;
+using pruning::Target;
+
+// What is left of multiply-adds and channels is asked for in recipes: the options of these names remove whole channels.
+constexpr Target::Unit kUnits[] = {Target::Unit::sparsity, Target::Unit::params, Target::Unit::bytes,
+                                   Target::Unit::threshold};
+
+const char* meaning_of(Target::Unit unit) {
+  switch (unit) {
+    case Target::Unit::sparsity:
+      return "Fraction of the weights to remove";
+    case Target::Unit::params:
+      return "Parameters to be left: a number, or up to 1 a fraction";
+    case Target::Unit::bytes:
+      return "Bytes of kept values and masks to be left, in the same way";
+    default:
+      return "Remove every weight whose score is below this, all at once";
+  }
+}
+
+void add_target_options(CLI::App& app, Target& target) {
+  std::vector<CLI::Option*> options;
+  for (const Target::Unit unit : kUnits) {
+    const auto take = [&target, unit](const double& value) { target = {unit, value}; };
+    CLI::Option* option = app.add_option_function<double>("--" + std::string(to_string(unit)), take, meaning_of(unit));
+    if (unit == Target::Unit::sparsity) option->check(CLI::Range(0.0, 0.9999))->default_str("0.9");
+    for (CLI::Option* other : options) option->excludes(other);
+    options.push_back(option);
+  }
+}
+
+}  // namespace
+
+const Words& criteria() {
+  static const Words words{"magnitude",
+                           "random",
+                           "gradient",
+                           "taylor",
+                           "taylor-squared",
+                           "snip",
+                           "grasp",
+                           "movement",
+                           "fisher",
+                           "block-obs",
+                           "geometric-median",
+                           "dissimilarity",
+                           "batch-norm-scale",
+                           "activation-frequency",
+                           "wanda"};
+  return words;
+}
+const Words& groups() {
+  static const Words words{"element", "row", "column", "filter", "neuron", "channel", "kernel", "vector-4", "block-4"};
+  return words;
+}
+const Words& group_scores() {
+  static const Words words{"sum", "mean", "norm"};
+  return words;
+}
+const Words& normalisations() {
+  static const Words words{"none", "mean", "max", "lamp"};
+  return words;
+}
+const Words& patterns() {
+  static const Words words{"unstructured", "2:4", "filter", "neuron", "channel"};
+  return words;
+}
+const Words& scopes() {
+  static const Words words{"global", "local", "erdos-renyi", "erdos-renyi-kernel"};
+  return words;
+}
+const Words& schedules() {
+  static const Words words{"cubic", "linear", "iterative", "one-shot", "before-training"};
+  return words;
+}
+const Words& regrowths() {
+  static const Words words{"none", "gradient", "random", "splicing"};
+  return words;
+}
+
+void add_pruning_options(CLI::App& app, PruningOptions& options) {
+  const auto choice = [&](const char* name, std::string& value, const Words& words, const char* meaning) {
+    app.add_option(name, value, meaning)->check(CLI::IsMember(words))->capture_default_str();
+  };
+  add_target_options(app, options.target);
+  choice("--criterion", options.criterion, criteria(), "What makes a weight matter");
+  choice("--group", options.group, groups(), "Which weights are scored together");
+  choice("--group-score", options.group_score, group_scores(), "... by the sum, mean or norm of their scores");
+  choice("--normalisation", options.normalisation, normalisations(),
+         "What scores are divided by before layers compete");
+  choice("--pattern", options.pattern, patterns(), "What falls together");
+  choice("--scope", options.scope, scopes(),
+         "Who competes: all layers (global), each on its own (local), or by shares");
+  choice("--prune-schedule", options.schedule, schedules(), "When: gradually while training on, or all at once");
+  choice("--regrowth", options.regrowth, regrowths(), "What grows in the place of what falls, while training on");
+  app.add_option("--min-density", options.min_density, "Fraction of its weights that each layer keeps at least")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--max-density", options.max_density, "Fraction of its weights that each layer keeps at most")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--ignore", options.ignore, "Weights that stay dense: dense_2.weight ...");
+  app.add_option("--calibration-samples", options.calibration_samples, "Training images that data-driven criteria see")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+}
+
+std::string in_words(const PruningOptions& options) {
+  return nlohmann::json{{"criterion", options.criterion},
+                        {"group", options.group},
+                        {"group_score", options.group_score},
+                        {"normalisation", options.normalisation},
+                        {"pattern", options.pattern},
+                        {"scope", options.scope},
+                        {"schedule", options.schedule},
+                        {"regrowth", options.regrowth},
+                        {std::string(to_string(options.target.unit)), options.target.value},
+                        {"min_density", options.min_density},
+                        {"max_density", options.max_density},
+                        {"ignore", options.ignore},
+                        {"layers", options.layers},
+                        {"rewind", options.rewind}}
+      .dump();
+}
+
+}  // namespace espalier::apps

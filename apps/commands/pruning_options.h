@@ -1,0 +1,46 @@
+// What the command line or a recipe asks of pruning, in words and numbers.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "pruning/rates.h"
+
+namespace CLI {
+class App;
+}
+
+namespace espalier::apps {
+
+struct PruningOptions {
+  std::string criterion = "magnitude", group = "element", group_score = "sum", normalisation = "none";
+  std::string pattern = "unstructured", scope = "global", schedule = "cubic", regrowth = "none";
+  pruning::Target target = {};
+  double min_density = 0.01, max_density = 1.0;
+  std::vector<std::string> ignore = {};       // names of parameters
+  std::map<std::string, double> layers = {};  // sparsities of their own
+  std::int64_t calibration_samples = 1024, calibration_batch = 64;
+  std::vector<double> rates = {};     // of each weight, found for a latency; empty: the scope decides
+  double begin = 0.0, end = 0.4;      // of the schedule, as parts of the steps of fine-tuning
+  double fraction = 0.2;              // of the rest, at each pruning of an iterative schedule
+  double regrowth_fraction = 0.3;     // of the living weights, at each turn
+  std::int64_t regrowth_every = 100;  // steps
+  double release = 0.0;               // drop all masks after this part of the steps; 0: never
+  std::int64_t rewind = -1;           // back to the weights after so many steps; -1: never
+};
+
+// The words that each choice knows.
+const std::vector<std::string>& criteria();
+const std::vector<std::string>& groups();
+const std::vector<std::string>& group_scores();
+const std::vector<std::string>& normalisations();
+const std::vector<std::string>& patterns();
+const std::vector<std::string>& scopes();
+const std::vector<std::string>& schedules();
+const std::vector<std::string>& regrowths();
+
+void add_pruning_options(CLI::App& app, PruningOptions& options);
+std::string in_words(const PruningOptions& options);  // JSON: the rule that a checkpoint keeps
+
+}  // namespace espalier::apps

@@ -1,0 +1,110 @@
+#include "apps/commands/pruning_setup.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "apps/commands/pruning_words.h"
+#include "pruning/latency.h"
+
+namespace espalier::apps {
+
+using namespace pruning;
+
+PruningSetup::PruningSetup(Module& model, const data::ImageData& images, const PruningOptions& options,
+                           std::int64_t steps, std::uint64_t seed, const Output& output, const Adjust& adjust)
+    : model_(model), options_(options) {
+  const Shape image = images.train.samples().dataset().image_shape();
+  input_ = {1, image[0], image[1], image[2]};
+  at_once_ = steps < 2 || options.schedule == "before-training" || options.target.unit == Target::Unit::threshold;
+  PrunerOptions made{.criterion = criterion(images, seed),
+                     .pattern = pattern_of(options.pattern),
+                     .scope = scope_of(options.scope),
+                     .min_density = options.min_density,
+                     .max_density = options.max_density,
+                     .ignore = options.ignore,
+                     .layer_sparsity = options.layers,
+                     .normalisation = normalisation_of(options.normalisation),
+                     .calibration = calibration_ ? &*calibration_ : nullptr,
+                     .movement = movement_ ? &*movement_ : nullptr,
+                     .rule = in_words(options)};
+  if (!options.rates.empty()) {
+    made.pattern = at_rates(options.rates, options.target.value);
+    made.scope = Scope::global;  // which shows the pattern all weights at once
+  }
+  if (options.rewind >= 0) made.rewind = Rewind{.to = int(options.rewind)};
+  if (options.release > 0) made.release_at = int(options.release * double(steps));
+  add_regrowth(made, steps, seed);
+  made.after_prune = [this, &output] {
+    say(output, fmt::format("pruned: {}; scoring {:.1f} ms, {} backward passes\n", figures(report()),
+                            1e3 * pruner_->last_cost().seconds, pruner_->last_cost().backward_passes));
+  };
+  if (adjust) adjust(made);
+  if (!at_once_) {
+    PrunerOptions look = made;  // where the target lies now
+    const double sparsity = Pruner(model, std::move(look)).sparsity_for(options.target, input_);
+    made.schedule = schedule(steps, sparsity);
+  }
+  pruner_.emplace(model, std::move(made));
+}
+
+void PruningSetup::prune_before_training() {
+  if (at_once_) pruner_->prune_to(options_.target, input_);
+}
+
+Criterion PruningSetup::criterion(const data::ImageData& images, std::uint64_t seed) {
+  const auto calibration = [&]() -> Calibration& {
+    if (!calibration_) {
+      calibration_.emplace(
+          model_, images.train,
+          CalibrationOptions{.samples = options_.calibration_samples, .batch = options_.calibration_batch});
+    }
+    return *calibration_;
+  };
+  const std::map<std::string, std::function<Criterion()>> makers{
+      {"magnitude", magnitude},
+      {"random", [&] { return pruning::random(seed); }},
+      {"gradient", [&] { return absolute_gradient(calibration()); }},
+      {"taylor", [&] { return taylor(calibration()); }},
+      {"taylor-squared", [&] { return taylor_squared(calibration()); }},
+      {"snip", [&] { return snip(calibration()); }},
+      {"grasp", [&] { return grasp(calibration()); }},
+      {"movement", [&] { return movement(movement_.emplace(model_)); }},
+      {"fisher", [&] { return diagonal_fisher(calibration()); }},
+      {"block-obs", [&] { return block_obs(calibration()); }},
+      {"geometric-median", geometric_median},
+      {"dissimilarity", filter_dissimilarity},
+      {"batch-norm-scale", [&] { return batch_norm_scale(model_, input_); }},
+      {"activation-frequency", [&] { return activation_frequency(calibration()); }},
+      {"wanda", [&] { return wanda(calibration()); }}};
+  Criterion of_elements = meaning_of(makers, options_.criterion)();
+  if (options_.group == "element") return of_elements;
+  return grouped(std::move(of_elements), grouping_of(options_.group), group_score_of(options_.group_score));
+}
+
+Schedule PruningSetup::schedule(std::int64_t steps, double sparsity) const {
+  const int begin = int(options_.begin * double(steps)), end = std::max(begin + 1, int(options_.end * double(steps)));
+  if (options_.schedule == "one-shot") return one_shot(sparsity, begin);
+  const Cubic ramp{.to = sparsity, .begin = begin, .end = end, .every = std::max(1, (end - begin) / 20)};
+  if (options_.schedule == "linear") return linear(ramp);
+  if (options_.schedule == "cubic") return cubic(ramp);
+  const Iterative rounds{.fraction = options_.fraction, .to = sparsity, .begin = begin};
+  const int between = std::max(1, (end - begin) / std::max(1, prunings(rounds) - 1));
+  return iterative({.fraction = rounds.fraction, .to = rounds.to, .begin = begin, .every = between});
+}
+
+void PruningSetup::add_regrowth(PrunerOptions& made, std::int64_t steps, std::uint64_t seed) const {
+  if (options_.regrowth == "none") return;
+  const int every = int(options_.regrowth_every), end = std::max(1, int(0.75 * double(steps)));
+  if (options_.regrowth == "splicing") {
+    made.splicing = Splicing{.end = end, .every = every};
+    return;
+  }
+  made.regrowth = Regrowth{.growth = options_.regrowth == "gradient" ? grow_by_gradient() : grow_at_random(seed),
+                           .fraction = options_.regrowth_fraction,
+                           .end = end,
+                           .every = every};
+}
+
+}  // namespace espalier::apps

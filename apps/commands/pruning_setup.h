@@ -1,0 +1,43 @@
+// A pruner made of words and numbers, with whatever it looks at: calibration batches, movement.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <optional>
+
+#include "apps/commands/output.h"
+#include "apps/commands/pruning_options.h"
+#include "core/data/image_data.h"
+#include "pruning/pruner.h"
+
+namespace espalier::apps {
+
+class PruningSetup {
+ public:
+  using Adjust = std::function<void(pruning::PrunerOptions&)>;
+  // Over `steps` updates. Says after each pruning what is left of weights, params, MACs and bytes. `adjust` has the
+  // last word on all but the schedule. The model, the images and the output must outlive it.
+  PruningSetup(Module& model, const data::ImageData& images, const PruningOptions& options, std::int64_t steps,
+               std::uint64_t seed, const Output& output, const Adjust& adjust = {});
+  PruningSetup(const PruningSetup&) = delete;
+  PruningSetup& operator=(const PruningSetup&) = delete;
+
+  pruning::Pruner& pruner() { return *pruner_; }
+  // Prunes at once where the schedule says before-training, there are no steps, or the target is a threshold.
+  void prune_before_training();
+  pruning::Report report() const { return pruner_->report(input_); }
+
+ private:
+  pruning::Criterion criterion(const data::ImageData& images, std::uint64_t seed);
+  pruning::Schedule schedule(std::int64_t steps, double sparsity) const;
+  void add_regrowth(pruning::PrunerOptions& options, std::int64_t steps, std::uint64_t seed) const;
+
+  Module& model_;
+  PruningOptions options_;
+  Shape input_;  // of one image
+  bool at_once_;
+  std::optional<pruning::Calibration> calibration_;
+  std::optional<pruning::Movement> movement_;
+  std::optional<pruning::Pruner> pruner_;
+};
+
+}  // namespace espalier::apps

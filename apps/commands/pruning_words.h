@@ -1,0 +1,25 @@
+// The parts of pruning by the words that the command line and recipes use for them.
+#pragma once
+#include <map>
+#include <string>
+
+#include "kernels/require.h"
+#include "pruning/pruner.h"
+
+namespace espalier::apps {
+
+// The meaning of a word; the command line and recipes have checked that it is known.
+template <class Meaning>
+Meaning meaning_of(const std::map<std::string, Meaning>& meanings, const std::string& word) {
+  const auto found = meanings.find(word);
+  require(found != meanings.end(), "\"", word, "\" has no meaning here");
+  return found->second;
+}
+
+pruning::Grouping grouping_of(const std::string& word);
+pruning::GroupScore group_score_of(const std::string& word);
+pruning::ScoreNormalisation normalisation_of(const std::string& word);
+pruning::Pattern pattern_of(const std::string& word);
+pruning::Scope scope_of(const std::string& word);
+
+}  // namespace espalier::apps

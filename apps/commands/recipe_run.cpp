@@ -1,0 +1,97 @@
+#include "apps/commands/recipe_run.h"
+
+#include <fmt/core.h>
+
+#include <nlohmann/json.hpp>
+
+#include "apps/commands/pruning_setup.h"
+#include "layers/model_file.h"
+#include "layers/zoo.h"
+
+namespace espalier::apps {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Two recipes that train alike share the dense model.
+std::string dense_name(const Recipe& recipe, std::uint64_t seed) {
+  const TrainingOptions& train = recipe.train;
+  return fmt::format("dense-{}-{}-{}x{}-{}-{}-{}-{}-{}-{}{}-seed{}.safetensors", recipe.model, recipe.data,
+                     train.epochs, train.batch, train.optimizer, train.schedule, train.learning_rate, train.momentum,
+                     train.weight_decay, train.samples, train.augment ? "-augmented" : "", seed);
+}
+
+Notes notes_of(const Recipe& recipe, const Module& model, const data::ImageData& images) {
+  DataOptions data;
+  data.set = recipe.data;
+  return model_notes(model, images.normalisation, notes_for(data, recipe.model));
+}
+
+std::unique_ptr<Module> dense_model(const Recipe& recipe, std::uint64_t seed, const data::ImageData& images,
+                                    const fs::path& folder, const Output& output) {
+  auto fresh =
+      std::make_unique<Sequential>(zoo::build(recipe.model, images.test.samples().dataset().image_shape(), seed));
+  if (recipe.train.epochs == 0) return fresh;
+  const fs::path file = folder / dense_name(recipe, seed);
+  if (fs::exists(file)) return load_model(file).module;
+  say(output,
+      fmt::format("{}, seed {}: train {} for {} epochs\n", recipe.name, seed, recipe.model, recipe.train.epochs));
+  TrainingOptions training = recipe.train;
+  training.seed = seed;
+  const Notes notes = notes_of(recipe, *fresh, images);
+  train(*fresh, images, training, {}, notes, output);
+  save_model(file, *fresh, images.normalisation, notes);
+  return fresh;
+}
+
+}  // namespace
+
+data::ImageData images_for(const Recipe& recipe, const DataOptions& data, std::uint64_t seed, const Output& output) {
+  DataOptions wanted = data;
+  wanted.set = recipe.data;
+  return load_data(wanted, {.seed = seed}, output);
+}
+
+RecipeResult carry_out(const Recipe& recipe, std::uint64_t seed, const data::ImageData& images, const fs::path& folder,
+                       const Output& output, const fs::path& resume) {
+  const std::unique_ptr<Module> model = dense_model(recipe, seed, images, folder, output);
+  RecipeResult result;
+  result.dense = judge(*model, images.test);
+  TrainingOptions tuning = recipe.tune;
+  tuning.seed = seed;
+  const std::int64_t steps = steps_of(tuning, images);
+  PruningSetup setup(*model, images, recipe.prune, steps, seed, output);
+  if (resume.empty()) setup.prune_before_training();
+  result.checkpoint = folder / fmt::format("{}-seed{}.safetensors", recipe.name, seed);
+  const Notes notes = notes_of(recipe, *model, images);
+  if (steps > 0) {
+    say(output, fmt::format("{}, seed {}: fine-tune for {} epochs\n", recipe.name, seed, tuning.epochs));
+    result.tuning = train(*model, images, tuning,
+                          {.metrics = folder / "metrics.jsonl", .checkpoint = result.checkpoint, .resume = resume},
+                          notes, output, &setup.pruner());
+  } else {
+    save_model(result.checkpoint, *model, images.normalisation, notes);
+  }
+  result.pruned = judge(*model, images.test);
+  result.layers = setup.report();
+  result.scoring = setup.pruner().cost();
+  return result;
+}
+
+nlohmann::json to_json(const RecipeResult& result) {
+  nlohmann::json json = to_json(result.pruned);
+  json["test_accuracy_before"] = result.dense.accuracy();
+  json["sparsity"] = result.layers.sparsity();
+  json["parameters_kept"] = result.layers.kept_parameters;
+  json["layers"] = nlohmann::json::parse(result.layers.to_json());
+  json["scoring"] = {{"scorings", result.scoring.scorings},
+                     {"forward_passes", result.scoring.forward_passes},
+                     {"backward_passes", result.scoring.backward_passes},
+                     {"seconds", result.scoring.seconds},
+                     {"bytes", result.scoring.bytes}};
+  json.update(to_json(result.tuning));
+  json["checkpoint"] = result.checkpoint.string();
+  return json;
+}
+
+}  // namespace espalier::apps

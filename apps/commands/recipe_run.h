@@ -1,0 +1,30 @@
+// A recipe carried out with one seed: train, prune, fine-tune, judge.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+
+#include "apps/commands/data.h"
+#include "apps/commands/recipe.h"
+#include "apps/commands/stages.h"
+#include "pruning/report.h"
+
+namespace espalier::apps {
+
+struct RecipeResult {
+  Metrics dense, pruned;  // on the test images; dense: before pruning
+  pruning::Report layers;
+  pruning::ScoringCost scoring;
+  TrainingResult tuning;
+  std::filesystem::path checkpoint;
+};
+
+// Everything is written into `folder`, by names that tell seeds apart. A dense model that another recipe has trained
+// there in the same way serves again. `resume`: a checkpoint of the fine-tuning, or empty.
+RecipeResult carry_out(const Recipe& recipe, std::uint64_t seed, const data::ImageData& images,
+                       const std::filesystem::path& folder, const Output& output,
+                       const std::filesystem::path& resume = {});
+
+data::ImageData images_for(const Recipe& recipe, const DataOptions& data, std::uint64_t seed, const Output& output);
+nlohmann::json to_json(const RecipeResult& result);
+
+}  // namespace espalier::apps

@@ -1,0 +1,99 @@
+// Recipes as their user meets them: carried out, compared, resumed, and refused with a hint where they are misspelt.
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "core/data/synthetic.h"
+#include "tests/support/source_dir.h"
+#include "tests/support/temporary_folder.h"
+
+namespace espalier {
+namespace {
+
+constexpr const char* kRecipe =
+    "model = \"lenet-300-100\"\n[train]\nepochs = 1\nbatch = 16\n[tune]\nepochs = 2\nbatch = 16\n"
+    "[prune]\nsparsity = 0.8\ncriterion = \"taylor\"\nnormalisation = \"lamp\"\ncalibration_samples = 32\n";
+
+struct Kitchen {
+  test::TemporaryFolder folder;
+  Kitchen() { data::write_synthetic(file("data"), {.train = 48, .test = 16}); }
+  std::string file(const std::string& name) const { return (folder.path() / name).string(); }
+  std::string recipe(const std::string& name, const std::string& text) const {
+    std::ofstream(file(name)) << text;
+    return file(name);
+  }
+  int operator()(const std::string& arguments) const {
+    const std::string command = ESPALIER_PROGRAM " " + arguments + " --json --data-dir " + file("data") +
+                                " --run-dir " + file("run") + " >" + file("out") + " 2>" + file("err");
+    return WEXITSTATUS(std::system(command.c_str()));
+  }
+  std::string text(const std::string& name) const {
+    std::ifstream stream(file(name));
+    return std::string(std::istreambuf_iterator<char>(stream), {});
+  }
+};
+
+TEST_CASE("recipes: carried out from the first weights, with every figure and the cost of scoring") {
+  const Kitchen espalier;
+  REQUIRE(espalier("prune --recipe " + espalier.recipe("small.toml", kRecipe)) == 0);
+  const nlohmann::json report = nlohmann::json::parse(espalier.text("out"));
+  CHECK(report.at("sparsity").get<double>() == doctest::Approx(0.8).epsilon(1e-3));
+  CHECK(report.at("scoring").at("backward_passes").get<int>() > 0);
+  CHECK(report.at("layers").at("macs_kept").get<int>() > 0);
+  CHECK(espalier.text("err").find("MACs") != std::string::npos);
+}
+
+TEST_CASE("espalier compare: recipes over seeds, with the mean and its interval") {
+  const Kitchen espalier;
+  const std::string taylor = espalier.recipe("small.toml", kRecipe);
+  const std::string random = espalier.recipe(
+      "random.toml",
+      "model = \"lenet-300-100\"\n[train]\nepochs = 1\nbatch = 16\n[tune]\nepochs = 0\n[prune]\nparams = 0.3\n"
+      "criterion = \"random\"\n");
+  REQUIRE(espalier("compare " + taylor + " " + random + " --seeds 2") == 0);
+  const nlohmann::json report = nlohmann::json::parse(espalier.text("out"));
+  REQUIRE(report.at("recipes").size() == 2);
+  CHECK(report.at("recipes")[0].at("runs").size() == 2);
+  CHECK(report.at("recipes")[0].at("interval").get<double>() >= 0);
+  CHECK(report.at("recipes")[0].at("dense_accuracy") == report.at("recipes")[1].at("dense_accuracy"));  // trained once
+  CHECK(report.at("recipes")[1].at("parameters_kept").get<int>() == int(0.3 * 266'610));
+  CHECK(report.at("recipes")[1].at("scoring_backward_passes") == 0);
+}
+
+TEST_CASE("recipes: an unknown key, word or name is refused with the one that was meant") {
+  const Kitchen espalier;
+  const auto refused = [&](const std::string& text) {
+    CHECK(espalier("prune --recipe " + espalier.recipe("bad.toml", text)) == 2);
+    return espalier.text("err");
+  };
+  CHECK(refused("[prune]\nsparsty = 0.5\n").find("did you mean \"sparsity\"") != std::string::npos);
+  CHECK(refused("[prune]\ncriterion = \"magnitde\"\n").find("did you mean \"magnitude\"") != std::string::npos);
+  CHECK(refused("[prun]\nsparsity = 0.5\n").find("did you mean \"prune\"") != std::string::npos);
+  CHECK(refused("[prune]\nsparsity = 1.0\n").find("at most") != std::string::npos);
+  CHECK(refused("[prune]\nsparsity = 0.5\nmacs = 0.5\n").find("2 targets") != std::string::npos);
+  CHECK(refused("[tune]\nepochs = 1.5\n").find("whole number") != std::string::npos);
+  CHECK(refused("[prune\n").find("bad.toml:1") != std::string::npos);
+  CHECK(espalier("prune --recipe seed-20pt") == 5);
+  CHECK(espalier.text("err").find("did you mean seed-20pct?") != std::string::npos);
+  CHECK(espalier("prune") == 2);
+}
+
+TEST_CASE("recipes: all that come with the program can be read") {
+  const Kitchen espalier;
+  const std::filesystem::path folder = std::filesystem::path(test::source_dir()) / "apps/recipes";
+  std::string all;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) all += entry.path().stem().string() + " ";
+  CHECK(all.find("rigl-90") != std::string::npos);
+  // All are read before any is carried out: the last one's name is what stops the command.
+  CHECK(espalier("compare " + all + "no-such-recipe") == 5);
+  CHECK(espalier.text("err").find("no-such-recipe") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace espalier
