@@ -2,18 +2,15 @@
 // and the vendor's sparse one. flops are those of the kept weights.
 #include <memory>
 
-#include "apps/benchmarks/case.h"
-#include "apps/benchmarks/operands.h"
+#include "apps/benchmarks/pruned_layer.h"
 #include "core/device/stream.h"
 #include "kernels/conv2d.h"
-#include "kernels/gemm.h"
 #include "kernels/sparse/block_csr_spmm.h"
 #include "kernels/sparse/csr_conv2d.h"
 #include "kernels/sparse/csr_slab_spmm.h"
 #include "kernels/sparse/csr_spmm.h"
 #include "kernels/sparse/csr_spmv.h"
 #include "kernels/sparse/two_four_spmm.h"
-#include "kernels/vendor/blas.h"
 #include "kernels/vendor/sparse.h"
 #include "pruning/format.h"
 
@@ -21,16 +18,10 @@ namespace espalier::benchmarks {
 namespace {
 
 using kernels::SparseTeam;
-using kernels::Transpose;
 
 constexpr double kSparsity = 0.9;
 
-struct Layer {
-  const char* name;
-  std::int64_t batch, rows, columns;
-  bool large = false;
-};
-constexpr Layer kLayers[] = {
+constexpr PrunedLayer kLayers[] = {
     {"lenet-5 dense_1, batch 1", 1, 500, 800},
     {"lenet-5 dense_1, batch 128", 128, 500, 800},
     {"lenet-300-100 dense_1, batch 128", 128, 300, 784},
@@ -39,14 +30,8 @@ constexpr Layer kLayers[] = {
     {"4096 x 4096, batch 256", 256, 4096, 4096, true},
 };
 
-struct Operands {
-  Tensor x, y;
-  explicit Operands(const Layer& layer)
-      : x(random({layer.batch, layer.columns})), y(Tensor::empty({layer.batch, layer.rows})) {}
-};
-
 // The same product by the arrangement that a GPU prefers for the batch.
-Variant arranged_variant(const Layer& layer, const Operands& t, const pruning::Csr& csr) {
+Variant arranged_variant(const PrunedLayer& layer, const LayerOperands& t, const pruning::Csr& csr) {
   if (layer.batch == 1) {
     const auto pieces = pruning::PieceCsr<float>::encode(csr);
     return {"ours, pieces", [=] {
@@ -61,22 +46,8 @@ Variant arranged_variant(const Layer& layer, const Operands& t, const pruning::C
           }};
 }
 
-// The dense products over the same weight.
-void add_dense(Variants& variants, const Layer& layer, const Operands& t, const Tensor& weight) {
-  const kernels::GemmShape s{layer.batch, layer.rows, layer.columns};
-  const Scratch scratch(kernels::gemm_workspace_floats(s)), theirs(kernels::vendor::gemm_workspace_floats(s));
-  variants.push_back({"ours, dense", [=] {
-                        kernels::gemm(s, Transpose::no, Transpose::yes, t.x.data<float>(), weight.data<float>(),
-                                      t.y.data<float>(), {}, current_stream(), scratch.get());
-                      }});
-  variants.push_back({std::string(kernels::vendor::blas_name()) + ", dense", [=] {
-                        kernels::vendor::gemm(s, Transpose::no, Transpose::yes, t.x.data<float>(), weight.data<float>(),
-                                              t.y.data<float>(), {}, current_stream(), theirs.get());
-                      }});
-}
-
-Variants csr_variants(const Layer& layer) {
-  const Operands t(layer);
+Variants csr_variants(const PrunedLayer& layer) {
+  const LayerOperands t(layer);
   const Tensor weight = sparse_weight({layer.rows, layer.columns}, kSparsity);
   const auto csr = pruning::Csr::encode(weight);
   const Scratch scratch(kernels::csr_spmm_workspace(layer.batch, csr.view()));
@@ -96,12 +67,12 @@ Variants csr_variants(const Layer& layer) {
   return variants;
 }
 
-Scratch panels(const Layer& layer) {
+Scratch panels(const PrunedLayer& layer) {
   return Scratch(kernels::panel_shape(layer.batch, layer.columns, SparseTeam::automatic).floats());
 }
 
-Variants block_variants(const Layer& layer) {
-  const Operands t(layer);
+Variants block_variants(const PrunedLayer& layer) {
+  const LayerOperands t(layer);
   const Tensor weight = block_sparse_weight(layer.rows, layer.columns, kSparsity);
   const auto format = pruning::BlockCsr::encode(weight, {8, 8});
   const Scratch scratch = panels(layer);
@@ -113,8 +84,8 @@ Variants block_variants(const Layer& layer) {
   return variants;
 }
 
-Variants two_four_variants(const Layer& layer) {
-  const Operands t(layer);
+Variants two_four_variants(const PrunedLayer& layer) {
+  const LayerOperands t(layer);
   const Tensor weight = two_four_weight(layer.rows, layer.columns);
   const auto format = pruning::TwoFour::encode(weight);
   const Scratch scratch = panels(layer);
@@ -157,27 +128,16 @@ Variants convolution_variants(const kernels::Conv2dShape& s) {
            }}};
 }
 
-Case dense_layer_case(const Layer& layer, const char* kernel, double density, double weight_bytes,
-                      Variants (*prepare)(const Layer&)) {
-  const double weights = double(layer.rows * layer.columns);
-  return {.kernel = kernel,
-          .shape = layer.name,
-          .flops = 2 * density * weights * double(layer.batch),
-          .bytes = weight_bytes * weights + 4.0 * double(layer.batch * (layer.rows + layer.columns)),
-          .prepare = [=] { return prepare(layer); },
-          .large = layer.large};
-}
-
 }  // namespace
 
 Cases sparse_cases() {
   Cases cases;
   constexpr double kKept = 1 - kSparsity;
-  for (const Layer& layer : kLayers) {
-    cases.push_back(dense_layer_case(layer, "csr_spmm, 90 %", kKept, 8 * kKept, csr_variants));
+  for (const PrunedLayer& layer : kLayers) {
+    cases.push_back(pruned_layer_case(layer, "csr_spmm, 90 %", kKept, 8 * kKept, csr_variants));
     cases.push_back(
-        dense_layer_case(layer, "block_csr_spmm, 8 x 8, 90 %", kKept, (4 + 4.0 / 64) * kKept, block_variants));
-    cases.push_back(dense_layer_case(layer, "two_four_spmm", 0.5, 2.125, two_four_variants));
+        pruned_layer_case(layer, "block_csr_spmm, 8 x 8, 90 %", kKept, (4 + 4.0 / 64) * kKept, block_variants));
+    cases.push_back(pruned_layer_case(layer, "two_four_spmm", 0.5, 2.125, two_four_variants));
   }
   for (const Convolution& convolution : kConvolutions) {
     const auto s = convolution.shape;

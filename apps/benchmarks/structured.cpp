@@ -1,13 +1,10 @@
 // Products with weights of structured sparsity, 87.5 % zeros (2:4: half), each beside the dense product of the same
 // shape, ours and the vendor's, in the precision that it has. flops are those of the kept weights.
-#include "apps/benchmarks/case.h"
-#include "apps/benchmarks/operands.h"
+#include "apps/benchmarks/pruned_layer.h"
 #include "core/device/stream.h"
-#include "kernels/gemm.h"
 #include "kernels/gemm_tensor_core.h"
 #include "kernels/sparse/two_four_tensor_core.h"
 #include "kernels/sparse/vector_nm_spmm.h"
-#include "kernels/vendor/blas.h"
 #include "pruning/structured_format.h"
 #include "pruning/structured_pattern.h"
 
@@ -18,48 +15,23 @@ using kernels::Transpose;
 
 constexpr double kKept = 0.125;
 
-struct Layer {
-  const char* name;
-  std::int64_t batch, rows, columns;
-  bool large = false;
-  kernels::GemmShape gemm() const { return {batch, rows, columns}; }
-};
-constexpr Layer kLayers[] = {
+constexpr PrunedLayer kLayers[] = {
     {"lenet-5 dense_1, batch 128", 128, 500, 800},
     {"1024 x 1024, batch 64", 64, 1024, 1024},
     {"4096 x 4096, batch 256", 256, 4096, 4096, true},
 };
 
 // Random, as the pattern leaves it.
-Tensor pruned_weight(const Layer& layer, const pruning::Pattern& pattern) {
+Tensor pruned_weight(const PrunedLayer& layer, const pruning::Pattern& pattern) {
   const Tensor scores = random({layer.rows, layer.columns});
   Parameter weight("weight", random({layer.rows, layer.columns}, 2));
   weight.set_mask(pattern({&scores, 1}, {.sparsity = 1 - kKept})[0]);
   return weight.value.value();
 }
 
-struct Operands {
-  Tensor x, y;
-  explicit Operands(const Layer& layer)
-      : x(random({layer.batch, layer.columns})), y(Tensor::empty({layer.batch, layer.rows})) {}
-};
-
-void add_dense(Variants& variants, const Layer& layer, const Operands& t, const Tensor& weight) {
-  const kernels::GemmShape s = layer.gemm();
-  const Scratch scratch(kernels::gemm_workspace_floats(s)), theirs(kernels::vendor::gemm_workspace_floats(s));
-  variants.push_back({"ours, dense", [=] {
-                        kernels::gemm(s, Transpose::no, Transpose::yes, t.x.data<float>(), weight.data<float>(),
-                                      t.y.data<float>(), {}, current_stream(), scratch.get());
-                      }});
-  variants.push_back({std::string(kernels::vendor::blas_name()) + ", dense", [=] {
-                        kernels::vendor::gemm(s, Transpose::no, Transpose::yes, t.x.data<float>(), weight.data<float>(),
-                                              t.y.data<float>(), {}, current_stream(), theirs.get());
-                      }});
-}
-
 template <int kHeight>
-Variants vector_variants(const Layer& layer) {
-  const Operands t(layer);
+Variants vector_variants(const PrunedLayer& layer) {
+  const LayerOperands t(layer);
   const Tensor weight = pruned_weight(layer, pruning::vector_n_of_m(kHeight, 4, 32));
   const auto vectors = pruning::VectorNm::encode(weight, kHeight);
   const Scratch panels(kernels::vector_nm_panels(layer.batch, vectors.view()).floats());
@@ -72,9 +44,9 @@ Variants vector_variants(const Layer& layer) {
 }
 
 // Beside the dense tensor-core product; both round x first.
-Variants two_four_variants(const Layer& layer) {
+Variants two_four_variants(const PrunedLayer& layer) {
   using kernels::half;
-  const Operands t(layer);
+  const LayerOperands t(layer);
   const auto format = *pruning::TwoFourTensor<half>::encode(two_four_weight(layer.rows, layer.columns));
   const Tensor weight = random_bytes({layer.rows * layer.columns * 2}, 60);  // fp16, any finite numbers
   const auto view = format.view();
@@ -96,26 +68,16 @@ Variants two_four_variants(const Layer& layer) {
            }}};
 }
 
-Case layer_case(const Layer& layer, const std::string& kernel, double kept, double weight_bytes,
-                Variants (*prepare)(const Layer&)) {
-  const double weights = double(layer.rows * layer.columns);
-  return {.kernel = kernel,
-          .shape = layer.name,
-          .flops = 2 * kept * weights * double(layer.batch),
-          .bytes = weight_bytes * weights + 4.0 * double(layer.batch * (layer.rows + layer.columns)),
-          .prepare = [=] { return prepare(layer); },
-          .large = layer.large};
-}
-
 }  // namespace
 
 Cases structured_cases() {
   Cases cases;
-  for (const Layer& layer : kLayers) {
-    cases.push_back(layer_case(layer, "vector_nm_spmm, 8 x 1, 4 of 32", kKept, 4.5 * kKept, vector_variants<8>));
-    cases.push_back(layer_case(layer, "vector_nm_spmm, 32 x 1, 4 of 32", kKept, 4.125 * kKept, vector_variants<32>));
+  for (const PrunedLayer& layer : kLayers) {
+    cases.push_back(pruned_layer_case(layer, "vector_nm_spmm, 8 x 1, 4 of 32", kKept, 4.5 * kKept, vector_variants<8>));
+    cases.push_back(
+        pruned_layer_case(layer, "vector_nm_spmm, 32 x 1, 4 of 32", kKept, 4.125 * kKept, vector_variants<32>));
     if (simt::kEmulated || !kernels::has_sparse_tensor_cores()) continue;
-    cases.push_back(layer_case(layer, "two_four_tensor_core, fp16", 0.5, 1.125, two_four_variants));
+    cases.push_back(pruned_layer_case(layer, "two_four_tensor_core, fp16", 0.5, 1.125, two_four_variants));
     cases.back().tensor = true;
   }
   return cases;
