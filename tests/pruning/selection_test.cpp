@@ -65,6 +65,18 @@ TEST_CASE("selection: of several rounds the best median counts, with its quartil
   CHECK(step.timing.upper_quartile_us == 15);
 }
 
+TEST_CASE("selection: the cache knows the floor of a launch, too, so that reasons say the same again") {
+  const test::TemporaryFolder folder;
+  const auto note_at = [&](double floor_us) {
+    CompileOptions options = Stopwatch{{{"nothing", floor_us}, {"dense", 100}, {"csr", 200}}}.options();
+    options.cache = PlanCache(folder.path());
+    return choose(sparse_call(64), options).step.candidates[1].note;
+  };
+  const std::string first = note_at(1);
+  CHECK(says(first, "below break-even"));
+  CHECK(note_at(40) == first);
+}
+
 TEST_CASE("selection: the reason names what keeps a format from paying") {
   const std::map<std::string, double> slow{{"nothing", 1}, {"dense", 100}, {"csr", 200}};
   const Choice below = choose(sparse_call(64), Stopwatch{slow}.options());
