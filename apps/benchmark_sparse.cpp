@@ -194,6 +194,8 @@ class Benchmark {
   }
 
   void compare(const RecordedCall& call, const std::string& mask, std::int64_t batch) {
+    const std::string& name = dynamic_cast<const ProductFunction&>(*call.function).label;
+    if (name.find(options_.layer) == std::string::npos) return;
     const double macs = double(product_size(call).macs());
     if (simt::kEmulated && !options_.large && macs > kLargeMacs) return;
     const PlanStep step = choose(call, compile_).step;

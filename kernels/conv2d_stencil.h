@@ -59,8 +59,8 @@ struct StencilTile {
   int scratch_bytes = 0;                // of the sink
   bool staged = false;                  // strips leave by way of shared memory: the scratch, or the weights last used
 
-  int group_threads =
-      1;  // of a team that make the same filters: one for each strip and, up to a multiple of 8, idle ones
+  // Of a team, those that make the same filters: one for each strip and, up to a multiple of 8, idle ones.
+  int group_threads = 1;
 
   __host__ __device__ int positions() const { return images * down * across; }
   __host__ __device__ int team_threads() const { return group_threads * filter_groups; }

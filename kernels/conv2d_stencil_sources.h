@@ -111,8 +111,8 @@ __device__ inline void for_each_copy(const StencilTile& tile, const StencilCount
     const int left = counts.channels - channel, items = (left < tile.listed ? left : tile.listed) * list.channel_items;
     const int offset = sector_offset(from + (n * image_floats + channel * channel_floats + list.first));
     const int lane = int(threadIdx.x) % 32;
-    for (int first = team.thread - lane - offset; first < items;
-         first += team.threads) {  // the same for a warp's lanes
+    // `first` is the same for a warp's lanes.
+    for (int first = team.thread - lane - offset; first < items; first += team.threads) {
       if (unsigned(first + lane) >= unsigned(items)) continue;
       const StencilItem item = list.items[first + lane];
       if (item.from >= 0) copy(n, channel, item);

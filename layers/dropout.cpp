@@ -1,20 +1,10 @@
 #include "layers/dropout.h"
 
 #include "core/device/stream.h"
+#include "kernels/fnv.h"
 #include "kernels/require.h"
 
 namespace espalier {
-namespace {
-
-// FNV-1a: the same on every machine, unlike std::hash.
-std::uint64_t hash(std::string_view text) {
-  std::uint64_t value = 0xcbf29ce484222325;
-  for (const char c : text) value = (value ^ std::uint8_t(c)) * 0x100000001b3;
-  return value;
-}
-
-}  // namespace
-
 Tensor DropoutFunction::forward(const Tensors& inputs, Context& context) const {
   const Tensor& x = inputs[0];
   Tensor y = Tensor::like(x), keep = Tensor::empty(x.shape(), DType::u8);
@@ -40,7 +30,7 @@ Dropout::Dropout(double probability, std::uint64_t seed)
 
 Variable Dropout::operator()(const Variable& x) {
   if (!training() || probability_ == 0) return x;
-  const kernels::Dropout dropout{probability_, seed_ ^ hash(name())};
+  const kernels::Dropout dropout{probability_, seed_ ^ kernels::fnv1a(name())};
   return apply(std::make_shared<DropoutFunction>(dropout, step_.value), {x});
 }
 

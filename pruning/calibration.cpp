@@ -12,6 +12,8 @@
 #include "kernels/scores.h"
 #include "layers/loss.h"
 #include "pruning/product_steps.h"
+#include "pruning/reduced.h"
+#include "pruning/weights.h"
 
 namespace espalier::pruning {
 namespace {
@@ -53,7 +55,7 @@ class Undisturbed {
   Tensors gradients_;
 };
 
-Tensor reduced(const Tensor& x, kernels::Reduction reduction) {  // x [N, C, ...] -> [C]
+Tensor reduced_planes(const Tensor& x, kernels::Reduction reduction) {  // x [N, C, ...] -> [C]
   const std::int64_t batch = x.shape()[0], channels = x.shape()[1];
   const kernels::PlanesShape shape{batch, channels, x.size() / (batch * channels)};
   const Tensor y = Tensor::empty({channels});
@@ -64,14 +66,7 @@ Tensor reduced(const Tensor& x, kernels::Reduction reduction) {  // x [N, C, ...
 
 double norm_of(const Tensors& tensors) {
   double squares = 0;
-  for (const Tensor& x : tensors) {
-    const Tensor workspace =
-        Tensor::empty({std::int64_t(kernels::reduce_all_workspace_bytes(x.size())) + 1}, DType::u8);
-    const Tensor sum = Tensor::empty({1});
-    kernels::reduce_all(x.size(), kernels::Reduction::sum_of_squares, x.data<float>(), sum.data<float>(),
-                        workspace.raw(), current_stream());
-    squares += double(sum.item());
-  }
+  for (const Tensor& x : tensors) squares += double(reduced(x, kernels::Reduction::sum_of_squares));
   return std::sqrt(squares);
 }
 
@@ -90,7 +85,7 @@ void add_to(Tensor& sum, const Tensor& x) {
 }  // namespace
 
 Calibration::Calibration(Module& model, const TrainSplit& split, CalibrationOptions options)
-    : model_(model), split_(split.first(options.samples)), options_(std::move(options)) {
+    : model_(model), split_(split.first(options.samples)), options_(std::move(options)), weights_(weights_of(model)) {
   require(options_.samples >= 1 && options_.batch >= 1, "calibration: ", options_.samples, " samples in batches of ",
           options_.batch, "; both must be at least 1");
   require(split_.size() >= 1, "calibration: there are no training samples");
@@ -98,9 +93,6 @@ Calibration::Calibration(Module& model, const TrainSplit& split, CalibrationOpti
     options_.loss = [](const Variable& output, const Batch& batch) {
       return softmax_cross_entropy(output, batch.labels);
     };
-  }
-  for (Parameter* parameter : model_.parameters()) {
-    if (parameter->value.shape().rank() >= 2) weights_.push_back(parameter);
   }
 }
 
@@ -255,7 +247,7 @@ void Calibration::add_activations(const Batch& batch) {
     if (weight == weights_.end()) continue;
     if (asked(Statistic::input_norm)) {
       const Tensor squares =
-          reduced(traced.values[std::size_t(product.input)].tensor, kernels::Reduction::sum_of_squares);
+          reduced_planes(traced.values[std::size_t(product.input)].tensor, kernels::Reduction::sum_of_squares);
       add_to(gathered_[Statistic::input_norm][(*weight)->name],
              squares.reshape({product.groups, squares.size() / product.groups}));
     }
@@ -263,7 +255,7 @@ void Calibration::add_activations(const Batch& batch) {
       const Tensor& y = traced.values[std::size_t(activated_output(traced, product))].tensor;
       const Tensor nonzero = Tensor::like(y);
       kernels::indicate_nonzero(y.size(), y.data<float>(), nonzero.data<float>(), current_stream());
-      add_to(gathered_[Statistic::output_nonzeros][(*weight)->name], reduced(nonzero, kernels::Reduction::mean));
+      add_to(gathered_[Statistic::output_nonzeros][(*weight)->name], reduced_planes(nonzero, kernels::Reduction::mean));
     }
   }
 }

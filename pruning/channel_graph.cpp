@@ -11,6 +11,7 @@
 #include "layers/conv_pool.h"
 #include "layers/dense.h"
 #include "layers/flatten.h"
+#include "pruning/product_steps.h"
 
 namespace espalier::pruning {
 namespace {
@@ -19,15 +20,11 @@ using Channels = std::vector<int>;
 
 constexpr std::uint64_t kInputSeed = 5;
 
-Trace trace_in_evaluation(Module& model, const Shape& input) {
+Trace trace_exactly(Module& model, const Shape& input) {
   const PrecisionScope exact(Precision::fp32);
   const Tensor images = Tensor::empty(input);
   kernels::fill_uniform(images.size(), {.seed = kInputSeed}, -1.0f, 1.0f, images.data<float>(), current_stream());
-  const bool training = model.training();
-  model.set_training(false);
-  Trace traced = trace([&](const Variable& x) { return model(x); }, images);
-  model.set_training(training);
-  return traced;
+  return trace_inference(model, images);
 }
 
 // Numbers channels step by step, ties those that fall together and remembers which must stay.
@@ -246,7 +243,7 @@ std::int64_t macs(const ChannelGraph& graph, const std::vector<bool>& kept) {
 
 ChannelGraph channel_graph(Module& model, const Shape& input) {
   ChannelGraph graph;
-  graph.trace = trace_in_evaluation(model, input);
+  graph.trace = trace_exactly(model, input);
   name_values(graph, model);
   Builder(graph).run();
   return graph;

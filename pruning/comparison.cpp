@@ -103,6 +103,14 @@ double Comparison::speedup_over_best(const Contender& one) const {
   return contenders[best_dense].timing.median_us / one.timing.median_us;
 }
 
+double time_in(const Contender& dense, const PlanStep& step) {
+  if (step.whole_network) return dense.timing.median_us;
+  for (const PlanStep& other : dense.steps) {
+    if (other.layer == step.layer && !other.candidates.empty()) return other.us;
+  }
+  return 0;
+}
+
 Comparison compare_formats(Module& model, const Shape& input, const ComparisonOptions& options) {
   Track track(model, input, options);
   track.begin();

@@ -29,6 +29,10 @@ struct Comparison {
   double speedup_over_best(const Contender& one) const;  // against dense in the best precision allowed
 };
 
+// What `dense` takes for a step of another contender: for the product of the same layer, or, where the step is the
+// whole network, for all of it. 0: it has no such product.
+double time_in(const Contender& dense, const PlanStep& step);
+
 struct ComparisonOptions {
   CompileOptions compile = {};                   // its candidates are the formats to compare
   std::vector<Precision> dense_precisions = {};  // that the dense network may use besides fp32

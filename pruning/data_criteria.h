@@ -13,10 +13,10 @@ Criterion absolute_gradient(Calibration& calibration);  // mean |g|: the accumul
 Criterion taylor(Calibration& calibration);             // |w| mean |g| (Molchanov et al. 2017, arXiv 1611.06440)
 Criterion taylor_squared(Calibration& calibration);     // mean (g w)^2 (Molchanov et al. 2019, arXiv 1906.10771, eq. 8)
 
-// Both are meant for a network that has not been trained.
-Criterion snip(Calibration& calibration);  // |w g| of the whole loss (Lee et al. 2019, arXiv 1810.02340)
-Criterion grasp(
-    Calibration& calibration);  // w (H g): what lives preserves the gradient's flow (arXiv 2002.07376, eq. 8)
+// Both are meant for a network that has not been trained. |w g| of the whole loss (Lee et al. 2019, arXiv 1810.02340);
+// w (H g), so that what lives preserves the gradient's flow (Wang et al. 2020, arXiv 2002.07376, equation 8).
+Criterion snip(Calibration& calibration);
+Criterion grasp(Calibration& calibration);
 
 // w^2 F_ii / 2 (optimal brain damage, LeCun et al. 1990, with the empirical Fisher information for the Hessian).
 Criterion diagonal_fisher(Calibration& calibration);

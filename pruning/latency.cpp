@@ -9,18 +9,10 @@
 #include "kernels/require.h"
 #include "pruning/criterion.h"
 #include "pruning/reason.h"
+#include "pruning/weights.h"
 
 namespace espalier::pruning {
 namespace {
-
-std::vector<Parameter*> prunable(Module& model, const std::vector<std::string>& ignore) {
-  std::vector<Parameter*> found;
-  for (Parameter* parameter : model.parameters()) {
-    const bool ignored = std::find(ignore.begin(), ignore.end(), parameter->name) != ignore.end();
-    if (!ignored && parameter->value.shape().rank() >= 2) found.push_back(parameter);
-  }
-  return found;
-}
 
 // While it lives, the weights are what is left of them at the given rates.
 class PrunedForNow {
@@ -177,7 +169,7 @@ LatencyTable latency_table(Module& model, const Shape& input, const LatencyOptio
               std::is_sorted(options.grid.begin(), options.grid.end()),
           "pruning for latency: the grid of sparsities must ascend from 0 to less than 1");
   LatencyTable table{.grid = options.grid};
-  const std::vector<Parameter*> parameters = prunable(model, options.ignore);
+  const std::vector<Parameter*> parameters = weights_of(model, options.ignore);
   for (const Parameter* parameter : parameters) {
     table.layers.push_back({.parameter = parameter->name, .weights = parameter->size()});
     table.layers.back().harm = harm_of(parameter->value.value());
@@ -189,10 +181,14 @@ LatencyTable latency_table(Module& model, const Shape& input, const LatencyOptio
   table.timing = dense_plan.timing();
   table.scale = table.dense_us / dense_plan.steps_us();
   table.other_us = dense_plan.steps_us();
+  CompileOptions of_layers = options.compile;
+  std::erase_if(of_layers.candidates, [](const Candidate& candidate) {
+    return std::holds_alternative<FusedNetworkCandidate>(candidate);  // in one launch no layer has a time of its own
+  });
   for (const double sparsity : options.grid) {
     const std::vector<double> rates(parameters.size(), sparsity);
     const PrunedForNow pruned(parameters, rates, options.pattern);
-    const auto us = product_times(compile(model, input, options.compile));
+    const auto us = product_times(compile(model, input, of_layers));
     for (LayerLatency& layer : table.layers) {
       const double now = us.contains(layer.parameter) ? us.at(layer.parameter) : 0.0;
       layer.us.push_back(layer.us.empty() ? now : std::min(now, layer.us.back()));
@@ -225,7 +221,7 @@ std::optional<std::vector<double>> least_harm(const LatencyTable& table, double 
 LatencyPlan prune_for_latency(Module& model, const Shape& input, const LatencyGoal& goal,
                               const LatencyOptions& options) {
   const LatencyTable table = latency_table(model, input, options);
-  const std::vector<Parameter*> parameters = prunable(model, options.ignore);
+  const std::vector<Parameter*> parameters = weights_of(model, options.ignore);
   require(!parameters.empty(), "pruning for latency: no weight of two axes or more is left to prune");
   const double wanted = goal_us(goal, table.dense_us);
   std::optional<LatencyPlan> best;

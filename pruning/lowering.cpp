@@ -18,16 +18,12 @@ namespace {
 const ConvPool2dFunction* as_block(const Function& function) {
   return dynamic_cast<const ConvPool2dFunction*>(&function);
 }
-const Conv2dFunction* as_conv2d(const Function& function) {  // that of a block too
-  if (const auto* block = as_block(function)) return &block->convolution;
-  return dynamic_cast<const Conv2dFunction*>(&function);
-}
 const DenseFunction* as_dense(const Function& function) { return dynamic_cast<const DenseFunction*>(&function); }
 
 // A copy that may be changed; null where the function is no product.
 std::shared_ptr<ProductFunction> copy_of(const Function& function) {
   if (const auto* block = as_block(function)) return std::make_shared<ConvPool2dFunction>(*block);
-  if (const auto* conv2d = as_conv2d(function)) return std::make_shared<Conv2dFunction>(*conv2d);
+  if (const auto* conv2d = convolution_of(function)) return std::make_shared<Conv2dFunction>(*conv2d);
   if (const auto* dense = as_dense(function)) return std::make_shared<DenseFunction>(*dense);
   return nullptr;
 }
@@ -56,7 +52,7 @@ Implementation refused(std::string format, std::string library, std::string reas
 std::shared_ptr<const Function> by_vendor(const RecordedCall& call) {
   std::shared_ptr<ProductFunction> product = copy_of(*call.function);
   if (as_block(*call.function)) {
-    const auto convolution = std::make_shared<Conv2dFunction>(*as_conv2d(*call.function));
+    const auto convolution = std::make_shared<Conv2dFunction>(*convolution_of(*call.function));
     convolution->activation = product->activation, convolution->slope = product->slope;
     product = convolution;
   }
@@ -84,7 +80,7 @@ std::vector<Implementation> lower(const RecordedCall& call, const DenseCandidate
   }
   for (const Math math : {Math::handwritten, Math::vendor}) {
     if (candidate.math != Math::fastest && candidate.math != math) continue;
-    if (math == Math::vendor && simt::kEmulated && as_conv2d(*call.function)) {  // see kernels/vendor/conv2d.h
+    if (math == Math::vendor && simt::kEmulated && convolution_of(*call.function)) {  // see kernels/vendor/conv2d.h
       found.push_back(
           refused("dense", std::string(kernels::vendor::blas_name()), "its way is the handwritten one here"));
       continue;
@@ -106,7 +102,7 @@ std::vector<Implementation> lower(const RecordedCall& call, const CsrCandidate&)
     return Implementation{
         .format = "csr", .library = library, .function = std::move(function), .weight_bytes = csr.bytes()};
   };
-  if (const auto* conv2d = as_conv2d(*call.function)) {
+  if (const auto* conv2d = convolution_of(*call.function)) {
     std::vector<Implementation> found;
     try {
       const auto shape = conv2d->shape_for(x.shape(), weight.shape());
@@ -150,7 +146,7 @@ void add_on_tensor_cores(std::vector<Implementation>& found, const RecordedCall&
 std::vector<Implementation> lower(const RecordedCall& call, const BlockCsrCandidate& candidate) {
   const std::string format = fmt::format("block csr {}x{}", candidate.rows, candidate.columns);
   const std::string ours(to_string(Math::handwritten));
-  if (as_conv2d(*call.function)) return {refused(format, ours, "this format has no convolution")};
+  if (convolution_of(*call.function)) return {refused(format, ours, "this format has no convolution")};
   BlockCsr blocks = BlockCsr::encode(call.inputs[1], {candidate.rows, candidate.columns});
   const kernels::BlockCsrView view = blocks.view();
   const std::int64_t all = view.block_grid_rows() * view.block_grid_columns();
@@ -174,7 +170,7 @@ std::vector<Implementation> lower(const RecordedCall& call, const BlockCsrCandid
 
 std::vector<Implementation> lower(const RecordedCall& call, const TwoFourCandidate&) {
   const std::string ours(to_string(Math::handwritten));
-  if (as_conv2d(*call.function)) return {refused("2:4", ours, "this format has no convolution")};
+  if (convolution_of(*call.function)) return {refused("2:4", ours, "this format has no convolution")};
   if (const std::int64_t broken = TwoFour::violations(call.inputs[1]); broken > 0) {
     return {refused("2:4", ours, fmt::format("{} groups of four hold more than two nonzeros", broken))};
   }
@@ -203,7 +199,7 @@ std::vector<Implementation> lower(const RecordedCall& call, const VectorNmCandid
   require(kernels::is_vector_height(candidate.height), "vector_nm: vectors of ", candidate.height,
           " rows; there are kernels for 4, 8, 16 and 32");
   const std::string format = fmt::format("vector {}x1", candidate.height), ours(to_string(Math::handwritten));
-  if (as_conv2d(*call.function)) return {refused(format, ours, "this format has no convolution")};
+  if (convolution_of(*call.function)) return {refused(format, ours, "this format has no convolution")};
   VectorNm vectors = VectorNm::encode(call.inputs[1], candidate.height);
   const kernels::VectorNmView view = vectors.view();
   if (view.vectors >= view.groups() * view.columns) return {refused(format, ours, "no vector of weights is empty")};
@@ -220,7 +216,7 @@ std::vector<Implementation> lower(const RecordedCall&, const FusedNetworkCandida
 
 }  // namespace
 
-bool is_product(const Function& function) { return as_conv2d(function) || as_dense(function); }
+bool is_product(const Function& function) { return convolution_of(function) || as_dense(function); }
 
 std::vector<Implementation> implementations_of(const RecordedCall& call, const Candidate& candidate) {
   return std::visit([&](const auto& chosen) { return lower(call, chosen); }, candidate);

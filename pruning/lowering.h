@@ -24,8 +24,8 @@ struct TwoFourCandidate {};
 struct VectorNmCandidate {
   std::int64_t height = 8;  // 4, 8, 16 or 32 rows
 };
-struct FusedNetworkCandidate {
-};  // all layers in one launch: of the network as a whole, no layer has one (fused_plan.h)
+// All layers in one launch (fused_plan.h): of the network as a whole, no single product has an implementation.
+struct FusedNetworkCandidate {};
 using Candidate = std::variant<DenseCandidate, CsrCandidate, BlockCsrCandidate, TwoFourCandidate, VectorNmCandidate,
                                FusedNetworkCandidate>;
 

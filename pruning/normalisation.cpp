@@ -4,18 +4,11 @@
 #include "kernels/elementwise.h"
 #include "kernels/lamp.h"
 #include "kernels/mask.h"
-#include "kernels/reduce.h"
 #include "kernels/require.h"
+#include "pruning/reduced.h"
 
 namespace espalier::pruning {
 namespace {
-
-float reduced(const Tensor& x, kernels::Reduction reduction) {
-  const Tensor workspace = Tensor::empty({std::int64_t(kernels::reduce_all_workspace_bytes(x.size())) + 1}, DType::u8);
-  const Tensor result = Tensor::empty({1});
-  kernels::reduce_all(x.size(), reduction, x.data<float>(), result.data<float>(), workspace.raw(), current_stream());
-  return result.item();
-}
 
 Tensor lamp(const Tensor& scores, const std::string& name) {
   Tensor negated = Tensor::like(scores);

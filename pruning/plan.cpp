@@ -4,7 +4,6 @@
 #include <map>
 #include <optional>
 
-#include "core/autograd/trace.h"
 #include "core/device/device_info.h"
 #include "core/device/graph.h"
 #include "core/device/stream.h"
@@ -12,6 +11,7 @@
 #include "kernels/require.h"
 #include "kernels/simt/range.h"
 #include "pruning/fused_plan.h"
+#include "pruning/product_steps.h"
 #include "pruning/reason.h"
 
 namespace espalier::pruning {
@@ -27,14 +27,10 @@ struct Instruction {
   std::vector<int> last_used = {};
 };
 
-Trace trace_in_evaluation(Module& model, const Shape& input) {
+Trace trace_on_random_images(Module& model, const Shape& input) {
   const Tensor images = Tensor::empty(input);  // random: no value that a kernel could treat specially
   kernels::fill_uniform(images.size(), {.seed = kInputSeed}, 0.0f, 1.0f, images.data<float>(), current_stream());
-  const bool training = model.training();
-  model.set_training(false);
-  Trace traced = trace([&](const Variable& x) { return model(x); }, images);
-  model.set_training(training);
-  return traced;
+  return trace_inference(model, images);
 }
 
 std::vector<int> uses_of(const Trace& traced) {
@@ -100,15 +96,17 @@ std::string question_about(const char* race, const std::vector<RecordedCall>& ca
   return question;
 }
 
+// What takes the place of the `layers`, which launch so many nodes.
 void describe_fused(PlanStep& step, const Implementation& network, const std::vector<Timing>& times, int nodes,
-                    const std::vector<RecordedCall>& calls) {
-  double weights = 0;
-  for (const RecordedCall& call : calls) {
-    if (is_product(*call.function)) weights += double(call.inputs[1].size());
-  }
+                    const std::vector<PlanStep>& layers) {
   const auto& function = dynamic_cast<const FusedNetworkFunction&>(*network.function);
-  step.nonzeros = function.nonzeros.bytes() / std::int64_t(sizeof(kernels::FusedNonzero));
-  step.sparsity = 1.0 - double(step.nonzeros) / weights;
+  std::int64_t weights = 0;
+  for (const PlanStep& layer : layers) {
+    weights += layer.size.weights(), step.nonzeros += layer.nonzeros;
+    step.macs += layer.macs, step.macs_kept += layer.macs_kept;
+  }
+  step.whole_network = true;
+  step.sparsity = 1.0 - double(step.nonzeros) / double(weights);
   step.us = times[0].median_us, step.timing = times[0], step.launches = 1;
   step.weight_bytes = network.weight_bytes;
   step.bytes = network.weight_bytes + 4 * (function.input.size() + function.output.size());
@@ -265,7 +263,7 @@ std::unique_ptr<Plan::State> Plan::State::fused_or(std::unique_ptr<State> layers
                      fmt::format("the whole network in one launch takes {:.1f} us, layer by layer {:.1f} us",
                                  times[0].median_us, times[1].median_us));
   }
-  describe_fused(state->steps[0], network, times, int(layers->graph->node_count()), calls);
+  describe_fused(state->steps[0], network, times, int(layers->graph->node_count()), layers->steps);
   return state;
 }
 
@@ -298,7 +296,7 @@ double Plan::steps_us() const {
 Plan compile(Module& model, const Shape& input, const CompileOptions& asked) {
   CompileOptions options = asked;
   options.floor_us = launch_floor_us(asked);
-  Trace traced = trace_in_evaluation(model, input);
+  Trace traced = trace_on_random_images(model, input);
   fuse_products(traced);
   const std::vector<RecordedCall> calls = calls_of(traced);
   std::vector<Choice> choices;

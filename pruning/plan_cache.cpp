@@ -11,6 +11,7 @@
 #include "core/data/mnist.h"
 #include "core/device/device_info.h"
 #include "core/train/atomic_file.h"
+#include "kernels/fnv.h"
 #include "kernels/vendor/blas.h"
 #include "kernels/vendor/sparse.h"
 
@@ -18,12 +19,6 @@ namespace espalier::pruning {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::uint64_t hash_of(const std::string& text) {  // FNV-1a
-  std::uint64_t hash = 0xcbf29ce484222325u;
-  for (const char c : text) hash = (hash ^ std::uint8_t(c)) * 0x100000001b3u;
-  return hash;
-}
 
 nlohmann::json to_json(const CachedTime& one) {
   const Timing& timing = one.timing;
@@ -71,7 +66,7 @@ PlanCache::PlanCache(fs::path folder, Warn warn) : state_(std::make_shared<State
 }
 
 fs::path PlanCache::file_of(const std::string& question) const {
-  return state_->folder / fmt::format("{:016x}.json", hash_of(question));
+  return state_->folder / fmt::format("{:016x}.json", kernels::fnv1a(question));
 }
 
 std::optional<std::vector<CachedTime>> PlanCache::find(const std::string& question) const {

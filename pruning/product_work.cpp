@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/fnv.h"
 #include "kernels/require.h"
 #include "layers/conv_pool.h"
 #include "layers/dense.h"
@@ -26,17 +27,17 @@ KernelWork moving(const GpuModel& gpu, double bytes) {
   return work;
 }
 
-// FNV-1a of the pattern of zeros, one bit a weight.
+// Of the pattern of zeros, one bit a weight.
 std::uint64_t mask_hash(const Tensor& weight) {
-  std::uint64_t hash = 0xcbf29ce484222325u;
+  kernels::Fnv1a hash;
   unsigned byte = 0, bits = 0;
-  const auto take = [&] { hash = (hash ^ byte) * 0x100000001b3u, byte = bits = 0; };
+  const auto take = [&] { hash.add(static_cast<unsigned char>(byte)), byte = bits = 0; };
   for (const float value : weight.to_host()) {
     byte |= unsigned(value != 0.0f) << bits;
     if (++bits == 8) take();
   }
   take();
-  return hash;
+  return hash.value;
 }
 
 }  // namespace

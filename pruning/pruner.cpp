@@ -9,28 +9,13 @@
 #include "kernels/keep.h"
 #include "kernels/require.h"
 #include "pruning/choice.h"
+#include "pruning/weights.h"
 
 namespace espalier::pruning {
 namespace {
 
-std::string names_of(Module& model) {
-  std::string names;
-  for (const Parameter* parameter : model.parameters()) names += " " + parameter->name;
-  return names;
-}
-
 std::vector<Parameter*> prunable(Module& model, const std::vector<std::string>& ignore) {
-  std::vector<Parameter*> found;
-  std::size_t ignored = 0;
-  for (Parameter* parameter : model.parameters()) {
-    if (std::find(ignore.begin(), ignore.end(), parameter->name) != ignore.end()) {
-      ++ignored;
-    } else if (parameter->value.shape().rank() >= 2) {
-      found.push_back(parameter);
-    }
-  }
-  require(ignored == ignore.size(), "pruner: ", ignore.size() - ignored,
-          " of the ignored names belong to no parameter; there are", names_of(model));
+  std::vector<Parameter*> found = weights_of(model, ignore);
   require(!found.empty(), "pruner: no weight of two axes or more is left to prune among", names_of(model));
   return found;
 }

@@ -4,15 +4,14 @@
 #include <cstdint>
 #include <string_view>
 
+#include "kernels/fnv.h"
 #include "kernels/random_stream.h"
 
 namespace espalier::pruning {
 
-// `turn` tells draws of the same parameter apart: a training step. FNV-1a: the same on every machine, unlike std::hash.
+// `turn` tells draws of the same parameter apart: a training step.
 inline kernels::RandomStream random_stream(std::uint64_t seed, std::string_view name, std::uint64_t turn = 0) {
-  std::uint64_t hash = 0xCBF29CE484222325u;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
-  return {.seed = seed, .stream = hash + turn};
+  return {.seed = seed, .stream = kernels::fnv1a(name) + turn};
 }
 
 }  // namespace espalier::pruning

@@ -25,9 +25,8 @@ std::vector<double> random_graph_densities(std::span<const Shape> weights, doubl
   std::vector<double> densities(weights.size(), 0.0);
   double left = 0;  // weights that may still be kept
   for (const Shape& weight : weights) left += density * double(weight.size());
-  for (bool changed = true;
-       changed;) {  // layers that would be more than dense are dense, the others share what is left
-    changed = false;
+  for (;;) {  // layers that would be more than dense are dense, the others share what is left
+    bool changed = false;
     double raw = 0;
     for (std::size_t i = 0; i < weights.size(); ++i) {
       if (densities[i] < 1.0) raw += raw_density(weights[i], graph) * double(weights[i].size());

@@ -74,14 +74,6 @@ class GroupLasso final : public Regularizer {
 
 }  // namespace
 
-std::vector<Parameter*> weights_of(Module& model) {
-  std::vector<Parameter*> weights;
-  for (Parameter* parameter : model.parameters()) {
-    if (parameter->value.shape().rank() >= 2) weights.push_back(parameter);
-  }
-  return weights;
-}
-
 std::unique_ptr<Regularizer> l1_penalty(std::vector<Parameter*> parameters, float strength) {
   return std::make_unique<L1>(std::move(parameters), strength);
 }

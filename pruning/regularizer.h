@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "layers/module.h"
+#include "pruning/weights.h"
 
 namespace espalier::pruning {
 
@@ -17,8 +17,6 @@ class Regularizer {
   // For an update that was made with *rate, in device memory; enqueues only. Parameters must outlive this.
   virtual void apply(const float* rate) const = 0;
 };
-
-std::vector<Parameter*> weights_of(Module& model);  // two axes or more
 
 // strength * sum |w|: Tibshirani 1996; as a proximal step Parikh and Boyd 2014, section 6.5.2.
 std::unique_ptr<Regularizer> l1_penalty(std::vector<Parameter*> parameters, float strength);

@@ -160,6 +160,7 @@ PlanStep step_of(const RecordedCall& product) {
                 .weight_bytes = weight.bytes()};
   step.size = product_size(product);
   step.nonzeros = nonzeros_of(weight);
+  step.macs = step.size.macs(), step.macs_kept = step.nonzeros * step.size.positions;
   step.sparsity = 1.0 - double(step.nonzeros) / double(weight.size());
   step.bytes = step.weight_bytes + step.size.input_bytes + step.size.output_bytes;
   return step;

@@ -36,8 +36,10 @@ struct PlanStep {
   std::optional<std::size_t> chosen = std::nullopt;     // of the candidates
   std::int64_t bytes = 0;                               // all that it reads and writes
   int launches = 0;
-  ProductSize size = {};  // of a product
+  ProductSize size = {};  // of a product; empty where the step is the whole network (fused_plan.h) or no product
   std::int64_t nonzeros = 0;
+  std::int64_t macs = 0, macs_kept = 0;  // of the batch, as if dense and with the weights that are left
+  bool whole_network = false;
   Timing timing = {};
   std::optional<double> limit_us = std::nullopt;  // of the chosen way: the model's, in one launch
 };

@@ -9,12 +9,6 @@
 namespace espalier::pruning {
 namespace {
 
-std::vector<float> floats_of(const StoredTensor& tensor) {
-  std::vector<float> values(tensor.bytes.size() / sizeof(float));
-  std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
-  return values;
-}
-
 StoredTensor stored(const Shape& shape, const std::vector<float>& values) {
   const auto bytes = std::as_bytes(std::span(values));
   return {DType::f32, shape, {bytes.begin(), bytes.end()}};
@@ -29,7 +23,7 @@ class ProductFold {
         tensors_(tensors),
         shape_(channel_product(graph, step)),
         name_(graph.named_input(step, 1)->name),
-        before_(floats_of(tensors.values.at(name_))),
+        before_(tensors.values.at(name_).floats()),
         after_(before_.begin(), before_.end()),
         sums_(std::size_t(shape_.filters), 0.0) {}
 
@@ -76,7 +70,7 @@ class ProductFold {
 
   void add_sums(const std::string& name, double sign) {
     StoredTensor& tensor = tensors_.values.at(name);
-    std::vector<float> values = floats_of(tensor);
+    std::vector<float> values = tensor.floats();
     for (std::size_t i = 0; i < values.size(); ++i) {
       if (sums_[i] == 0.0) continue;
       values[i] = float(double(values[i]) + sign * sums_[i]);

@@ -31,8 +31,8 @@ Line line_of(const PlanStep& step) {
           .us = step.us,
           .timing = step.timing,
           .limit_us = step.limit_us,
-          .macs = step.size.macs(),
-          .macs_kept = step.nonzeros * step.size.positions,
+          .macs = step.macs,
+          .macs_kept = step.macs_kept,
           .bytes = step.bytes};
 }
 
@@ -40,7 +40,7 @@ Line network_line(const Contender& one) {
   Line line{.layer = "all", .format = one.name, .us = one.timing.median_us, .timing = one.timing};
   line.limit_us = one.limit_us;
   for (const PlanStep& step : one.steps) {
-    line.macs += step.size.macs(), line.macs_kept += step.nonzeros * step.size.positions, line.bytes += step.bytes;
+    line.macs += step.macs, line.macs_kept += step.macs_kept, line.bytes += step.bytes;
   }
   return line;
 }
@@ -54,11 +54,15 @@ std::string to_string(const Line& line) {
                      line.macs_kept, line.bytes);
 }
 
-// The lines of one network: the whole of it first, then its products.
-std::vector<Line> lines_of(const Contender& one) {
+// The lines of one network: the whole of it first, then its products; each beside what it takes dense.
+std::vector<Line> lines_of(const Comparison& comparison, const Contender& one) {
+  const Contender &fp32 = comparison.contenders[0], &best = comparison.contenders[comparison.best_dense];
   std::vector<Line> lines{network_line(one)};
+  lines[0].dense_us = fp32.timing.median_us, lines[0].best_dense_us = best.timing.median_us;
   for (const PlanStep& step : one.steps) {
-    if (!step.candidates.empty()) lines.push_back(line_of(step));
+    if (step.candidates.empty()) continue;
+    lines.push_back(line_of(step));
+    lines.back().dense_us = time_in(fp32, step), lines.back().best_dense_us = time_in(best, step);
   }
   return lines;
 }
@@ -70,15 +74,11 @@ std::string to_csv(const std::string& model, const Comparisons& comparisons) {
       "model,timing,batch,network,layer,format,median_us,lower_quartile_us,upper_quartile_us,speedup_dense_fp32,"
       "speedup_best_dense,limit_us,macs,macs_kept,bytes\n";
   for (const Comparison& comparison : comparisons) {
-    const std::vector<Line> fp32 = lines_of(comparison.contenders[0]);
-    const std::vector<Line> best = lines_of(comparison.contenders[comparison.best_dense]);
     for (const Contender& one : comparison.contenders) {
       if (!one.took_part()) continue;
-      std::vector<Line> lines = lines_of(one);
-      for (std::size_t i = 0; i < lines.size(); ++i) {
-        lines[i].dense_us = fp32[i].us, lines[i].best_dense_us = best[i].us;  // the same products in the same order
+      for (const Line& line : lines_of(comparison, one)) {
         csv += fmt::format("{},{},{},{},{}\n", quoted(model), quoted(comparison.timing), comparison.batch,
-                           quoted(one.name), to_string(lines[i]));
+                           quoted(one.name), to_string(line));
       }
     }
   }

@@ -23,19 +23,11 @@ std::string figure(const std::optional<double>& us) { return us ? fmt::format("{
 
 nlohmann::json or_null(const std::optional<double>& us) { return us ? nlohmann::json(*us) : nlohmann::json(); }
 
-// What the same layer takes in `dense`; 0: it has none there.
-double dense_us(const Contender& dense, const PlanStep& step) {
-  for (const PlanStep& other : dense.steps) {
-    if (other.layer == step.layer && !other.candidates.empty()) return other.us;
-  }
-  return 0;
-}
-
 std::string ratio(double dense_us, double us) { return us > 0 ? fmt::format("{:.2f}x", dense_us / us) : "-"; }
 
 nlohmann::json layer_json(const Comparison& comparison, const PlanStep& step) {
-  const double fp32 = dense_us(comparison.contenders[0], step);
-  const double best = dense_us(comparison.contenders[comparison.best_dense], step);
+  const double fp32 = time_in(comparison.contenders[0], step);
+  const double best = time_in(comparison.contenders[comparison.best_dense], step);
   return {{"layer", step.layer},
           {"format", step.format},
           {"implementation", step.implementation},
@@ -44,8 +36,8 @@ nlohmann::json layer_json(const Comparison& comparison, const PlanStep& step) {
           {"upper_quartile_us", step.timing.upper_quartile_us},
           {"speedup_dense_fp32", fp32 / step.us},
           {"speedup_best_dense", best / step.us},
-          {"macs", step.size.macs()},
-          {"macs_kept", step.nonzeros * step.size.positions},
+          {"macs", step.macs},
+          {"macs_kept", step.macs_kept},
           {"bytes", step.bytes},
           {"limit_us", or_null(step.limit_us)}};
 }
@@ -92,9 +84,9 @@ std::string layer_table(const Comparisons& comparisons) {
               {1, 2, 3});
   each_product(comparisons, [&](const Comparison& comparison, const Contender& one, const PlanStep& step) {
     table.add({std::to_string(comparison.batch), one.name, step.layer, step.format, fmt::format("{:.1f}", step.us),
-               spread(step.timing), ratio(dense_us(comparison.contenders[0], step), step.us),
-               ratio(dense_us(comparison.contenders[comparison.best_dense], step), step.us), figure(step.limit_us),
-               std::to_string(step.nonzeros * step.size.positions), std::to_string(step.bytes)});
+               spread(step.timing), ratio(time_in(comparison.contenders[0], step), step.us),
+               ratio(time_in(comparison.contenders[comparison.best_dense], step), step.us), figure(step.limit_us),
+               std::to_string(step.macs_kept), std::to_string(step.bytes)});
   });
   return table.to_string();
 }

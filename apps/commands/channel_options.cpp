@@ -10,11 +10,6 @@
 #include "pruning/shrink.h"
 
 namespace espalier::apps {
-namespace {
-
-constexpr std::int64_t kProbeImages = 8;  // that the masked and the shrunk network are compared on
-
-}  // namespace
 
 void add_channel_options(CLI::App& app, ChannelRequest& request) {
   auto* const channels = app.add_option("--channels", request.channels,

@@ -1,5 +1,6 @@
 // Whole channels as the unit of pruning, as asked for on the command line, and the smaller network that is left.
 #pragma once
+#include <cstdint>
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 
@@ -15,6 +16,8 @@ struct ChannelRequest {
   bool wanted() const { return channels > 0 || macs > 0; }
   double fraction() const { return channels > 0 ? channels : macs; }
 };
+
+inline constexpr std::int64_t kProbeImages = 8;  // that a masked and its shrunk network are compared on
 
 void add_channel_options(CLI::App& app, ChannelRequest& request);
 

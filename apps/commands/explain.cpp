@@ -26,20 +26,14 @@ struct ExplainCommand {
   void run() const;
 };
 
-// Of a plan that does all layers in one launch: its only step, which has no size of one product.
-bool is_network(const pruning::PlanStep& step) { return step.size.rows == 0 && step.chosen.has_value(); }
-
 std::string heading(const pruning::PlanStep& step) {
   const std::string name = step.layer + (step.takes_in.empty() ? "" : " with " + step.takes_in);
   if (step.candidates.empty()) return fmt::format("{}: {:.1f} µs, no product: nothing to choose\n", name, step.us);
-  if (is_network(step)) {
-    return fmt::format("the whole network: {:.1f} % zeros\n-> {}, {}: {}\n", 100 * step.sparsity, step.format,
-                       step.implementation, step.reason);
-  }
-  const std::int64_t kept = step.nonzeros * step.size.positions;
-  return fmt::format("{}: weight [{}, {}], {:.1f} % zeros, {} of {} MACs left\n-> {}, {}: {}\n", name, step.size.rows,
-                     step.size.columns, 100 * step.sparsity, kept, step.size.macs(), step.format, step.implementation,
-                     step.reason);
+  const std::string what = step.whole_network
+                               ? "the whole network"
+                               : fmt::format("{}: weight [{}, {}]", name, step.size.rows, step.size.columns);
+  return fmt::format("{}, {:.1f} % zeros, {} of {} MACs left\n-> {}, {}: {}\n", what, 100 * step.sparsity,
+                     step.macs_kept, step.macs, step.format, step.implementation, step.reason);
 }
 
 std::string candidates_of(const pruning::PlanStep& step) {
@@ -75,9 +69,8 @@ void ExplainCommand::run() const {
   const ChosenModel chosen = open_model(model);
   const Shape input{batch, chosen.image[0], chosen.image[1], chosen.image[2]};
   const pruning::Plan compiled = pruning::compile(*chosen.module, input, compile_options_of_all(plan));
-  std::optional<pruning::Plan>
-      layers;  // where it is one launch: what the layers would have taken is worth knowing, too
-  if (is_network(compiled.steps().front())) {
+  std::optional<pruning::Plan> layers;  // where all is one launch: what each layer would have taken
+  if (compiled.steps().front().whole_network) {
     layers = pruning::compile(*chosen.module, input, compile_options(plan));
   }
   std::vector<pruning::PlanStep> steps = (layers ? *layers : compiled).steps();

@@ -29,10 +29,10 @@ void add_latency_options(CLI::App& app, LatencyRequest& request) {
   add_gpu_option(app, request.plan);
 }
 
-pruning::LatencyPlan find_rates(const LatencyRequest& request, Module& model, const Shape& image, double min_density,
-                                const Output& output) {
-  pruning::LatencyOptions options{.compile = compile_options(request.plan)};
-  const double most = std::min(options.grid.back(), 1.0 - min_density);
+pruning::LatencyPlan find_rates(const LatencyRequest& request, Module& model, const Shape& image,
+                                const PruningOptions& pruning, const Output& output) {
+  pruning::LatencyOptions options{.compile = compile_options(request.plan), .ignore = pruning.ignore};
+  const double most = std::min(options.grid.back(), 1.0 - pruning.min_density);
   std::erase_if(options.grid, [&](double sparsity) { return sparsity >= most && sparsity > 0; });
   if (most > 0) options.grid.push_back(most);
   pruning::LatencyGoal goal;

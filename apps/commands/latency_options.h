@@ -5,6 +5,7 @@
 
 #include "apps/commands/output.h"
 #include "apps/commands/plan_options.h"
+#include "apps/commands/pruning_options.h"
 #include "pruning/latency.h"
 
 namespace espalier::apps {
@@ -19,8 +20,8 @@ struct LatencyRequest {
 void add_latency_options(CLI::App& app, LatencyRequest& request);
 
 // For images [C, H, W]. Says what it found; throws InvalidArgument where the time cannot be reached.
-pruning::LatencyPlan find_rates(const LatencyRequest& request, Module& model, const Shape& image, double min_density,
-                                const Output& output);
+pruning::LatencyPlan find_rates(const LatencyRequest& request, Module& model, const Shape& image,
+                                const PruningOptions& pruning, const Output& output);
 
 // What was found, and what the model takes now that it is pruned.
 nlohmann::json latency_report(const LatencyRequest& request, const pruning::LatencyPlan& found, Module& model,

@@ -57,8 +57,8 @@ void MnistCommand::run() const {
       fmt::format("   test accuracy {:.2f} %, {:.0f} images/s\n\n", 100 * dense.accuracy(), trained.images_per_second));
 
   const TrainingOptions fine_tuning{.epochs = quick ? 2 : fine_tune_epochs, .learning_rate = 0.003f, .seed = seed};
-  say(output, fmt::format("2. prune to {} {} ({}, {}) while training on\n", pruning.target.value,
-                          to_string(pruning.target.unit), pruning.criterion, pruning.schedule));
+  say(output,
+      fmt::format("2. {} ({}, {}) while training on\n", goal_of(pruning.target), pruning.criterion, pruning.schedule));
   Output silent = output;
   silent.quiet = true;  // twenty prunings; the table below tells what is left in the end
   PruningSetup setup(model, images, pruning, steps_of(fine_tuning, images), seed, silent);

@@ -71,8 +71,10 @@ void PruneCommand::prune_checkpoint() const {
   LatencyRequest request = latency;
   if (request.batch == 0) request.batch = training.batch;
   std::optional<pruning::LatencyPlan> found;
+  require(!request.wanted() || !channels.wanted(),
+          "prune: --latency-ms and --speedup choose single weights; give them without --channels and --macs");
   if (request.wanted()) {
-    found = find_rates(request, *model.module, image, asked.min_density, output);
+    found = find_rates(request, *model.module, image, asked, output);
     asked.target = {pruning::Target::Unit::sparsity, found->sparsity};
     asked.rates = found->rates;
   }
@@ -117,13 +119,19 @@ Command prune_command(CLI::App& app) {
   const auto command = std::make_shared<PruneCommand>();
   CLI::App* parser = app.add_subcommand("prune", "Prune a trained model while training on");
   parser->add_option("checkpoint", command->checkpoint, "The trained model");
-  parser->add_option("--recipe", command->recipe, "Name of a recipe, or its file, to carry out instead");
-  parser->add_option("--resume", command->resume, "Go on from this checkpoint of the same pruning");
+  CLI::Option* const recipe =
+      parser->add_option("--recipe", command->recipe, "Name of a recipe, or its file, to carry out instead");
+  const std::size_t before = parser->get_options().size();
   add_pruning_options(*parser, command->pruning);
   add_channel_options(*parser, command->channels);
   add_latency_options(*parser, command->latency);
-  add_data_options(*parser, command->data);
   add_training_options(*parser, command->training);
+  const std::vector<CLI::Option*> said_by_recipe = parser->get_options();
+  for (std::size_t i = before; i < said_by_recipe.size(); ++i) {
+    if (said_by_recipe[i]->get_name() != "--seed") recipe->excludes(said_by_recipe[i]);
+  }
+  parser->add_option("--resume", command->resume, "Go on from this checkpoint of the same pruning");
+  add_data_options(*parser, command->data);
   add_math_option(*parser, command->math);
   add_precision_option(*parser, command->precision);
   parser->add_option("--run-dir", command->run_dir, "Folder for the results (default: runs/prune-DATE-TIME)");

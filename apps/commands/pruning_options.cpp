@@ -1,5 +1,7 @@
 #include "apps/commands/pruning_options.h"
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
@@ -111,6 +113,13 @@ void add_pruning_options(CLI::App& app, PruningOptions& options) {
   app.add_option("--calibration-samples", options.calibration_samples, "Training images that data-driven criteria see")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+}
+
+std::string goal_of(const Target& target) {
+  if (target.unit == Target::Unit::sparsity) return fmt::format("remove {:g} % of the weights", 100 * target.value);
+  if (target.unit == Target::Unit::threshold) return fmt::format("remove weights that score below {}", target.value);
+  if (target.value > 1) return fmt::format("leave {:.0f} {}", target.value, to_string(target.unit));
+  return fmt::format("leave {:g} % of the {}", 100 * target.value, to_string(target.unit));
 }
 
 std::string in_words(const PruningOptions& options) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "apps/commands/channel_options.h"
 #include "apps/commands/commands.h"
 #include "apps/commands/data.h"
 #include "apps/commands/output.h"
@@ -14,8 +15,6 @@
 
 namespace espalier::apps {
 namespace {
-
-constexpr std::int64_t kProbeImages = 8;  // that the two networks are compared on
 
 struct ShrinkCommand {
   Output output;

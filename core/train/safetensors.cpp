@@ -165,6 +165,12 @@ std::vector<std::byte> read_file(const std::filesystem::path& file) {
   return bytes;
 }
 
+std::vector<float> StoredTensor::floats() const {
+  std::vector<float> values(bytes.size() / sizeof(float));
+  std::memcpy(values.data(), bytes.data(), bytes.size());
+  return values;
+}
+
 StoredTensor StoredTensor::of(const Tensor& tensor) { return {tensor.dtype(), tensor.shape(), tensor.to_host_bytes()}; }
 
 void StoredTensor::upload_to(const Tensor& tensor) const {

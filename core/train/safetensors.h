@@ -25,6 +25,7 @@ struct StoredTensor {
   std::vector<std::byte> bytes;
   static StoredTensor of(const Tensor& tensor);  // waits for current_stream()
   void upload_to(const Tensor& tensor) const;    // throws InvalidArgument when type or size differ
+  std::vector<float> floats() const;             // of an f32 tensor
   bool operator==(const StoredTensor&) const = default;
 };
 

@@ -72,8 +72,8 @@ index_t arena_of(const std::vector<Map>& maps) {
 // Where a filter's weight finds its input, from the first input of an output.
 index_t offset_of(const FusedProduct& product, const Map& map, index_t filter, index_t column) {
   const Conv2dShape& shape = product.shape;
-  if (!has_tiles(product) &&
-      shape.patch() == map.channels * map.height * map.width) {  // a dense layer: flattened, whatever its image was
+  // A dense layer: flattened, whatever its image was.
+  if (!has_tiles(product) && shape.patch() == map.channels * map.height * map.width) {
     return map.at(column / (map.height * map.width), column / map.width % map.height, column % map.width);
   }
   const index_t kx = column % shape.kernel_width, ky = column / shape.kernel_width % shape.kernel_height;

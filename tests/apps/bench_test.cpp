@@ -2,6 +2,8 @@
 #include <doctest/doctest.h>
 
 #include <set>
+#include <sstream>
+#include <vector>
 
 #include "tests/support/program.h"
 
@@ -35,6 +37,37 @@ TEST_CASE("espalier bench: each format beside the dense network, as JSON, CSV an
   CHECK(svg.find(device) != std::string::npos);
   CHECK(svg.find(">csr</text>") != std::string::npos);
   CHECK(svg.find("nan") == std::string::npos);
+}
+
+TEST_CASE("espalier bench: a network in one launch is set beside the whole dense one, not beside its first layer") {
+  const test::Program espalier;
+  REQUIRE(espalier("bench lenet-300-100 --batch 3 --allow fp32 --json --csv " + espalier.file("csv")) == 0);
+  const nlohmann::json bench = espalier.json().at("bench").at(0);
+  nlohmann::json dense, fused;
+  for (const nlohmann::json& one : bench.at("formats")) {
+    if (one.at("format") == "dense fp32") dense = one;
+    if (one.at("format") == "fused csr") fused = one;
+  }
+  const nlohmann::json network = fused.at("layers").at(0);
+  CHECK(network.at("layer") == "network");
+  const double dense_us = bench.at("dense_us"), us = network.at("median_us"),
+               speedup = network.at("speedup_dense_fp32");
+  CHECK(speedup * us == doctest::Approx(dense_us));
+  std::int64_t macs = 0, kept = 0;
+  for (const nlohmann::json& layer : dense.at("layers")) {
+    macs += layer.at("macs").get<std::int64_t>(), kept += layer.at("macs_kept").get<std::int64_t>();
+  }
+  CHECK(network.at("macs") == macs);
+  CHECK(network.at("macs_kept") == kept);
+  const std::string csv = espalier.text("csv"), head = "\"fused csr\",\"network\",\"fused csr\",";
+  const std::size_t line = csv.find(head);
+  REQUIRE(line != std::string::npos);
+  std::istringstream cells(csv.substr(line + head.size(), csv.find('\n', line) - line - head.size()));
+  std::vector<double> values;  // median, quartiles, speed-ups, limit, macs, macs_kept, bytes
+  for (std::string cell; std::getline(cells, cell, ',');) values.push_back(cell.empty() ? 0.0 : std::stod(cell));
+  REQUIRE(values.size() == 9);
+  CHECK(values[3] * values[0] == doctest::Approx(dense_us).epsilon(1e-4));
+  CHECK(values[6] == double(macs));
 }
 
 TEST_CASE("espalier bench --gpu: modelled, and nothing else") {
@@ -97,6 +130,9 @@ TEST_CASE("espalier prune --speedup: rates for a time, or one error that says wh
   CHECK(espalier(prune + " --latency-ms 0.0001") == 2);
   CHECK(espalier.text("err").find("0.1 us at batch 16 cannot be reached: best is") != std::string::npos);
   CHECK(espalier(prune + " --latency-ms 1 --speedup 2") == 2);
+  CHECK(espalier(prune + " --speedup 1.2 --channels 0.5") == 2);
+  REQUIRE(espalier(prune + " --latency-batch 512 --speedup 1.1 --ignore dense_3.weight") == 0);
+  CHECK(!espalier.json().at("latency").at("rates").contains("dense_3.weight"));
 }
 
 }  // namespace

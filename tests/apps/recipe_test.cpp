@@ -82,6 +82,11 @@ TEST_CASE("recipes: an unknown key, word or name is refused with the one that wa
   CHECK(espalier("prune --recipe seed-20pt") == 5);
   CHECK(espalier.text("err").find("did you mean seed-20pct?") != std::string::npos);
   CHECK(espalier("prune") == 2);
+  const std::string recipe = "prune --recipe " + espalier.recipe("small.toml", kRecipe);
+  for (const char* option : {"--sparsity 0.5", "--epochs 2", "--channels 0.5", "--speedup 2"}) {  // the recipe says it
+    CAPTURE(option);
+    CHECK(espalier(recipe + " " + option) == 2);
+  }
 }
 
 TEST_CASE("recipes: all that come with the program can be read") {

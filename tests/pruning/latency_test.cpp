@@ -130,5 +130,16 @@ TEST_CASE("latency: rates for other weights than the search knew are refused") {
   CHECK_THROWS_AS(pruner.prune_to(0.5), InvalidArgument);
 }
 
+TEST_CASE("latency: the table is of layers, whatever the network may become as a whole") {
+  Sequential small(Dense(40, 30, {.seed = 1}), Relu(), Dense(30, 10, {.seed = 2}));
+  LatencyOptions options;
+  options.compile.candidates = {dense(Math::handwritten), fused_network()};
+  options.compile.timer = [](const TimedWork& work, const BenchmarkOptions&) {
+    return Timing{.median_us = work.format == "fused csr" ? 1.0 : 10.0};
+  };
+  options.grid = {0.0, 0.9};
+  for (const LayerLatency& layer : latency_table(small, {4, 40}, options).layers) CHECK(layer.us[1] == 10.0);
+}
+
 }  // namespace
 }  // namespace espalier::pruning

@@ -17,12 +17,6 @@ constexpr std::uint64_t kMostNameBytes = 4096, kMostAxes = 16, kMostElements = s
 constexpr int kTypeBits = 4, kValuesBits = 2;
 constexpr std::uint64_t kTypes = std::uint64_t(DType::bf16) + 1;
 
-std::vector<float> floats_of(const StoredTensor& tensor) {
-  std::vector<float> values(tensor.bytes.size() / sizeof(float));
-  std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
-  return values;
-}
-
 void write_codes(std::span<const std::uint32_t> codes, std::size_t alphabet, bool huffman, BitWriter& out) {
   const int bits = int(std::bit_width(alphabet - 1));
   BitWriter packed, coded;
@@ -170,7 +164,7 @@ std::vector<std::byte> encode(const std::string& name, const StoredTensor& tenso
     for (const std::byte byte : tensor.bytes) out.put(std::uint64_t(byte), 8);
     return out.bytes();
   }
-  const std::vector<float> values = floats_of(tensor);
+  const std::vector<float> values = tensor.floats();
   const std::vector<std::uint8_t> keep = kept_by(mask, values);
   write_positions(keep, grid_of(tensor.shape), compression.huffman, out);
   std::vector<float> kept;
