@@ -188,6 +188,7 @@ void name_values(ChannelGraph& graph, Module& model) {
     graph.named.push_back({name, tensor, {}});
   };
   for (const Parameter* parameter : model.parameters()) add(parameter->name, parameter->value.value());
+  graph.parameters = graph.named.size();
   for (const Buffer* buffer : model.buffers()) add(buffer->name, buffer->value);
   for (const Trace::Value& value : graph.trace.values) {
     const auto found = value.constant ? known.find(value.tensor.raw()) : known.end();
@@ -239,6 +240,23 @@ std::int64_t macs(const ChannelGraph& graph, const std::vector<bool>& kept) {
     sum += left(step.output, of.filters) * inputs * of.taps * of.positions;
   }
   return sum;
+}
+
+ChannelCount count_left(const ChannelGraph& graph, const std::vector<bool>& kept) {
+  ChannelCount count{.macs = macs(graph, kept)};
+  for (std::size_t i = 0; i < graph.parameters; ++i) {
+    const ChannelGraph::Named& named = graph.named[i];
+    std::int64_t size = 1;
+    for (std::size_t axis = 0; axis < named.tensor.shape().rank(); ++axis) {
+      const bool whole = axis >= named.channels.size() || named.channels[axis].empty();
+      const auto lives = [&](int channel) { return kept[std::size_t(channel)]; };
+      size *= whole ? named.tensor.shape()[axis]
+                    : std::int64_t(std::count_if(named.channels[axis].begin(), named.channels[axis].end(), lives));
+    }
+    count.parameters += size;
+    if (named.tensor.shape().rank() >= 2) count.weights += size;
+  }
+  return count;
 }
 
 ChannelGraph channel_graph(Module& model, const Shape& input) {

@@ -22,6 +22,7 @@ struct ChannelGraph {
   std::vector<std::vector<int>> of_value;  // per value of the trace the channel of each index of axis 1
   std::vector<int> named_of_value;         // which of `named` a value is; -1: none
   std::vector<Named> named;
+  std::size_t parameters = 0;             // of `named`: they come first, behind them the buffers
   std::vector<std::string> kept_because;  // per channel: why it cannot fall; empty: it can
 
   std::size_t channels() const { return kept_because.size(); }
@@ -43,6 +44,13 @@ ChannelProduct channel_product(const ChannelGraph& graph, const Trace::Step& ste
 
 // Multiply-adds per image of all products when these channels are left; one entry for each channel of the graph.
 std::int64_t macs(const ChannelGraph& graph, const std::vector<bool>& kept);
+
+// What is left of a network when only these channels are: as shrink() would leave it, but for constants that it folds.
+struct ChannelCount {
+  std::int64_t weights = 0, parameters = 0, macs = 0;  // of products, of the model, per image
+  std::int64_t bytes() const { return 4 * parameters; }
+};
+ChannelCount count_left(const ChannelGraph& graph, const std::vector<bool>& kept);
 
 // Runs the model once on `input`, whose first axis is the batch. Values are random numbers in [-1, 1).
 ChannelGraph channel_graph(Module& model, const Shape& input);

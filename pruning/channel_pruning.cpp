@@ -11,6 +11,7 @@
 namespace espalier::pruning {
 namespace {
 
+constexpr const char* kUnits[] = {"channels", "multiply-adds", "parameters", "weights"};
 constexpr float kPruned = -INFINITY;  // the score of a weight that was pruned before
 
 // One weight of the model: its scores and which channels its rows and columns belong to.
@@ -39,6 +40,7 @@ class ChannelPattern {
       if (!ignore && group.kept_because.empty()) groups_.push_back(std::move(group));
     }
     require(ignored >= options_.ignore.size(), "channel pattern: an ignored name is of no group; there are", names);
+    if (options_.norm == ChannelNorm::norm_scale) leave_unscaled();
     require(!groups_.empty(), "channel pattern: no channel of the model can fall; inspect --channels says why");
     std::size_t place = 0;  // parameters are named first
     for (const Parameter* parameter : model.parameters()) {
@@ -69,11 +71,36 @@ class ChannelPattern {
     return weights;
   }
 
+  static bool scales(const ChannelGraph::Named& named) {
+    return named.name.ends_with(".gamma") && !named.channels.empty() && !named.channels[0].empty();
+  }
+
+  // Sums of |gamma|; below 0 where no norm scales the channel.
+  std::vector<double> norm_scales() const {
+    std::vector<double> sums(graph_.channels(), -1.0);
+    for (const ChannelGraph::Named& named : graph_.named) {
+      if (!scales(named)) continue;
+      const std::vector<float> gamma = named.tensor.to_host();
+      for (std::size_t i = 0; i < gamma.size(); ++i) {
+        double& sum = sums[std::size_t(named.channels[0][i])];
+        sum = std::max(sum, 0.0) + std::abs(double(gamma[i]));
+      }
+    }
+    return sums;
+  }
+
+  void leave_unscaled() {
+    const std::vector<double> sums = norm_scales();
+    std::erase_if(groups_, [&](const ChannelGroup& group) { return sums[std::size_t(group.numbers[0])] < 0; });
+    require(!groups_.empty(), "channel pattern: no norm scales a channel that can fall; score by weights instead");
+  }
+
   // Of each channel; that of one which fell before is below all others.
   std::vector<double> worths(const std::vector<ScoredWeight>& weights) const {
     std::vector<double> worth(graph_.channels(), 0.0);
     std::vector<bool> alive(graph_.channels(), false);
     for (const ScoredWeight& weight : weights) add(weight, worth, alive);
+    if (options_.norm == ChannelNorm::norm_scale) worth = norm_scales();
     for (std::size_t i = 0; i < worth.size(); ++i) {
       if (options_.norm == ChannelNorm::l2) worth[i] = std::sqrt(worth[i]);
       if (!alive[i]) worth[i] = -1.0;
@@ -144,12 +171,12 @@ class ChannelPattern {
           std::max<std::int64_t>(1, std::llround(std::ceil(budget.min_density * double(left.back()) - 1e-9))));
       removable += left.back();
     }
-    const std::int64_t all_macs = macs(graph_, kept), wanted = std::llround(budget.sparsity * double(removable));
-    const double allowed = (1.0 - budget.sparsity) * double(all_macs);
+    const std::int64_t all = left_of(kept), wanted = std::llround(budget.sparsity * double(removable));
+    const double allowed = (1.0 - budget.sparsity) * double(all) + 1e-6;
     std::int64_t fallen = 0;
     const auto enough = [&] {
       if (options_.target == ChannelTarget::channels) return fallen >= wanted;
-      return double(macs(graph_, kept)) <= allowed;
+      return double(left_of(kept)) <= allowed;
     };
     for (const Candidate& candidate : ranked(worth)) {
       if (candidate.worth >= 0 && enough()) break;
@@ -158,9 +185,16 @@ class ChannelPattern {
       --left[candidate.group], ++fallen;
     }
     require(options_.target == ChannelTarget::channels || enough(), "channel pattern: ", 100 * budget.sparsity,
-            " % of ", all_macs, " multiply-adds cannot go: ", macs(graph_, kept),
+            " % of ", all, " ", kUnits[std::size_t(options_.target)], " cannot go: ", left_of(kept),
             " are left when every layer is at its floor");
     return kept;
+  }
+
+  std::int64_t left_of(const std::vector<bool>& kept) const {
+    if (options_.target == ChannelTarget::channels) return std::count(kept.begin(), kept.end(), true);
+    if (options_.target == ChannelTarget::macs) return macs(graph_, kept);
+    const ChannelCount count = count_left(graph_, kept);
+    return options_.target == ChannelTarget::params ? count.parameters : count.weights;
   }
 
   static Mask mask_of(const ScoredWeight& weight, const std::vector<bool>& kept) {
@@ -183,6 +217,29 @@ class ChannelPattern {
 };
 
 }  // namespace
+
+ChannelBudget channel_budget(Module& model, const Shape& input, const Target& target) {
+  require(target.unit != Target::Unit::threshold,
+          "channel pattern: a threshold is for single weights; give --channels");
+  if (target.unit == Target::Unit::sparsity) return {ChannelTarget::weights, target.value};
+  const ChannelGraph graph = channel_graph(model, input);
+  const ChannelCount all = count_left(graph, std::vector<bool>(graph.channels(), true));
+  double channels = 0;
+  for (const ChannelGroup& group : channel_groups(graph)) {
+    if (group.kept_because.empty()) channels += double(group.channels.size());
+  }
+  ChannelBudget budget{ChannelTarget::params};
+  double dense = double(all.parameters);
+  if (target.unit == Target::Unit::macs) budget.target = ChannelTarget::macs, dense = double(all.macs);
+  if (target.unit == Target::Unit::channels) budget.target = ChannelTarget::channels, dense = channels;
+  if (target.unit == Target::Unit::bytes) dense = double(all.bytes());
+  const double left = target.value <= 1 ? target.value : target.value / dense;
+  require(left > 0 && left <= 1, "channel pattern: a target of ", target.value, " ",
+          std::string(to_string(target.unit)), "; give a fraction of what is there, in (0, 1], or a number of at most ",
+          std::int64_t(dense));
+  budget.sparsity = 1.0 - left;
+  return budget;
+}
 
 Pattern channel_pattern(Module& model, const Shape& input, const ChannelOptions& options) {
   const auto pattern = std::make_shared<const ChannelPattern>(model, input, options);

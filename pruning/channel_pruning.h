@@ -11,19 +11,27 @@
 #include "layers/module.h"
 #include "pruning/channel_groups.h"
 #include "pruning/pattern.h"
+#include "pruning/rates.h"
 
 namespace espalier::pruning {
 
 // What a channel is worth: the norm of the scores of all weights that it would take along, in every layer of its group
 // (Fang et al. 2023, arXiv 2301.12900, section 3.3; Li et al. 2017, arXiv 1608.08710, section 3.1 for a single layer).
-enum class ChannelNorm { l1, l2 };
+enum class ChannelNorm {
+  l1,
+  l2,
+  norm_scale,  // |gamma| of the norms that scale the channel, in place of the scores (Liu et al. 2017, arXiv
+               // 1708.06519); groups that no norm scales lose nothing
+};
 
 enum class ChannelContest {
   each_layer,  // every group loses the same fraction
   all_layers,  // all compete, by their worth relative to the mean of their group
 };
 
-enum class ChannelTarget { channels, macs };  // what the budget's sparsity is a fraction of
+// What the budget's sparsity is a fraction of: channels that can fall, or what they take along of multiply-adds,
+// parameters or weights of products.
+enum class ChannelTarget { channels, macs, params, weights };
 
 struct ChannelOptions {
   ChannelNorm norm = ChannelNorm::l2;
@@ -31,6 +39,14 @@ struct ChannelOptions {
   ChannelTarget target = ChannelTarget::channels;
   std::vector<std::string> ignore = {};  // names of groups that lose nothing: "conv2d_1"
 };
+
+// A target (rates.h) in such units: {Unit::bytes, 0.3} is {params, 0.7}. Throws InvalidArgument for thresholds, and for
+// what is no part of what the model has.
+struct ChannelBudget {
+  ChannelTarget target = ChannelTarget::channels;
+  double sparsity = 0;  // the fraction that falls
+};
+ChannelBudget channel_budget(Module& model, const Shape& input, const Target& target);
 
 // For a Pruner of this model with Scope::global and no parameters ignored. Of the budget, min_density is the fraction
 // of its channels that each group keeps at least; one always stays. What was pruned before stays pruned. Throws

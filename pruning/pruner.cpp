@@ -27,6 +27,7 @@ void require_usable(const PrunerOptions& options) {
   require(options.max_density >= options.min_density && options.max_density <= 1.0, "pruner: max_density is ",
           options.max_density,
           "; it is the fraction of each layer that lives at most, in [min_density = ", options.min_density, ", 1]");
+  require_sparsity(options.full_sparsity);
   if (options.regrowth) require_possible(*options.regrowth);
   if (options.splicing) require_possible(*options.splicing);
   require(!options.rewind || options.rewind->to >= 0, "pruner: rewinding to step ",

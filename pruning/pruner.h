@@ -38,8 +38,10 @@ struct PrunerOptions {
   double min_density = 0.01;             // each layer keeps at least this fraction ...
   double max_density = 1.0;              // ... and at most this one
   std::vector<std::string> ignore = {};  // names of parameters that stay dense: "dense_2.weight"
-  // Layers with a sparsity of their own, reached at the first pruning; the others share the rest of the budget.
+  // Layers with a sparsity of their own; the others share the rest of the budget.
   std::map<std::string, double> layer_sparsity = {};
+  // Of the last pruning: below it, layers of their own have the same part of theirs. 0: they reach it at the first.
+  double full_sparsity = 0;
   ScoreNormalisation normalisation = ScoreNormalisation::none;  // before layers compete
   Calibration* calibration = nullptr;                           // run before each scoring
   Movement* movement = nullptr;                                 // observes each step

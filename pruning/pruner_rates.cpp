@@ -80,6 +80,7 @@ std::vector<Mask> Pruner::masks_for(const std::vector<Tensor>& scores, double sp
   std::vector<Tensor> contest;
   std::vector<Shape> shapes;
   double total = 0, shared_total = 0, removed_elsewhere = 0;
+  const double part = options_.full_sparsity > 0 ? std::min(1.0, sparsity / options_.full_sparsity) : 1.0;
   const auto prune_alone = [&](std::size_t i, double own) {
     const Budget budget{.sparsity = own, .min_density = options_.min_density, .max_density = options_.max_density};
     masks[i] = options_.pattern({&scores[i], 1}, budget).at(0);
@@ -87,8 +88,8 @@ std::vector<Mask> Pruner::masks_for(const std::vector<Tensor>& scores, double sp
   for (std::size_t i = 0; i < scores.size(); ++i) {
     total += double(scores[i].size());
     if (own_sparsity_[i] >= 0.0) {
-      prune_alone(i, own_sparsity_[i]);
-      removed_elsewhere += own_sparsity_[i] * double(scores[i].size());
+      prune_alone(i, part * own_sparsity_[i]);
+      removed_elsewhere += part * own_sparsity_[i] * double(scores[i].size());
       continue;
     }
     shared.push_back(i);

@@ -2,40 +2,66 @@
 
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "apps/commands/stages.h"
+#include "kernels/require.h"
 #include "pruning/channel_pruning.h"
 #include "pruning/shrink.h"
+#include "pruning/shrink_analysis.h"
 
 namespace espalier::apps {
+namespace {
 
-void add_channel_options(CLI::App& app, ChannelRequest& request) {
-  auto* const channels = app.add_option("--channels", request.channels,
-                                        "Instead of single weights, remove this fraction of each layer's channels")
-                             ->check(CLI::Range(0.0, 0.9999));
-  app.add_option("--macs", request.macs, "... or as many channels as do this fraction of the multiply-adds")
-      ->check(CLI::Range(0.0, 0.9999))
-      ->excludes(channels);
+using pruning::Target;
+
+pruning::ChannelContest contest_of(const std::string& scope) {
+  require(scope == "global" || scope == "local", "prune: whole channels compete in scope global or local, not ", scope);
+  return scope == "global" ? pruning::ChannelContest::all_layers : pruning::ChannelContest::each_layer;
 }
 
-void use_channels(const ChannelRequest& request, Module& model, const Shape& image, pruning::PrunerOptions& options) {
-  const auto target = request.channels > 0 ? pruning::ChannelTarget::channels : pruning::ChannelTarget::macs;
-  options.pattern = pruning::channel_pattern(model, {1, image[0], image[1], image[2]}, {.target = target});
-  options.scope = pruning::Scope::global;  // shows the pattern all weights at once
+}  // namespace
+
+bool prunes_channels(const PruningOptions& options) {
+  const bool implied = options.pattern == "unstructured" && options.target.unit == Target::Unit::channels;
+  return implied || options.pattern == kCoupledChannel;
 }
 
-nlohmann::json save_shrunk(const std::filesystem::path& file, SavedModel& model, const data::ImageData& images,
-                           const Output& output) {
+double use_channels(const PruningOptions& options, Module& model, const Shape& input, pruning::PrunerOptions& made) {
+  const pruning::ChannelBudget budget = pruning::channel_budget(model, input, options.target);
+  const bool slims = options.criterion == "batch-norm-scale";
+  made.pattern = pruning::channel_pattern(model, input,
+                                          {.norm = slims ? pruning::ChannelNorm::norm_scale : pruning::ChannelNorm::l2,
+                                           .contest = contest_of(options.scope),
+                                           .target = budget.target,
+                                           .ignore = options.ignore});
+  if (slims) made.criterion = pruning::magnitude();  // which only tells what has fallen
+  made.scope = pruning::Scope::global;               // shows the pattern all weights at once
+  made.ignore = {};
+  return budget.sparsity;
+}
+
+std::string shrunk_figures(Module& model, const Shape& input) {
+  const pruning::ChannelGraph graph = pruning::channel_graph(model, input);
+  const auto all = pruning::count_left(graph, std::vector<bool>(graph.channels(), true));
+  const auto left = pruning::count_left(graph, pruning::removable_channels(graph, 1).kept);
+  const auto part = [](const char* name, std::int64_t some, std::int64_t of) {
+    return fmt::format("{} {} of {} ({:.2f} %)", name, some, of, 100.0 * double(some) / double(of));
+  };
+  return part("weights", left.weights, all.weights) + ", " + part("params", left.parameters, all.parameters) + ", " +
+         part("MACs", left.macs, all.macs) + ", " + part("bytes", left.bytes(), all.bytes());
+}
+
+nlohmann::json save_shrunk(const ModelFile& file, Module& model, const data::ImageData& images, const Output& output) {
   const Shape image = images.test.samples().dataset().image_shape();
-  const pruning::Shrunk shrunk = pruning::shrink(*model.module, {kProbeImages, image[0], image[1], image[2]});
-  save_model(file, *shrunk.model, model.normalisation, model.notes);
+  const pruning::Shrunk shrunk = pruning::shrink(model, {kProbeImages, image[0], image[1], image[2]});
+  save_model(file.path, *shrunk.model, file.normalisation, file.notes);
   const Metrics metrics = judge(*shrunk.model, images.test);
-  say(output, fmt::format("{}\nshrunk: test accuracy {:.2f} %\n{}\n", shrunk, 100 * metrics.accuracy(), file.string()));
+  say(output,
+      fmt::format("{}\nshrunk: test accuracy {:.2f} %\n{}\n", shrunk, 100 * metrics.accuracy(), file.path.string()));
   nlohmann::json report = nlohmann::json::parse(pruning::to_json(shrunk));
   report["test_accuracy"] = metrics.accuracy();
-  report["checkpoint"] = file.string();
+  report["checkpoint"] = file.path.string();
   return report;
 }
 

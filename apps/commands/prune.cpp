@@ -27,7 +27,6 @@ struct PruneCommand {
   TrainingOptions training{.epochs = 5, .learning_rate = 0.001f};
   PruningOptions pruning;
   LatencyRequest latency;
-  ChannelRequest channels;
   std::optional<Math> math;
   Precision precision = Precision::fp32;
   std::filesystem::path checkpoint, run_dir, resume;
@@ -71,18 +70,15 @@ void PruneCommand::prune_checkpoint() const {
   LatencyRequest request = latency;
   if (request.batch == 0) request.batch = training.batch;
   std::optional<pruning::LatencyPlan> found;
-  require(!request.wanted() || !channels.wanted(),
-          "prune: --latency-ms and --speedup choose single weights; give them without --channels and --macs");
+  require(!request.wanted() || !prunes_channels(asked),
+          "prune: --latency-ms and --speedup choose single weights; give them without whole channels");
   if (request.wanted()) {
     found = find_rates(request, *model.module, image, asked, output);
     asked.target = {pruning::Target::Unit::sparsity, found->sparsity};
     asked.rates = found->rates;
   }
   const std::int64_t steps = steps_of(training, images);
-  if (channels.wanted()) asked.target = {pruning::Target::Unit::sparsity, channels.fraction()};
-  PruningSetup setup(*model.module, images, asked, steps, training.seed, output, [&](pruning::PrunerOptions& rules) {
-    if (channels.wanted()) use_channels(channels, *model.module, image, rules);
-  });
+  PruningSetup setup(*model.module, images, asked, steps, training.seed, output);
   if (resume.empty()) setup.prune_before_training();
   RecipeResult result;
   result.checkpoint = folder / "pruned.safetensors";
@@ -100,7 +96,10 @@ void PruneCommand::prune_checkpoint() const {
   result.scoring = setup.pruner().cost();
   nlohmann::json report = to_json(result);
   if (found) report["latency"] = latency_report(request, *found, *model.module, image, output);
-  if (channels.wanted()) report["shrunk"] = save_shrunk(folder / "shrunk.safetensors", model, images, output);
+  if (prunes_channels(asked)) {
+    report["shrunk"] =
+        save_shrunk({folder / "shrunk.safetensors", model.normalisation, model.notes}, *model.module, images, output);
+  }
   tell(folder, std::move(report), result.layers, before.accuracy(), result.pruned.accuracy());
 }
 
@@ -123,7 +122,6 @@ Command prune_command(CLI::App& app) {
       parser->add_option("--recipe", command->recipe, "Name of a recipe, or its file, to carry out instead");
   const std::size_t before = parser->get_options().size();
   add_pruning_options(*parser, command->pruning);
-  add_channel_options(*parser, command->channels);
   add_latency_options(*parser, command->latency);
   add_training_options(*parser, command->training);
   const std::vector<CLI::Option*> said_by_recipe = parser->get_options();

@@ -11,9 +11,8 @@ namespace {
 using Words = std::vector<std::string>;
 using pruning::Target;
 
-// What is left of multiply-adds and channels is asked for in recipes: the options of these names remove whole channels.
-constexpr Target::Unit kUnits[] = {Target::Unit::sparsity, Target::Unit::params, Target::Unit::bytes,
-                                   Target::Unit::threshold};
+constexpr Target::Unit kUnits[] = {Target::Unit::sparsity, Target::Unit::params,   Target::Unit::macs,
+                                   Target::Unit::bytes,    Target::Unit::channels, Target::Unit::threshold};
 
 const char* meaning_of(Target::Unit unit) {
   switch (unit) {
@@ -21,8 +20,12 @@ const char* meaning_of(Target::Unit unit) {
       return "Fraction of the weights to remove";
     case Target::Unit::params:
       return "Parameters to be left: a number, or up to 1 a fraction";
+    case Target::Unit::macs:
+      return "Multiply-adds per image to be left, in the same way";
     case Target::Unit::bytes:
       return "Bytes of kept values and masks to be left, in the same way";
+    case Target::Unit::channels:
+      return "Channels to be left, in the same way: whole channels fall, unless --pattern says how";
     default:
       return "Remove every weight whose score is below this, all at once";
   }
@@ -72,7 +75,7 @@ const Words& normalisations() {
   return words;
 }
 const Words& patterns() {
-  static const Words words{"unstructured", "2:4", "filter", "neuron", "channel"};
+  static const Words words{"unstructured", "2:4", "filter", "neuron", "channel", kCoupledChannel};
   return words;
 }
 const Words& scopes() {
@@ -98,7 +101,8 @@ void add_pruning_options(CLI::App& app, PruningOptions& options) {
   choice("--group-score", options.group_score, group_scores(), "... by the sum, mean or norm of their scores");
   choice("--normalisation", options.normalisation, normalisations(),
          "What scores are divided by before layers compete");
-  choice("--pattern", options.pattern, patterns(), "What falls together");
+  choice("--pattern", options.pattern, patterns(),
+         "What falls together; coupled-channel: whole channels, in all layers that share them");
   choice("--scope", options.scope, scopes(),
          "Who competes: all layers (global), each on its own (local), or by shares");
   choice("--prune-schedule", options.schedule, schedules(), "When: gradually while training on, or all at once");
@@ -109,7 +113,7 @@ void add_pruning_options(CLI::App& app, PruningOptions& options) {
   app.add_option("--max-density", options.max_density, "Fraction of its weights that each layer keeps at most")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  app.add_option("--ignore", options.ignore, "Weights that stay dense: dense_2.weight ...");
+  app.add_option("--ignore", options.ignore, "Weights that stay dense: dense_2.weight ..., or groups of channels");
   app.add_option("--calibration-samples", options.calibration_samples, "Training images that data-driven criteria see")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

@@ -13,12 +13,14 @@ class App;
 
 namespace espalier::apps {
 
+inline constexpr const char* kCoupledChannel = "coupled-channel";  // a pattern
+
 struct PruningOptions {
   std::string criterion = "magnitude", group = "element", group_score = "sum", normalisation = "none";
   std::string pattern = "unstructured", scope = "global", schedule = "cubic", regrowth = "none";
   pruning::Target target = {};
   double min_density = 0.01, max_density = 1.0;
-  std::vector<std::string> ignore = {};       // names of parameters
+  std::vector<std::string> ignore = {};       // names of parameters; of groups of channels, where those fall
   std::map<std::string, double> layers = {};  // sparsities of their own
   std::int64_t calibration_samples = 1024, calibration_batch = 64;
   std::vector<double> rates = {};     // of each weight, found for a latency; empty: the scope decides

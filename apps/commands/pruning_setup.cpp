@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "apps/commands/channel_options.h"
 #include "apps/commands/pruning_words.h"
 #include "pruning/latency.h"
 
@@ -13,14 +14,14 @@ namespace espalier::apps {
 using namespace pruning;
 
 PruningSetup::PruningSetup(Module& model, const data::ImageData& images, const PruningOptions& options,
-                           std::int64_t steps, std::uint64_t seed, const Output& output, const Adjust& adjust)
+                           std::int64_t steps, std::uint64_t seed, const Output& output)
     : model_(model), options_(options) {
   const Shape image = images.train.samples().dataset().image_shape();
   input_ = {1, image[0], image[1], image[2]};
   at_once_ = steps < 2 || options.schedule == "before-training" || options.target.unit == Target::Unit::threshold;
-  PrunerOptions made{.criterion = criterion(images, seed),
-                     .pattern = pattern_of(options.pattern),
-                     .scope = scope_of(options.scope),
+  PrunerOptions made{.criterion = prunes_channels(options) && options.criterion == "batch-norm-scale"
+                                      ? magnitude()
+                                      : criterion(images, seed),
                      .min_density = options.min_density,
                      .max_density = options.max_density,
                      .ignore = options.ignore,
@@ -29,27 +30,40 @@ PruningSetup::PruningSetup(Module& model, const data::ImageData& images, const P
                      .calibration = calibration_ ? &*calibration_ : nullptr,
                      .movement = movement_ ? &*movement_ : nullptr,
                      .rule = in_words(options)};
-  if (!options.rates.empty()) {
-    made.pattern = at_rates(options.rates, options.target.value);
-    made.scope = Scope::global;  // which shows the pattern all weights at once
-  }
+  choose_pattern(made);
   if (options.rewind >= 0) made.rewind = Rewind{.to = int(options.rewind)};
   if (options.release > 0) made.release_at = int(options.release * double(steps));
   add_regrowth(made, steps, seed);
   made.after_prune = [this, &output] {
-    say(output, fmt::format("pruned: {}; scoring {:.1f} ms, {} backward passes\n", figures(report()),
+    say(output, fmt::format("pruned: {}; scoring {:.1f} ms, {} backward passes\n",
+                            channels_ ? shrunk_figures(model_, input_) : figures(report()),
                             1e3 * pruner_->last_cost().seconds, pruner_->last_cost().backward_passes));
   };
-  if (adjust) adjust(made);
   if (!at_once_) {
-    PrunerOptions look = made;  // where the target lies now
-    const double sparsity = Pruner(model, std::move(look)).sparsity_for(options.target, input_);
-    made.schedule = schedule(steps, sparsity);
+    made.full_sparsity = channels_.value_or(0);
+    if (!channels_) {
+      PrunerOptions look = made;  // where the target lies now
+      made.full_sparsity = Pruner(model, std::move(look)).sparsity_for(options.target, input_);
+    }
+    made.schedule = schedule(steps, made.full_sparsity);
   }
   pruner_.emplace(model, std::move(made));
 }
 
+void PruningSetup::choose_pattern(PrunerOptions& made) {
+  if (prunes_channels(options_)) {
+    channels_ = use_channels(options_, model_, input_, made);
+  } else if (!options_.rates.empty()) {
+    made.pattern = at_rates(options_.rates, options_.target.value);
+    made.scope = Scope::global;  // which shows the pattern all weights at once
+  } else {
+    made.pattern = pattern_of(options_.pattern);
+    made.scope = scope_of(options_.scope);
+  }
+}
+
 void PruningSetup::prune_before_training() {
+  if (at_once_ && channels_) return pruner_->prune_to(*channels_);
   if (at_once_) pruner_->prune_to(options_.target, input_);
 }
 

@@ -1,7 +1,6 @@
 // A pruner made of words and numbers, with whatever it looks at: calibration batches, movement.
 #pragma once
 #include <cstdint>
-#include <functional>
 #include <optional>
 
 #include "apps/commands/output.h"
@@ -13,11 +12,10 @@ namespace espalier::apps {
 
 class PruningSetup {
  public:
-  using Adjust = std::function<void(pruning::PrunerOptions&)>;
-  // Over `steps` updates. Says after each pruning what is left of weights, params, MACs and bytes. `adjust` has the
-  // last word on all but the schedule. The model, the images and the output must outlive it.
+  // Over `steps` updates. Says after each pruning what is left of weights, params, MACs and bytes. The model, the
+  // images and the output must outlive it.
   PruningSetup(Module& model, const data::ImageData& images, const PruningOptions& options, std::int64_t steps,
-               std::uint64_t seed, const Output& output, const Adjust& adjust = {});
+               std::uint64_t seed, const Output& output);
   PruningSetup(const PruningSetup&) = delete;
   PruningSetup& operator=(const PruningSetup&) = delete;
 
@@ -29,12 +27,14 @@ class PruningSetup {
  private:
   pruning::Criterion criterion(const data::ImageData& images, std::uint64_t seed);
   pruning::Schedule schedule(std::int64_t steps, double sparsity) const;
+  void choose_pattern(pruning::PrunerOptions& options);
   void add_regrowth(pruning::PrunerOptions& options, std::int64_t steps, std::uint64_t seed) const;
 
   Module& model_;
   PruningOptions options_;
   Shape input_;  // of one image
   bool at_once_;
+  std::optional<double> channels_;  // the fraction that falls, where whole channels do
   std::optional<pruning::Calibration> calibration_;
   std::optional<pruning::Movement> movement_;
   std::optional<pruning::Pruner> pruner_;

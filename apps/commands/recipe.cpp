@@ -98,7 +98,9 @@ Recipe recipe_from(const toml::table& table, const std::string& name) {
 
 std::vector<std::string> recipe_names() {
   std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(recipes_folder())) names.push_back(entry.path().stem().string());
+  for (const auto& entry : fs::directory_iterator(recipes_folder())) {
+    if (entry.path().extension() == ".toml") names.push_back(entry.path().stem().string());
+  }
   std::sort(names.begin(), names.end());
   return names;
 }

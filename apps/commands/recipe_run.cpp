@@ -2,8 +2,7 @@
 
 #include <fmt/core.h>
 
-#include <nlohmann/json.hpp>
-
+#include "apps/commands/channel_options.h"
 #include "apps/commands/pruning_setup.h"
 #include "layers/model_file.h"
 #include "layers/zoo.h"
@@ -75,6 +74,10 @@ RecipeResult carry_out(const Recipe& recipe, std::uint64_t seed, const data::Ima
   result.pruned = judge(*model, images.test);
   result.layers = setup.report();
   result.scoring = setup.pruner().cost();
+  if (prunes_channels(recipe.prune)) {
+    const fs::path small = folder / fmt::format("{}-shrunk-seed{}.safetensors", recipe.name, seed);
+    result.shrunk = save_shrunk({small, images.normalisation, notes}, *model, images, output);
+  }
   return result;
 }
 
@@ -91,6 +94,7 @@ nlohmann::json to_json(const RecipeResult& result) {
                      {"bytes", result.scoring.bytes}};
   json.update(to_json(result.tuning));
   json["checkpoint"] = result.checkpoint.string();
+  if (!result.shrunk.is_null()) json["shrunk"] = result.shrunk;
   return json;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "apps/commands/data.h"
 #include "apps/commands/recipe.h"
@@ -16,6 +17,7 @@ struct RecipeResult {
   pruning::ScoringCost scoring;
   TrainingResult tuning;
   std::filesystem::path checkpoint;
+  nlohmann::json shrunk = {};  // the smaller network, where whole channels fell
 };
 
 // Everything is written into `folder`, by names that tell seeds apart. A dense model that another recipe has trained

@@ -84,7 +84,8 @@ TEST_CASE("espalier: channels fall, and what is left computes the same as a smal
   REQUIRE(espalier("train --model lenet-300-100 --epochs 1 --batch 16 --json --run-dir " + espalier.file("t") + data) ==
           0);
   const std::string dense = espalier.file("t/model.safetensors");
-  REQUIRE(espalier("prune " + dense + " --channels 0.5 --epochs 1 --batch 16 --json --run-dir " + run + data) == 0);
+  REQUIRE(espalier("prune " + dense + " --channels 0.5 --scope local --epochs 1 --batch 16 --json --run-dir " + run +
+                   data) == 0);
   const nlohmann::json shrunk = espalier.json().at("shrunk");
   CHECK(shrunk.at("layers").at(0).at("after") == 150);
   CHECK(shrunk.at("layers").at(1).at("after") == 50);
@@ -95,7 +96,24 @@ TEST_CASE("espalier: channels fall, and what is left computes the same as a smal
   CHECK(espalier("eval " + espalier.file("s") + data) == 0);
   REQUIRE(espalier("inspect " + espalier.file("s") + " --channels --json") == 0);
   CHECK(espalier.json().at(1).at("channels") == 152);
-  CHECK(espalier("prune " + dense + " --macs 0.9999 --epochs 0 --min-density 0.5 --run-dir " + run + data) == 2);
+  const std::string coupled = "prune " + dense + " --pattern coupled-channel --epochs 0 --json --run-dir " + run + data;
+  const auto left = [&](const std::string& target, const std::string& key) {
+    REQUIRE(espalier(coupled + target) == 0);
+    const nlohmann::json small = espalier.json().at("shrunk");
+    return small.at(key).get<double>() / small.at(key + "_before").get<double>();
+  };
+  CHECK(left(" --macs 0.3", "macs") == doctest::Approx(0.3).epsilon(0.02));
+  CHECK(left(" --params 0.4", "parameters") == doctest::Approx(0.4).epsilon(0.02));
+  CHECK(left(" --bytes 200000", "parameters") == doctest::Approx(50'000.0 / 266'610).epsilon(0.02));
+  CHECK(left(" --sparsity 0.8", "macs") == doctest::Approx(0.2).epsilon(0.02));
+  for (const char* impossible : {" --macs 0.0001 --min-density 0.5", " --threshold 0.1", " --params 1e9", " --macs 0",
+                                 " --channels 0.5 --scope erdos-renyi", " --channels 0.5 --ignore dense_9"}) {
+    CAPTURE(impossible);
+    CHECK(espalier(coupled + impossible) == 2);
+  }
+  REQUIRE(espalier("prune " + dense + " --macs 0.25 --epochs 0 --json --run-dir " + run + data) ==
+          0);  // single weights
+  CHECK(espalier.json().at("layers").at("macs_kept").get<double>() == doctest::Approx(0.25 * 266'200).epsilon(1e-3));
 }
 
 TEST_CASE("espalier mnist: the report has what it promises, and both checkpoints and the metrics are there") {

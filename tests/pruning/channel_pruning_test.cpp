@@ -86,6 +86,48 @@ TEST_CASE("channel pattern: a target of multiply-adds is met by the fewest chann
   CHECK_THROWS_AS(extreme.prune_to(0.9), InvalidArgument);
 }
 
+// What shrinking leaves, counted from the widths.
+struct Widths {
+  std::size_t a, b;
+  double params() const { return double(a * 9 + a + a * b * 9 + b + b * 16 * 5 + 5); }
+  double weights() const { return double(a * 9 + a * b * 9 + b * 16 * 5); }
+};
+
+TEST_CASE("channel pattern: parameters, weights and bytes to be left are met by what shrinking would leave") {
+  using Unit = Target::Unit;
+  for (const Target target : {Target{Unit::params, 0.4}, Target{Unit::sparsity, 0.6}, Target{Unit::bytes, 4000},
+                              Target{Unit::macs, 0.5}, Target{Unit::channels, 10}}) {
+    Sequential model = small_cnn();
+    const ChannelBudget budget = channel_budget(model, kInput, target);
+    Pruner(model, {.pattern = channel_pattern(model, kInput, {.target = budget.target})}).prune_to(budget.sparsity);
+    const Widths all{8, 12}, left{living(model, 0), living(model, 2)};
+    CAPTURE(to_string(target.unit));
+    if (target.unit == Unit::params) CHECK(left.params() <= 0.4 * all.params());
+    if (target.unit == Unit::params) CHECK(left.params() > 0.3 * all.params());
+    if (target.unit == Unit::sparsity) CHECK(left.weights() <= 0.4 * all.weights());
+    if (target.unit == Unit::bytes) CHECK(left.params() <= 1000);
+    if (target.unit == Unit::bytes) CHECK(left.params() > 800);
+    if (target.unit == Unit::channels) CHECK(left.a + left.b == 10);
+  }
+  Sequential model = small_cnn();
+  for (const Target wrong : {Target{Unit::threshold, 0.1}, Target{Unit::params, 1e9}, Target{Unit::macs, 0.0}}) {
+    CHECK_THROWS_AS(channel_budget(model, kInput, wrong), InvalidArgument);
+  }
+}
+
+TEST_CASE("channel pattern: batch-norm scales decide in place of scores, for what a norm scales") {
+  Sequential model(Conv2d(1, 6, {.seed = 1}), BatchNorm2d(6), Relu(), Conv2d(6, 4, {.seed = 2}), Relu(), Flatten(),
+                   Dense(4 * 16, 3, {.seed = 3}));
+  const float gamma[] = {0.5f, -0.1f, 0.0f, 0.9f, -0.7f, 0.2f};
+  model.parameters()[2]->value.value().copy_from(Tensor::from({6}, std::span<const float>(gamma)));
+  const ChannelOptions options{.norm = ChannelNorm::norm_scale};
+  Pruner(model, {.pattern = channel_pattern(model, kInput, options)}).prune_to(0.5);
+  CHECK(living_rows(model, 0) == std::vector<bool>{true, false, false, true, true, false});
+  CHECK(living(model, 4) == 4);  // no norm scales it
+  Sequential without = small_cnn();
+  CHECK_THROWS_AS(channel_pattern(without, kInput, options), InvalidArgument);
+}
+
 TEST_CASE("channel pattern: groups may be ignored; what cannot be done is said") {
   Sequential model = small_cnn();
   Pruner(model, {.pattern = channel_pattern(model, kInput, {.ignore = {"conv2d_1"}})}).prune_to(0.5);

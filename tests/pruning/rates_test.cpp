@@ -67,6 +67,17 @@ TEST_CASE("pruner: layers with a sparsity of their own reach it, the others meet
   CHECK_THROWS_AS(Pruner(model, {.layer_sparsity = {{"dense_2.weight", 1.0}}}), InvalidArgument);
 }
 
+TEST_CASE("pruner: on the way, layers with a sparsity of their own have the same part of it as the whole") {
+  Sequential model = small_model();
+  Pruner pruner(model, {.min_density = 0.0, .layer_sparsity = {{"conv2d_2.weight", 0.5}}, .full_sparsity = 0.8});
+  for (const double part : {0.25, 0.5, 1.0}) {
+    pruner.prune_to(part * 0.8);
+    CHECK(pruner.report().layers[1].sparsity() == doctest::Approx(part * 0.5).epsilon(0.02));
+    CHECK(pruner.report().sparsity() == doctest::Approx(part * 0.8).epsilon(0.001));
+  }
+  CHECK_THROWS_AS(Pruner(model, {.full_sparsity = 1.0}), InvalidArgument);
+}
+
 TEST_CASE("targets: params, MACs, bytes and channels are met, and one weight fewer removed would not do") {
   using Unit = Target::Unit;
   for (const Unit unit : {Unit::params, Unit::macs, Unit::bytes}) {
