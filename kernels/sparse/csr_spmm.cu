@@ -128,6 +128,11 @@ void launch_gather(index_t batch, const CsrView& weight, const float* x, const B
   launch_gather<Team, 4>(batch, weight, x, epilogue, y, stream);
 }
 
+void require_computable(index_t batch, const CsrView& weight) {
+  require(batch > 0 && weight.rows > 0 && weight.columns > 0, "csr_spmm: batch ", batch, ", weight ", weight.rows,
+          " x ", weight.columns, "; all must be at least 1");
+}
+
 }  // namespace
 
 index_t csr_spmm_workspace(index_t batch, const CsrView& weight, SparseTeam team) {
@@ -136,20 +141,26 @@ index_t csr_spmm_workspace(index_t batch, const CsrView& weight, SparseTeam team
 
 void csr_spmm(index_t batch, const CsrView& weight, const float* x, const BiasActivation& epilogue, float* y,
               Workspace workspace, cudaStream_t stream, SparseTeam team) {
-  require(batch > 0 && weight.rows > 0 && weight.columns > 0, "csr_spmm: batch ", batch, ", weight ", weight.rows,
-          " x ", weight.columns, "; all must be at least 1");
+  require_computable(batch, weight);
+  const index_t wanted = csr_spmm_workspace(batch, weight, team);
+  if (wanted == 0 || workspace.floats < wanted) {
+    return with_team(team,
+                     [&](auto chosen) { launch_gather<decltype(chosen)>(batch, weight, x, epilogue, y, stream); });
+  }
+  make_panels(panel_shape(batch, weight.columns, team), x, workspace.data, team, stream);
+  csr_spmm_of_panels(batch, weight, workspace.data, epilogue, y, stream, team);
+}
+
+void csr_spmm_of_panels(index_t batch, const CsrView& weight, const float* x_panels, const BiasActivation& epilogue,
+                        float* y, cudaStream_t stream, SparseTeam team) {
+  require_computable(batch, weight);
   const PanelShape shape = panel_shape(batch, weight.columns, team);
   require(shape.features * shape.width <= INT32_MAX, "csr_spmm: ", weight.columns, " columns overflow 32-bit offsets");
-  const index_t wanted = csr_spmm_workspace(batch, weight, team);
-  const bool gather = wanted == 0 || workspace.floats < wanted;
-  if (!gather) make_panels(shape, x, workspace.data, team, stream);
   with_team(team, [&](auto chosen) {
-    using Team = decltype(chosen);
-    if (gather) return launch_gather<Team>(batch, weight, x, epilogue, y, stream);
-    with_panel_tile<Team>(shape, [&](auto tile) {
+    with_panel_tile<decltype(chosen)>(shape, [&](auto tile) {
       using Tile = decltype(tile);
       simt::launch(csr_spmm_kernel<Tile>, panel_grid<Tile>(weight.rows, Tile::kRows, shape, stream), batch, weight,
-                   workspace.data, epilogue, y);
+                   x_panels, epilogue, y);
     });
   });
 }

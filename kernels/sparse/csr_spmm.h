@@ -19,4 +19,8 @@ index_t csr_spmm_workspace(index_t batch, const CsrView& weight, SparseTeam team
 void csr_spmm(index_t batch, const CsrView& weight, const float* x, const BiasActivation& epilogue, float* y,
               Workspace workspace, cudaStream_t stream, SparseTeam team = SparseTeam::automatic);
 
+// The same for an x that is in panels already, at any batch.
+void csr_spmm_of_panels(index_t batch, const CsrView& weight, const float* x_panels, const BiasActivation& epilogue,
+                        float* y, cudaStream_t stream, SparseTeam team = SparseTeam::automatic);
+
 }  // namespace espalier::kernels

@@ -1,78 +1,18 @@
-// CSR and block CSR from a dense weight: a team (a warp on a GPU, one thread on a CPU) walks a row or a row of blocks,
-// votes which of its next kLanes candidates live, and writes the survivors at their rank. Twice over the weight: once
-// to count, once to fill, with one scan of the counts in between; about 8 bytes an element.
+// CSR and block CSR from a dense weight, whose rows or rows of blocks are walked as encode_rows.h says: twice over the
+// weight, about 8 bytes an element.
 #include "kernels/sparse/encode.h"
 
-#include "kernels/grid.h"
 #include "kernels/require.h"
-#include "kernels/simt/simt.h"
-#include "kernels/sparse/running_sum.h"
+#include "kernels/sparse/encode_rows.h"
 
 namespace espalier::kernels {
 namespace {
-
-constexpr int kLanes = simt::kContiguousElements ? 1 : 32;  // threads that walk one row together
-constexpr int kTeams = simt::kContiguousElements ? 1 : 8;   // rows of a block of threads
-
-// visit(rank, i) for every i < count with keep(i), ranks ascending with i; returns how many there are.
-// All threads of the team must call it.
-template <class Keep, class Visit>
-__device__ inline int visit_kept(int count, Keep keep, Visit visit) {
-  int before = 0;
-  for (int first = 0; first < count; first += kLanes) {
-    const int i = first + int(threadIdx.x);
-    const bool kept = i < count && keep(i);
-    if constexpr (kLanes == 1) {
-      if (kept) visit(before++, i);
-    } else {
-      const unsigned votes = __ballot_sync(~0u, kept);
-      if (kept) visit(before + __popc(votes & ((1u << threadIdx.x) - 1)), i);
-      before += __popc(votes);
-    }
-  }
-  return before;
-}
-
-// counts[row + 1] = number of columns that `keep` keeps; counts[0] = 0.
-template <class Keep>
-__global__ void count_kernel(int rows, int columns, Keep keep, std::int32_t* __restrict__ counts) {
-  const int row = int(blockIdx.x) * kTeams + int(threadIdx.y);
-  if (row >= rows) return;
-  const int kept = visit_kept(
-      columns, [&](int column) { return keep(row, column); }, [](int, int) {});
-  if (threadIdx.x != 0) return;
-  counts[row + 1] = kept;
-  if (row == 0) counts[0] = 0;
-}
-
-// write(position, row, column) for every kept element.
-template <class Keep, class Write>
-__global__ void fill_kernel(int rows, int columns, Keep keep, const std::int32_t* __restrict__ row_offsets,
-                            Write write) {
-  const int row = int(blockIdx.x) * kTeams + int(threadIdx.y);
-  if (row >= rows) return;
-  const int begin = row_offsets[row];
-  visit_kept(
-      columns, [&](int column) { return keep(row, column); },
-      [&](int rank, int column) { write(begin + rank, row, column); });
-}
-
-simt::Launch rows_grid(index_t rows, cudaStream_t stream,
-                       std::source_location where = std::source_location::current()) {
-  return {dim3(unsigned(ceil_div<index_t>(rows, kTeams))), dim3(kLanes, kTeams), 0, stream, where};
-}
 
 void require_encodable(const char* format, const WeightShape& shape) {
   require(shape.rows > 0 && shape.columns > 0, format, ": the weight is ", shape.rows, " x ", shape.columns,
           "; both must be at least 1");
   require(shape.size() <= INT32_MAX, format, ": the weight has ", shape.size(),
           " elements, row offsets of 32 bits count to ", INT32_MAX, "; split the layer");
-}
-
-template <class Keep>
-void count_and_scan(int rows, int columns, const Keep& keep, std::int32_t* row_offsets, cudaStream_t stream) {
-  simt::launch(count_kernel<Keep>, rows_grid(rows, stream), rows, columns, keep, row_offsets);
-  running_sum(rows + 1, row_offsets, stream);
 }
 
 struct NonzeroElement {
@@ -134,19 +74,19 @@ struct WriteBlock {
 };
 
 __global__ void csr_decode_kernel(CsrView view, float* __restrict__ weight) {
-  const int row = int(blockIdx.x) * kTeams + int(threadIdx.y);
+  const int row = int(blockIdx.x) * kRowTeams + int(threadIdx.y);
   if (row >= view.rows) return;
-  for (int i = view.row_offsets[row] + int(threadIdx.x); i < view.row_offsets[row + 1]; i += kLanes) {
+  for (int i = view.row_offsets[row] + int(threadIdx.x); i < view.row_offsets[row + 1]; i += kRowLanes) {
     weight[row * view.columns + view.column_indices[i]] = view.values[i];
   }
 }
 
 __global__ void block_csr_decode_kernel(BlockCsrView view, float* __restrict__ weight) {
-  const int block_row = int(blockIdx.x) * kTeams + int(threadIdx.y);
+  const int block_row = int(blockIdx.x) * kRowTeams + int(threadIdx.y);
   if (block_row >= view.block_grid_rows()) return;
   const index_t block_size = view.block_rows * view.block_columns;
   for (int b = view.row_offsets[block_row]; b < view.row_offsets[block_row + 1]; ++b) {
-    for (index_t i = threadIdx.x; i < block_size; i += kLanes) {
+    for (index_t i = threadIdx.x; i < block_size; i += kRowLanes) {
       const index_t row = block_row * view.block_rows + i / view.block_columns;
       const index_t column = view.column_indices[b] * view.block_columns + i % view.block_columns;
       if (row < view.rows && column < view.columns)

@@ -17,6 +17,24 @@ struct CsrView {
   constexpr index_t bytes() const { return 4 * (rows + 1) + 8 * nonzeros; }
 };
 
+// The places of a weight W that live while the others stay zero, for training W on them alone: W and its transpose in
+// CSR, without values, which change with every update. Valid until the mask changes.
+struct KeptView {
+  index_t rows = 0, columns = 0, kept = 0;
+  const std::int32_t* row_offsets = nullptr;     // [rows + 1], of W
+  const std::int32_t* column_indices = nullptr;  // [kept]
+  const std::int32_t* places = nullptr;          // [kept]: row * columns + column, ascending
+  const std::int32_t* column_offsets = nullptr;  // [columns + 1], of W^T
+  const std::int32_t* row_indices = nullptr;     // [kept]
+  const std::int32_t* transposed = nullptr;      // [kept]: where W's i-th stands among those of W^T
+  constexpr CsrView with(const float* values) const {
+    return {rows, columns, kept, row_offsets, column_indices, values};
+  }
+  constexpr CsrView transposed_with(const float* values) const {
+    return {columns, rows, kept, column_offsets, row_indices, values};
+  }
+};
+
 // Blocks of block_rows x block_columns that hold at least one nonzero, as rows of blocks. Blocks that stick out of the
 // matrix are padded with zeros.
 struct BlockCsrView {
