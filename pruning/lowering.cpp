@@ -34,14 +34,18 @@ std::shared_ptr<const Function> pooled(std::shared_ptr<const Function> product, 
   return std::make_shared<PooledFunction>(std::move(product));
 }
 
-// The sparse function with the bias and the activation of the product that it replaces.
+// The sparse function with the bias and the activation of the product that it replaces. A convolution pools by itself.
 template <class Sparse>
 std::shared_ptr<const Function> finished(std::shared_ptr<Sparse> sparse, const RecordedCall& call) {
   const auto& product = dynamic_cast<const ProductFunction&>(*call.function);
   if (call.inputs.size() > 2) sparse->bias = call.inputs[2].clone();
   sparse->activation = product.activation;
   sparse->slope = product.slope;
-  return pooled(std::move(sparse), call);
+  return sparse;
+}
+
+kernels::ConvPool pool_of(const RecordedCall& call) {
+  return as_block(*call.function) ? kernels::ConvPool::halves : kernels::ConvPool::none;
 }
 
 Implementation refused(std::string format, std::string library, std::string reason) {
@@ -106,7 +110,8 @@ std::vector<Implementation> lower(const RecordedCall& call, const CsrCandidate&)
     std::vector<Implementation> found;
     try {
       const auto shape = conv2d->shape_for(x.shape(), weight.shape());
-      found.push_back(implementation(ours, finished(std::make_shared<CsrConv2dFunction>(csr, shape), call)));
+      found.push_back(
+          implementation(ours, finished(std::make_shared<CsrConv2dFunction>(csr, shape, pool_of(call)), call)));
     } catch (const InvalidArgument& error) {
       found.push_back(refused("csr", ours, error.what()));
     }
@@ -143,10 +148,38 @@ void add_on_tensor_cores(std::vector<Implementation>& found, const RecordedCall&
   found.push_back(std::move(one));
 }
 
+// A convolution with filters in vectors of `height`.
+Implementation vector_convolution(const RecordedCall& call, std::int64_t height, std::string format) {
+  const std::string ours(to_string(Math::handwritten));
+  const auto shape = convolution_of(*call.function)->shape_for(call.inputs[0].shape(), call.inputs[1].shape());
+  if (!kernels::vectors_fit(shape, height)) {
+    return refused(std::move(format), ours, "a group of filters ends within a vector of rows");
+  }
+  VectorNm vectors = VectorNm::encode(call.inputs[1], height);
+  const kernels::VectorNmView view = vectors.view();
+  const bool full = view.vectors >= view.groups() * view.columns;
+  if (full) return refused(std::move(format), ours, "no vector of weights is empty");
+  const std::int64_t bytes = vectors.bytes();
+  try {
+    const auto product = std::make_shared<VectorNmConv2dFunction>(std::move(vectors), shape, pool_of(call));
+    return {.format = std::move(format),
+            .library = ours,
+            .function = finished(product, call),
+            .weight_bytes = bytes,
+            .stored = view.vectors * view.height,
+            .rows_sharing = double(std::min<std::int64_t>(height, 8))};
+  } catch (const InvalidArgument& error) {
+    return refused(std::move(format), ours, error.what());
+  }
+}
+
 std::vector<Implementation> lower(const RecordedCall& call, const BlockCsrCandidate& candidate) {
   const std::string format = fmt::format("block csr {}x{}", candidate.rows, candidate.columns);
   const std::string ours(to_string(Math::handwritten));
-  if (convolution_of(*call.function)) return {refused(format, ours, "this format has no convolution")};
+  if (convolution_of(*call.function)) {
+    if (kernels::is_vector_height(candidate.rows)) return {vector_convolution(call, candidate.rows, format)};
+    return {refused(format, ours, "its convolution takes blocks of 4, 8, 16 or 32 rows")};
+  }
   BlockCsr blocks = BlockCsr::encode(call.inputs[1], {candidate.rows, candidate.columns});
   const kernels::BlockCsrView view = blocks.view();
   const std::int64_t all = view.block_grid_rows() * view.block_grid_columns();
@@ -199,7 +232,7 @@ std::vector<Implementation> lower(const RecordedCall& call, const VectorNmCandid
   require(kernels::is_vector_height(candidate.height), "vector_nm: vectors of ", candidate.height,
           " rows; there are kernels for 4, 8, 16 and 32");
   const std::string format = fmt::format("vector {}x1", candidate.height), ours(to_string(Math::handwritten));
-  if (convolution_of(*call.function)) return {refused(format, ours, "this format has no convolution")};
+  if (convolution_of(*call.function)) return {vector_convolution(call, candidate.height, format)};
   VectorNm vectors = VectorNm::encode(call.inputs[1], candidate.height);
   const kernels::VectorNmView view = vectors.view();
   if (view.vectors >= view.groups() * view.columns) return {refused(format, ours, "no vector of weights is empty")};

@@ -111,22 +111,33 @@ Tensor TwoFourDenseFunction::forward(const Tensors& inputs, Context&) const {
   return y;
 }
 
-CsrConv2dFunction::CsrConv2dFunction(Csr csr, const kernels::Conv2dShape& problem)
-    : weight(std::move(csr)), shape(problem), layout(kernels::csr_conv2d_layout(problem)) {
+CsrConv2dFunction::CsrConv2dFunction(Csr csr, const kernels::Conv2dShape& problem, kernels::ConvPool pool)
+    : weight(std::move(csr)),
+      shape(problem),
+      layout(kernels::csr_conv2d_layout(problem, kernels::SparseTeam::automatic, pool)) {
   const kernels::CsrView view = weight.view();
   offsets = Tensor::empty({std::max<std::int64_t>(view.nonzeros, 1)}, DType::i32);
   kernels::csr_conv2d_offsets(shape, layout, view, offsets.data<std::int32_t>(), current_stream());
 }
 
 Tensor CsrConv2dFunction::forward(const Tensors& inputs, Context&) const {
-  const Shape expected{shape.batch, shape.channels, shape.height, shape.width};
-  require(inputs[0].shape() == expected, "conv2d, csr: input ", inputs[0].shape().to_string(), ", compiled for ",
-          expected.to_string());
+  check_input(*this, inputs[0], shape);
   kernels::CsrView by_offset = weight.view();
   by_offset.column_indices = offsets.data<std::int32_t>();
-  Tensor y = Tensor::empty({shape.batch, shape.filters, shape.out_height(), shape.out_width()});
+  Tensor y = output_of(shape, layout.pool);
   kernels::csr_conv2d(shape, layout, by_offset, inputs[0].data<float>(), epilogue(), y.data<float>(), current_stream());
   return y;
+}
+
+void check_input(const Function& function, const Tensor& x, const kernels::Conv2dShape& shape) {
+  const Shape expected{shape.batch, shape.channels, shape.height, shape.width};
+  require(x.shape() == expected, std::string(function.name()), ": input ", x.shape().to_string(), ", compiled for ",
+          expected.to_string());
+}
+
+Tensor output_of(const kernels::Conv2dShape& shape, kernels::ConvPool pool) {
+  const std::int64_t step = pool == kernels::ConvPool::halves ? 2 : 1;
+  return Tensor::empty({shape.batch, shape.filters, shape.out_height() / step, shape.out_width() / step});
 }
 
 Tensor PooledFunction::forward(const Tensors& inputs, Context& context) const {

@@ -60,7 +60,7 @@ struct TwoFourDenseFunction final : SparseFunction {
 };
 
 struct CsrConv2dFunction final : SparseFunction {
-  CsrConv2dFunction(Csr csr, const kernels::Conv2dShape& problem);
+  CsrConv2dFunction(Csr csr, const kernels::Conv2dShape& problem, kernels::ConvPool pool = kernels::ConvPool::none);
   std::string_view name() const override { return "conv2d, csr"; }
   Tensor forward(const Tensors& inputs, Context& context) const override;
   Csr weight;
@@ -68,6 +68,10 @@ struct CsrConv2dFunction final : SparseFunction {
   kernels::CsrConv2dLayout layout;
   Tensor offsets;  // in place of the weight's column indices
 };
+
+// x of the shape that a convolution was compiled for, checked; and what it makes of it.
+void check_input(const Function& function, const Tensor& x, const kernels::Conv2dShape& shape);
+Tensor output_of(const kernels::Conv2dShape& shape, kernels::ConvPool pool);
 
 // Any product, then the max pool that halves its images: what stands beside a fused block.
 struct PooledFunction final : Function {

@@ -18,6 +18,27 @@ Tensor VectorNmDenseFunction::forward(const Tensors& inputs, Context&) const {
   return y;
 }
 
+VectorNmConv2dFunction::VectorNmConv2dFunction(VectorNm vectors, const kernels::Conv2dShape& problem,
+                                               kernels::ConvPool pool)
+    : weight(std::move(vectors)),
+      shape(problem),
+      layout(kernels::vector_nm_conv2d_layout(problem, kernels::SparseTeam::automatic, pool)) {
+  const kernels::VectorNmView view = weight.view();
+  offsets = Tensor::empty({std::max<std::int64_t>(view.vectors, 1)}, DType::i32);
+  kernels::csr_conv2d_offsets(shape, layout, view.vectors, view.column_indices, offsets.data<std::int32_t>(),
+                              current_stream());
+}
+
+Tensor VectorNmConv2dFunction::forward(const Tensors& inputs, Context&) const {
+  check_input(*this, inputs[0], shape);
+  kernels::VectorNmView by_offset = weight.view();
+  by_offset.column_indices = offsets.data<std::int32_t>();
+  Tensor y = output_of(shape, layout.pool);
+  kernels::vector_nm_conv2d(shape, layout, by_offset, inputs[0].data<float>(), epilogue(), y.data<float>(),
+                            current_stream());
+  return y;
+}
+
 namespace {
 
 // launch(batch, view, x, epilogue, y, operand, stream), with scratch for x in the format of T.

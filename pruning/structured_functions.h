@@ -1,5 +1,6 @@
 // Products with a weight of structured sparsity, as steps of a Plan; see sparse_functions.h.
 #pragma once
+#include "kernels/sparse/vector_nm_conv2d.h"
 #include "pruning/sparse_functions.h"
 #include "pruning/structured_format.h"
 
@@ -10,6 +11,18 @@ struct VectorNmDenseFunction final : SparseFunction {
   std::string_view name() const override { return "dense, vector n:m"; }
   Tensor forward(const Tensors& inputs, Context& context) const override;
   VectorNm weight;
+};
+
+// A convolution whose filters share columns in vectors, or in blocks of so many rows.
+struct VectorNmConv2dFunction final : SparseFunction {
+  VectorNmConv2dFunction(VectorNm vectors, const kernels::Conv2dShape& problem,
+                         kernels::ConvPool pool = kernels::ConvPool::none);
+  std::string_view name() const override { return "conv2d, vector n:m"; }
+  Tensor forward(const Tensors& inputs, Context& context) const override;
+  VectorNm weight;
+  kernels::Conv2dShape shape;
+  kernels::CsrConv2dLayout layout;
+  Tensor offsets;  // in place of the weight's column indices
 };
 
 // Rounds x to the format of T, as the dense product of that precision does.

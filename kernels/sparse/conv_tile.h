@@ -1,11 +1,18 @@
-// The two ends of csr_conv2d: an image part on its way into shared memory, and strips of outputs on their way out.
+// The two ends of a direct sparse convolution: an image part on its way into shared memory, and strips of outputs on
+// their way out.
 #pragma once
 #include <algorithm>
 
+#include "kernels/grid.h"
+#include "kernels/pool_math.h"
 #include "kernels/simt/strip.h"
 #include "kernels/sparse/csr_conv2d.h"
 
 namespace espalier::kernels {
+
+template <class Team, int kRegisters>
+using StripOf = std::conditional_t<Team::kLanes == 1, simt::Strip<kRegisters * simt::kLanes>,
+                                   simt::Strip<kRegisters, Team::kLanes>>;
 
 struct ConvGrid {
   Conv2dShape shape;
@@ -13,6 +20,29 @@ struct ConvGrid {
   index_t tiles_y = 1, tiles_x = 1, filters_per_block = 1, filter_blocks = 1;
   index_t blocks() const { return shape.batch * tiles_y * tiles_x * shape.groups * filter_blocks; }
 };
+
+// Filters are split among blocks, `filters_at_once` or a multiple to each, only as far as the device would be idle.
+inline ConvGrid conv_grid(const Conv2dShape& shape, const CsrConv2dLayout& layout, index_t filters_at_once) {
+  constexpr index_t kWantedBlocks = simt::kEmulated ? 4 : 512;  // fills the device at batch 1
+  ConvGrid grid{shape, layout};
+  grid.tiles_y = ceil_div(layout.out_rows, layout.tile_rows);
+  grid.tiles_x = ceil_div(layout.out_columns, layout.tile_columns);
+  const index_t blocks = shape.batch * grid.tiles_y * grid.tiles_x * shape.groups;
+  const index_t most = ceil_div(shape.filters_per_group(), filters_at_once);
+  const index_t wanted = std::min(ceil_div(kWantedBlocks, blocks), most);
+  grid.filters_per_block = ceil_div(most, wanted) * filters_at_once;
+  grid.filter_blocks = ceil_div(shape.filters_per_group(), grid.filters_per_block);
+  return grid;
+}
+
+// Blocks, threads and shared memory of a kernel over the grid.
+template <class Team>
+simt::Launch conv_launch(const ConvGrid& grid, cudaStream_t stream,
+                         std::source_location where = std::source_location::current()) {
+  const index_t floats = grid.layout.slab_floats + Team::kPerBlock * grid.layout.staging_floats;
+  return {dim3(unsigned(grid.blocks())), dim3(Team::kLanes, Team::kPerBlock), sizeof(float) * std::size_t(floats),
+          stream, where};
+}
 
 // One block's share: an image, a tile of its outputs, and filters of one group.
 struct ConvTile {
@@ -35,7 +65,7 @@ struct ConvTile {
     const index_t last = filter + grid.filters_per_block, filters = grid.shape.filters_per_group();
     first_filter = int(group * filters + filter);
     last_filter = int(group * filters + (last < filters ? last : filters));
-    const index_t rows_left = grid.shape.out_height() - row, columns_left = grid.shape.out_width() - column;
+    const index_t rows_left = grid.layout.out_rows - row, columns_left = grid.layout.out_columns - column;
     rows = int(rows_left < grid.layout.tile_rows ? rows_left : grid.layout.tile_rows);
     columns = int(columns_left < grid.layout.tile_columns ? columns_left : grid.layout.tile_columns);
   }
@@ -153,22 +183,26 @@ __device__ inline void load_slab(const ConvGrid& grid, const ConvTile& tile, int
 }
 
 // Strips on their way to y [batch, filters, out_height, out_width]. A warp writes each strip at once, its lanes side by
-// side; a CPU thread first collects the tile of a filter, then copies row by row.
+// side; a CPU thread, and a warp that pools, first collects the tile of a filter.
 template <class Team>
 class OutputTile {
  public:
-  __device__ OutputTile(const ConvGrid& grid, const ConvTile& tile, float* staging, float* y)
-      : staging_(staging),
+  __device__ OutputTile(const ConvGrid& grid, const ConvTile& tile, float* slab, float* y)
+      : staging_(slab + grid.layout.slab_floats + threadIdx.y * grid.layout.staging_floats),
         pitch_(unsigned(grid.layout.pitch)),
         reciprocal_(unsigned((0xFFFFFFFFull + pitch_) / pitch_)),
         rows_(tile.rows),
         columns_(tile.columns),
-        width_(grid.shape.out_width()),
-        plane_(grid.shape.out_height() * width_),
-        y_(y + tile.image * grid.shape.filters * plane_ + tile.row * width_ + tile.column) {}
+        pooled_(grid.layout.pool == ConvPool::halves) {
+    const int step = pooled_ ? 2 : 1;
+    width_ = grid.shape.out_width() / step;
+    plane_ = grid.shape.out_height() / step * width_;
+    y_ = y + tile.image * grid.shape.filters * plane_ + tile.row / step * width_ + tile.column / step;
+  }
 
   template <int kWidth>
   __device__ void put(int filter, int position, const simt::Strip<kWidth, 32>& sums) const {
+    if (pooled_) return sums.store(staging_ + position + threadIdx.x);
     float* to = y_ + filter * plane_;
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) {
@@ -183,8 +217,12 @@ class OutputTile {
   }
 
   __device__ void complete(int filter) const {
-    if constexpr (Team::kLanes == 1) {
-      float* to = y_ + filter * plane_;
+    float* to = y_ + filter * plane_;
+    if (pooled_) {
+      if constexpr (Team::kLanes > 1) __syncwarp();
+      pool(to);
+      if constexpr (Team::kLanes > 1) __syncwarp();  // before the next filter is put there
+    } else if constexpr (Team::kLanes == 1) {
       const float* from = staging_;
       // Rows that lie side by side in y may spoil the start of the next one.
       const index_t own = columns_ == width_ ? index_t(rows_) * width_ : 0;
@@ -196,9 +234,21 @@ class OutputTile {
   }
 
  private:
+  __device__ void pool(float* to) const {
+    const int columns = columns_ / 2, windows = rows_ / 2 * columns;
+    for (int window = int(threadIdx.x); window < windows; window += Team::kLanes) {
+      const int row = window / columns, column = window - row * columns;
+      const float* from = staging_ + 2 * (row * int(pitch_) + column);
+      const float above = larger(from[0], from[1]), below = larger(from[pitch_], from[pitch_ + 1]);
+      to[row * width_ + column] = larger(above, below);
+    }
+  }
+  __device__ static float larger(float best, float candidate) { return wins(candidate, best) ? candidate : best; }
+
   float* staging_;
   unsigned pitch_, reciprocal_;  // p / pitch == high word of p * reciprocal while p * pitch < 2^32
   int rows_, columns_;
+  bool pooled_;
   index_t width_, plane_;
   float* y_;
 };

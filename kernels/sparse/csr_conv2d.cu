@@ -12,19 +12,13 @@
 namespace espalier::kernels {
 namespace {
 
-constexpr index_t kWantedBlocks = simt::kEmulated ? 4 : 512;  // fills the device at batch 1, when filters must be split
-
 // As many as shared memory lets in anyway; without the hint ptxas spills for more.
 constexpr int kBlocksPerSm = 2;
 
-template <class Team, int kRegisters>
-using StripOf = std::conditional_t<Team::kLanes == 1, simt::Strip<kRegisters * simt::kLanes>,
-                                   simt::Strip<kRegisters, Team::kLanes>>;
-
-__global__ void csr_conv2d_offsets_kernel(Conv2dShape shape, CsrConv2dLayout layout, index_t nonzeros,
+__global__ void csr_conv2d_offsets_kernel(Conv2dShape shape, CsrConv2dLayout layout, index_t count,
                                           const std::int32_t* __restrict__ column_indices,
                                           std::int32_t* __restrict__ offsets) {
-  for_each_element(nonzeros, [&](index_t i) {
+  for_each_element(count, [&](index_t i) {
     const index_t kx = column_indices[i] % shape.kernel_width * shape.dilation;
     const index_t ky = column_indices[i] / shape.kernel_width % shape.kernel_height * shape.dilation;
     const index_t channel = column_indices[i] / shape.kernel_width / shape.kernel_height;
@@ -45,7 +39,7 @@ __global__ void __launch_bounds__(Team::kLanes* Team::kPerBlock, kBlocksPerSm)
   load_slab<Team>(grid, tile, 0, grid.layout.channels, x, slab);
   __syncthreads();
   const int team = int(threadIdx.y), lane = int(threadIdx.x), strip_size = int(grid.layout.strip);
-  OutputTile<Team> out(grid, tile, slab + grid.layout.slab_floats, y);
+  OutputTile<Team> out(grid, tile, slab, y);
   for (int filter = tile.first_filter + team; filter < tile.last_filter; filter += Team::kPerBlock) {
     for (int s = 0; s < int(grid.layout.strips); ++s) {
       Strip sum;
@@ -69,7 +63,7 @@ __global__ void __launch_bounds__(Team::kLanes* Team::kPerBlock, kBlocksPerSm)
   const ConvTile tile(grid);
   const int team = int(threadIdx.y), lane = int(threadIdx.x);
   const int go = int(grid.layout.channels), channels = int(grid.shape.channels_per_group());
-  OutputTile<Team> out(grid, tile, slab + grid.layout.slab_floats, y);
+  OutputTile<Team> out(grid, tile, slab, y);
   for (int base = tile.first_filter; base < tile.last_filter; base += Team::kPerBlock * kFilters) {
     const int first = base + team * kFilters;
     Strip sums[kFilters];
@@ -101,9 +95,7 @@ template <class Team, int kRegisters>
 void launch(const ConvGrid& grid, const CsrView& weight, const float* x, const BiasActivation& epilogue, float* y,
             cudaStream_t stream) {
   constexpr int kFilters = 4;
-  const index_t staging = Team::kLanes == 1 ? grid.layout.strips * grid.layout.strip + 2 * simt::kLanes : 0;
-  const simt::Launch where{dim3(unsigned(grid.blocks())), dim3(Team::kLanes, Team::kPerBlock),
-                           sizeof(float) * std::size_t(grid.layout.slab_floats + staging), stream};
+  const simt::Launch where = conv_launch<Team>(grid, stream);
   if (!grid.layout.in_goes) {
     simt::launch(csr_conv2d_kernel<Team, kRegisters>, where, grid, weight, x, epilogue, y);
   } else if constexpr (kRegisters <= 8 && (kRegisters & (kRegisters - 1)) == 0) {
@@ -111,27 +103,14 @@ void launch(const ConvGrid& grid, const CsrView& weight, const float* x, const B
   }
 }
 
-ConvGrid conv_grid(const Conv2dShape& shape, const CsrConv2dLayout& layout, index_t filters_at_once) {
-  ConvGrid grid{shape, layout};
-  grid.tiles_y = ceil_div(shape.out_height(), layout.tile_rows);
-  grid.tiles_x = ceil_div(shape.out_width(), layout.tile_columns);
-  const index_t blocks = shape.batch * grid.tiles_y * grid.tiles_x * shape.groups;
-  const index_t most = ceil_div(shape.filters_per_group(), filters_at_once);
-  const index_t wanted = std::min(ceil_div(kWantedBlocks, blocks), most);
-  grid.filters_per_block = ceil_div(most, wanted) * filters_at_once;
-  grid.filter_blocks = ceil_div(shape.filters_per_group(), grid.filters_per_block);
-  return grid;
-}
-
 }  // namespace
 
-void csr_conv2d_offsets(const Conv2dShape& shape, const CsrConv2dLayout& layout, const CsrView& weight,
-                        std::int32_t* offsets, cudaStream_t stream) {
+void csr_conv2d_offsets(const Conv2dShape& shape, const CsrConv2dLayout& layout, index_t count,
+                        const std::int32_t* column_indices, std::int32_t* offsets, cudaStream_t stream) {
   require(shape.channels_per_group() * layout.channel() <= INT32_MAX, "csr_conv2d: ", shape.channels_per_group(),
           " channels of ", layout.channel(), " floats overflow 32-bit offsets");
-  if (weight.nonzeros == 0) return;
-  simt::launch(csr_conv2d_offsets_kernel, elements_grid(weight.nonzeros, stream), shape, layout, weight.nonzeros,
-               weight.column_indices, offsets);
+  if (count == 0) return;
+  simt::launch(csr_conv2d_offsets_kernel, elements_grid(count, stream), shape, layout, count, column_indices, offsets);
 }
 
 void csr_conv2d(const Conv2dShape& shape, const CsrConv2dLayout& layout, const CsrView& weight_by_offset,

@@ -14,6 +14,10 @@
 
 namespace espalier::kernels {
 
+// What becomes of the outputs on their way out. halves: only the largest of each 2 x 2 of them, a last odd row or
+// column dropped, is stored.
+enum class ConvPool { none, halves };
+
 // How the outputs are tiled and the image lies in shared memory: a function of the shape alone, whatever the batch.
 struct CsrConv2dLayout {
   index_t tile_rows = 1, tile_columns = 1;  // outputs of a block
@@ -23,15 +27,25 @@ struct CsrConv2dLayout {
   index_t channels = 1;                     // so many
   index_t strip = 0, strips = 1;            // outputs in registers at once, and how many strips a tile has
   index_t slab_floats = 0;                  // of shared memory
+  ConvPool pool = ConvPool::none;
+  index_t out_rows = 0, out_columns = 0;  // of an image, that are computed
+  index_t staging_floats = 0;             // of shared memory for each team, behind the slab
 
   constexpr index_t channel() const { return phases_y * phases_x * plane; }
   constexpr index_t positions() const { return (tile_rows - 1) * pitch + tile_columns; }
 };
-CsrConv2dLayout csr_conv2d_layout(const Conv2dShape& shape, SparseTeam team = SparseTeam::automatic);
+CsrConv2dLayout csr_conv2d_layout(const Conv2dShape& shape, SparseTeam team = SparseTeam::automatic,
+                                  ConvPool pool = ConvPool::none);
 
-// offsets [nonzeros]: where in shared memory each nonzero of `weight` [filters, patch] finds its run.
-void csr_conv2d_offsets(const Conv2dShape& shape, const CsrConv2dLayout& layout, const CsrView& weight,
-                        std::int32_t* offsets, cudaStream_t stream);
+// y [batch, filters, out_height, out_width], or half as high and wide with ConvPool::halves, behind the activation.
+
+// offsets [count]: where in shared memory what multiplies a column of the weight [filters, patch] finds its run.
+void csr_conv2d_offsets(const Conv2dShape& shape, const CsrConv2dLayout& layout, index_t count,
+                        const std::int32_t* column_indices, std::int32_t* offsets, cudaStream_t stream);
+inline void csr_conv2d_offsets(const Conv2dShape& shape, const CsrConv2dLayout& layout, const CsrView& weight,
+                               std::int32_t* offsets, cudaStream_t stream) {
+  csr_conv2d_offsets(shape, layout, weight.nonzeros, weight.column_indices, offsets, stream);
+}
 
 // `weight` with csr_conv2d_offsets() of the same layout in place of its column indices.
 void csr_conv2d(const Conv2dShape& shape, const CsrConv2dLayout& layout, const CsrView& weight_by_offset,

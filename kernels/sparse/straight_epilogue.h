@@ -5,6 +5,10 @@
 
 namespace espalier::kernels {
 
+constexpr bool is_straight(Activation activation) {
+  return activation == Activation::none || activation == Activation::relu || activation == Activation::leaky_relu;
+}
+
 struct StraightEpilogue {
   const float* bias;
   float slope;  // below zero: 1 leaves the number alone, 0 is relu
@@ -24,10 +28,7 @@ struct StraightEpilogue {
 
 // What the kernel left undone on y [count].
 inline void finish_curved(const BiasActivation& epilogue, index_t count, float* y, cudaStream_t stream) {
-  const Activation activation = epilogue.activation;
-  const bool straight =
-      activation == Activation::none || activation == Activation::relu || activation == Activation::leaky_relu;
-  if (!straight) activation_forward(count, activation, epilogue.slope, y, y, stream);
+  if (!is_straight(epilogue.activation)) activation_forward(count, epilogue.activation, epilogue.slope, y, y, stream);
 }
 
 }  // namespace espalier::kernels

@@ -8,7 +8,10 @@
 #include "kernels/require.h"
 #include "kernels/sparse/two_four_tensor_core.h"
 #include "layers/activation.h"
+#include "layers/conv2d.h"
 #include "layers/dense.h"
+#include "layers/flatten.h"
+#include "layers/pool2d.h"
 #include "layers/sequential.h"
 #include "pruning/plan.h"
 #include "pruning/pruner.h"
@@ -56,6 +59,22 @@ TEST_CASE("plan: vectors of neighbouring rows are used where they alone may be, 
     const Tensor images = random_images(shape);
     CHECK(test::difference(plan(images).to_host(), evaluated(model, images), 1e-4, 1e-5) == "");
   }
+}
+
+TEST_CASE("plan: convolutions run in vectors and in blocks of filters, with activation and pool, and in groups") {
+  Sequential model(Conv2d(3, 20, {.kernel = 3, .padding = 1, .seed = 1}), Relu(), MaxPool2d(2),
+                   Conv2d(20, 16, {.kernel = 3, .groups = 2, .seed = 2}), Relu(), Flatten(),
+                   Dense(16 * 3 * 3, 5, {.seed = 3}));
+  Pruner(model, {.pattern = block(8, 4), .scope = Scope::local}).prune_to(0.6);
+  const Shape shape{3, 3, 10, 10};
+  const Tensor images = random_images(shape);
+  for (const Candidate& candidate : {vector_nm(8), block_csr(8, 4), csr()}) {
+    const Plan plan = compile(model, shape, only({candidate}));
+    for (const std::size_t step : {0, 1}) CHECK(plan.steps()[step].format != "dense");
+    CHECK(test::difference(plan(images).to_host(), evaluated(model, images), 1e-4, 1e-5) == "");
+  }
+  const Plan refused = compile(model, shape, only({vector_nm(16)}));
+  CHECK(refused.steps()[1].candidates[0].note == "a group of filters ends within a vector of rows");
 }
 
 TEST_CASE("plan: vectors are refused where none is empty, unknown heights name those that there are") {

@@ -4,7 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "kernels/require.h"
-#include "tests/support/reference/conv2d.h"
+#include "tests/support/reference/sparse_conv2d.h"
 #include "tests/support/sparse_buffers.h"
 
 namespace espalier::test {
@@ -12,37 +12,27 @@ namespace {
 
 using kernels::Activation;
 using kernels::Conv2dShape;
+using kernels::ConvPool;
 using kernels::SparseTeam;
 
-std::vector<double> reference(const Conv2dShape& shape, const std::vector<float>& x, const std::vector<float>& weight,
-                              const std::vector<float>& bias, Activation activation) {
-  const std::int64_t pixels = shape.out_height() * shape.out_width();
-  std::vector<double> y(std::size_t(shape.output_size()));
-  for (std::size_t i = 0; i < y.size(); ++i) y[i] = bias[i / std::size_t(pixels) % bias.size()];
-  for_each_conv2d_product(shape, [&](std::size_t in, std::size_t k, std::size_t out, std::size_t) {
-    y[out] += double(x[in]) * double(weight[k]);
-  });
-  for (double& value : y) value = reference_activation(activation, value);
-  return y;
-}
-
 std::vector<float> run(const Conv2dShape& shape, const std::vector<float>& x, const std::vector<float>& weight,
-                       const std::vector<float>& bias, Activation activation, SparseTeam team) {
+                       const std::vector<float>& bias, Activation activation, ConvPool pool, SparseTeam team) {
   const CsrBuffers csr(shape.filters, shape.patch(), weight);
-  const kernels::CsrConv2dLayout layout = csr_conv2d_layout(shape, team);
+  const kernels::CsrConv2dLayout layout = csr_conv2d_layout(shape, team, pool);
   GuardedBuffer<std::int32_t> offsets(csr.column_indices.size());
   csr_conv2d_offsets(shape, layout, csr.view(), offsets.data(), nullptr);
   kernels::CsrView by_offset = csr.view();
   by_offset.column_indices = offsets.data();
   const GuardedBuffer<float> device_x(x), device_bias(bias);
-  GuardedBuffer<float> y(std::size_t(shape.output_size()));
+  GuardedBuffer<float> y(sparse_conv2d_outputs(shape, pool));
   csr_conv2d(shape, layout, by_offset, device_x.data(), {device_bias.data(), activation}, y.data(), nullptr, team);
   CHECK(offsets.guards_intact());
   CHECK(y.guards_intact());
   return y.download();
 }
 
-void check(const Conv2dShape& shape, double sparsity = 0.8, Activation activation = Activation::none) {
+void check(const Conv2dShape& shape, double sparsity = 0.8, Activation activation = Activation::none,
+           ConvPool pool = ConvPool::none) {
   CAPTURE(shape.height);
   CAPTURE(shape.width);
   CAPTURE(shape.channels);
@@ -51,12 +41,12 @@ void check(const Conv2dShape& shape, double sparsity = 0.8, Activation activatio
   const auto x = random_floats(std::size_t(shape.input_size()), 1);
   const auto bias = random_floats(std::size_t(shape.filters), 2);
   const auto weight = uneven_weight(shape.filters, shape.patch(), sparsity, 3);
-  const auto expected = reference(shape, x, weight, bias, activation);
+  const auto expected = reference_sparse_conv2d(shape, x, weight, bias, activation, pool);
   for (const SparseTeam team : {SparseTeam::automatic, SparseTeam::warp}) {
     if (team == SparseTeam::warp && !simt::kEmulated) continue;  // automatic is a warp there
     CAPTURE(int(team));
-    CHECK(difference(run(shape, x, weight, bias, activation, team), expected, 1e-5, sum_tolerance(shape.patch())) ==
-          "");
+    const auto y = run(shape, x, weight, bias, activation, pool, team);
+    CHECK(difference(y, expected, 1e-5, sum_tolerance(shape.patch())) == "");
   }
 }
 
@@ -126,6 +116,25 @@ TEST_CASE("csr_conv2d at sparsities from empty to full, with every activation") 
        {Activation::relu, Activation::leaky_relu, Activation::gelu, Activation::sigmoid, Activation::tanh}) {
     check(shape_of(2, 8, 3, 3), 0.7, activation);
   }
+}
+
+TEST_CASE("csr_conv2d stores the largest of each 2 x 2 outputs, whatever the tiles") {
+  const auto pooled = [](const Conv2dShape& shape, double sparsity = 0.8) {
+    check(shape, sparsity, Activation::relu, ConvPool::halves);
+  };
+  for (const std::int64_t size : {4, 5, 6, 9, 18, 19, 33, 36}) pooled(shape_of(2, size, 3, 3, 2));
+  pooled(shape_of(1, 28, 9, 5));
+  pooled(shape_of(20, 12, 3, 5));
+  pooled(shape_of(9, 40, 2, 3));
+  pooled({1, 1, 10, 1500, 1, 9, 3});
+  pooled({1, 150, 9, 9, 5, 3, 3, 1, 1}, 0.97);
+  pooled({1, 70, 20, 31, 2, 3, 3, 2, 1}, 0.97);
+  pooled({1, 4, 13, 10, 4, 3, 3, 1, 1, 2, 2});
+}
+
+TEST_CASE("csr_conv2d refuses to pool outputs that hold no window") {
+  CHECK_THROWS_WITH_AS(csr_conv2d_layout(shape_of(1, 3, 1, 3), SparseTeam::automatic, ConvPool::halves),
+                       "csr_conv2d: outputs of 1 x 1 hold no window of a 2 x 2 pool", InvalidArgument);
 }
 
 TEST_CASE("csr_conv2d: a weight of another shape is refused with both shapes") {
