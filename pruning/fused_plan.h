@@ -5,19 +5,17 @@
 
 #include "core/autograd/trace.h"
 #include "kernels/sparse/fused_network.h"
-#include "pruning/lowering.h"
+#include "pruning/whole_network.h"
 
 namespace espalier::pruning {
 
-struct FusedNetworkFunction final : Function {
+struct FusedNetworkFunction final : WholeNetworkFunction {
   FusedNetworkFunction(std::span<const kernels::FusedProduct> products, int images, Shape x, Shape y);
   std::string_view name() const override { return "network, fused csr"; }
   Tensor forward(const Tensors& inputs, Context& context) const override;
-  Tensors backward(const Tensor& output_gradient, const Context& context) const override;
 
   kernels::FusedNetwork network;
   Tensor rows, nonzeros;  // FusedRow and FusedNonzero as words
-  Shape input, output;
 };
 
 // Of a traced network whose products have taken in what follows them. Not eligible where a step is neither a product in

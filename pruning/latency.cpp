@@ -183,7 +183,8 @@ LatencyTable latency_table(Module& model, const Shape& input, const LatencyOptio
   table.other_us = dense_plan.steps_us();
   CompileOptions of_layers = options.compile;
   std::erase_if(of_layers.candidates, [](const Candidate& candidate) {
-    return std::holds_alternative<FusedNetworkCandidate>(candidate);  // in one launch no layer has a time of its own
+    return std::holds_alternative<FusedNetworkCandidate>(candidate) ||  // in one launch no layer has a time of its own
+           std::holds_alternative<CompiledNetworkCandidate>(candidate);
   });
   for (const double sparsity : options.grid) {
     const std::vector<double> rates(parameters.size(), sparsity);

@@ -246,6 +246,7 @@ std::vector<Implementation> lower(const RecordedCall& call, const VectorNmCandid
 }
 
 std::vector<Implementation> lower(const RecordedCall&, const FusedNetworkCandidate&) { return {}; }
+std::vector<Implementation> lower(const RecordedCall&, const CompiledNetworkCandidate&) { return {}; }
 
 }  // namespace
 

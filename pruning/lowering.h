@@ -26,14 +26,17 @@ struct VectorNmCandidate {
 };
 // All layers in one launch (fused_plan.h): of the network as a whole, no single product has an implementation.
 struct FusedNetworkCandidate {};
+// The same as code compiled for its weights alone (compiled_plan.h).
+struct CompiledNetworkCandidate {};
 using Candidate = std::variant<DenseCandidate, CsrCandidate, BlockCsrCandidate, TwoFourCandidate, VectorNmCandidate,
-                               FusedNetworkCandidate>;
+                               FusedNetworkCandidate, CompiledNetworkCandidate>;
 
 inline Candidate dense(Math math = Math::fastest) { return DenseCandidate{math}; }
 inline Candidate csr() { return CsrCandidate{}; }
 inline Candidate block_csr(std::int64_t rows, std::int64_t columns) { return BlockCsrCandidate{rows, columns}; }
 inline Candidate two_four() { return TwoFourCandidate{}; }
 inline Candidate fused_network() { return FusedNetworkCandidate{}; }
+inline Candidate compiled_network() { return CompiledNetworkCandidate{}; }
 inline Candidate vector_nm(std::int64_t height) { return VectorNmCandidate{height}; }
 
 // A call of a Function as a trace shows it.

@@ -10,9 +10,9 @@
 #include "kernels/random.h"
 #include "kernels/require.h"
 #include "kernels/simt/range.h"
-#include "pruning/fused_plan.h"
 #include "pruning/product_steps.h"
 #include "pruning/reason.h"
+#include "pruning/whole_network.h"
 
 namespace espalier::pruning {
 namespace {
@@ -96,46 +96,36 @@ std::string question_about(const char* race, const std::vector<RecordedCall>& ca
   return question;
 }
 
-// What takes the place of the `layers`, which launch so many nodes.
-void describe_fused(PlanStep& step, const Implementation& network, const std::vector<Timing>& times, int nodes,
-                    const std::vector<PlanStep>& layers) {
-  const auto& function = dynamic_cast<const FusedNetworkFunction&>(*network.function);
-  std::int64_t weights = 0;
-  for (const PlanStep& layer : layers) {
-    weights += layer.size.weights(), step.nonzeros += layer.nonzeros;
-    step.macs += layer.macs, step.macs_kept += layer.macs_kept;
-  }
-  step.whole_network = true;
-  step.sparsity = 1.0 - double(step.nonzeros) / double(weights);
-  step.us = times[0].median_us, step.timing = times[0], step.launches = 1;
-  step.weight_bytes = network.weight_bytes;
-  step.bytes = network.weight_bytes + 4 * (function.input.size() + function.output.size());
-  step.reason = fmt::format("one launch for all layers; layer by layer {:.1f} us in {}", times[1].median_us, nodes);
-  step.candidates = {{.format = network.format,
-                      .library = network.library,
-                      .us = step.us,
-                      .weight_bytes = step.weight_bytes,
-                      .bytes = step.bytes,
-                      .launches = 1,
-                      .timing = times[0]},
-                     {.format = "",
-                      .library = "layer by layer",
-                      .us = times[1].median_us,
-                      .note = fmt::format("{:.2f}x the time of one launch", times[1].median_us / step.us),
-                      .launches = nodes,
-                      .timing = times[1]}};
-  step.chosen = 0;
-}
-
-// Two whole networks in turns, or what the cache knows of them.
+// Whole networks in turns, or what the cache knows of them.
 std::vector<Timing> race_of(const std::vector<TimedWork>& works, const std::vector<const Graph*>& graphs,
                             const std::string& question, const CompileOptions& options) {
-  if (const auto known = options.cache.find(question); known && known->size() == 2) {
-    return {(*known)[0].timing, (*known)[1].timing};
+  std::vector<Timing> times;
+  if (const auto known = options.cache.find(question); known && known->size() == works.size()) {
+    for (const CachedTime& one : *known) times.push_back(one.timing);
+    return times;
   }
-  const std::vector<Timing> times = time_in_turns(works, options);
-  options.cache.store(question, {{times[0], int(graphs[0]->node_count())}, {times[1], int(graphs[1]->node_count())}});
+  times = time_in_turns(works, options);
+  std::vector<CachedTime> answer;
+  for (std::size_t i = 0; i < times.size(); ++i) answer.push_back({times[i], int(graphs[i]->node_count())});
+  options.cache.store(question, answer);
   return times;
+}
+
+std::string race_title(const std::vector<TimedWork>& works) {
+  std::string title = "one launch";
+  for (const TimedWork& work : works) title += ", " + work.format;
+  return title;
+}
+
+// Of the eligible ones: that which is wanted first, else the fastest.
+std::size_t fastest_network(const std::vector<WholeNetwork>& networks, const std::vector<std::size_t>& eligible,
+                            const std::vector<Timing>& times) {
+  std::size_t best = 0;
+  for (std::size_t i = 0; i < eligible.size(); ++i) {
+    if (networks[eligible[i]].wanted_first) return i;
+    if (times[i].median_us < times[best].median_us) best = i;
+  }
+  return best;
 }
 
 }  // namespace
@@ -156,9 +146,10 @@ struct Plan::State {
                                       const std::vector<RecordedCall>& calls, const std::vector<Choice>& choices,
                                       const CompileOptions& options);
 
-  static std::unique_ptr<State> with_note(std::unique_ptr<State> layers, const Implementation& network,
-                                          const std::string& why);
-  static std::unique_ptr<State> fused_or(std::unique_ptr<State> layers, const Trace& traced,
+  // The network as one function in the place of `layers`; without steps until it is known what they say.
+  static std::unique_ptr<State> whole(const State& layers, const Trace& traced,
+                                      std::shared_ptr<const Function> function);
+  static std::unique_ptr<State> whole_or(std::unique_ptr<State> layers, const Trace& traced,
                                          const CompileOptions& options);
 
   // Values die with their last reader, so that the pool hands their memory to the next step.
@@ -225,46 +216,49 @@ std::unique_ptr<Plan::State> Plan::State::raced(std::unique_ptr<State> sparse, c
   return dense;
 }
 
-// Why the network is not one launch, told beside the first product.
-std::unique_ptr<Plan::State> Plan::State::with_note(std::unique_ptr<State> layers, const Implementation& network,
-                                                    const std::string& why) {
-  const auto product = std::find_if(layers->steps.begin(), layers->steps.end(),
-                                    [](const PlanStep& step) { return !step.candidates.empty(); });
-  if (product != layers->steps.end()) {
-    product->candidates.push_back({.format = network.format, .library = network.library, .note = why});
-  }
-  return layers;
-}
-
-// What became of fused_network() where it was asked for: one step that is the network, in the place of `layers` if it
-// is faster than all of them or if the first format is wanted, fast or not.
-std::unique_ptr<Plan::State> Plan::State::fused_or(std::unique_ptr<State> layers, const Trace& traced,
-                                                   const CompileOptions& options) {
-  const auto asked = std::find_if(options.candidates.begin(), options.candidates.end(), [](const Candidate& one) {
-    return std::holds_alternative<FusedNetworkCandidate>(one);
-  });
-  if (asked == options.candidates.end() || options.gpu) return layers;  // the model knows single products only
-  const Implementation network = fuse_network(traced);
-  if (!network.function) return with_note(std::move(layers), network, network.not_eligible);
+std::unique_ptr<Plan::State> Plan::State::whole(const State& layers, const Trace& traced,
+                                                std::shared_ptr<const Function> function) {
   auto state = std::make_unique<State>();
   state->input_value = traced.input, state->output_value = traced.output;
-  state->instructions.push_back({network.function, {traced.input}, traced.output});
-  state->steps.push_back({.layer = "network", .format = network.format, .implementation = network.library});
-  state->input = Tensor::empty(layers->input.shape());
+  state->instructions.push_back({std::move(function), {traced.input}, traced.output});
+  state->steps.push_back({.layer = "network"});
+  state->input = Tensor::empty(layers.input.shape());
   state->graph.emplace([plan = state.get()] { plan->run(); });
-  const std::vector<RecordedCall> calls = calls_of(traced);
-  const auto times =
-      race_of({{"network", network.format, network.library, [&] { state->graph->launch(); }},
-               {"network", "fastest of each layer", "", [&] { layers->graph->launch(); }}},
-              {&*state->graph, &*layers->graph}, question_about("one launch", calls, layers->steps), options);
-  const bool first = options.selection == Selection::first_format && asked == options.candidates.begin();
-  if (!first && times[0].median_us >= (1.0 - kNoise) * times[1].median_us) {
-    return with_note(std::move(layers), network,
-                     fmt::format("the whole network in one launch takes {:.1f} us, layer by layer {:.1f} us",
-                                 times[0].median_us, times[1].median_us));
-  }
-  describe_fused(state->steps[0], network, times, int(layers->graph->node_count()), layers->steps);
   return state;
+}
+
+// What became of the candidates that are whole networks: one step that is the network, in the place of `layers` if it
+// is faster than all of them, or if the first format is wanted, fast or not.
+std::unique_ptr<Plan::State> Plan::State::whole_or(std::unique_ptr<State> layers, const Trace& traced,
+                                                   const CompileOptions& options) {
+  const std::vector<WholeNetwork> networks = whole_networks(traced, options);
+  std::vector<std::unique_ptr<State>> states;
+  std::vector<std::size_t> eligible;
+  std::vector<TimedWork> works;
+  std::vector<const Graph*> graphs;
+  for (std::size_t i = 0; i < networks.size(); ++i) {
+    const Implementation& one = networks[i].implementation;
+    if (!one.function) continue;
+    states.push_back(whole(*layers, traced, one.function)), eligible.push_back(i);
+    graphs.push_back(&*states.back()->graph);
+    works.push_back({"network", one.format, one.library, [graph = graphs.back()] { graph->launch(); }});
+  }
+  if (eligible.empty()) {
+    note_whole_networks(networks, {}, layers->steps);
+    return layers;
+  }
+  graphs.push_back(&*layers->graph);
+  works.push_back({"network", "fastest of each layer", "", [graph = graphs.back()] { graph->launch(); }});
+  const std::string race = race_title(works);
+  const auto times = race_of(works, graphs, question_about(race.c_str(), calls_of(traced), layers->steps), options);
+  const std::size_t best = fastest_network(networks, eligible, times);
+  if (!networks[eligible[best]].wanted_first && times[best].median_us >= (1.0 - kNoise) * times.back().median_us) {
+    note_whole_networks(networks, times, layers->steps);
+    return layers;
+  }
+  states[best]->steps = {
+      whole_network_step(networks, eligible[best], times, layers->steps, int(layers->graph->node_count()))};
+  return std::move(states[best]);
 }
 
 Plan::Plan(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -307,7 +301,7 @@ Plan compile(Module& model, const Shape& input, const CompileOptions& asked) {
   if (options.selection == Selection::fastest && std::any_of(choices.begin(), choices.end(), is_sparse_by_choice)) {
     state = Plan::State::raced(std::move(state), traced, calls, choices, options);
   }
-  state = Plan::State::fused_or(std::move(state), traced, options);
+  state = Plan::State::whole_or(std::move(state), traced, options);
   state->timing = options.gpu ? fmt::format("{}, modelled", options.gpu->name) : device_info().name;
   return Plan(std::move(state));
 }

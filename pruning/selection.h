@@ -8,6 +8,7 @@
 
 #include "core/device/gpu_model.h"
 #include "core/device/timer.h"
+#include "pruning/object_cache.h"
 #include "pruning/plan_cache.h"
 #include "pruning/product_work.h"
 
@@ -63,6 +64,7 @@ struct CompileOptions {
   int rounds = 2;  // each implementation is timed so often, in turns, and its best median counts: a slow moment of the
                    // machine then decides nothing
   PlanCache cache = {};           // of measured times; by default none is kept
+  ObjectCache objects = {};       // of compiled_network()'s code; by default none is kept
   const GpuModel* gpu = nullptr;  // model the times of this one instead of measuring
   Selection selection = Selection::fastest;
   Timer timer = {};                               // in place of benchmark(), for tests: no clock decides then

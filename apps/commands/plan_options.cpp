@@ -19,6 +19,7 @@ void add_plan_options(CLI::App& app, PlanOptions& options) {
 
 pruning::CompileOptions compile_options(const PlanOptions& options) {
   pruning::CompileOptions result;
+  result.objects = pruning::ObjectCache(pruning::user_object_cache());
   if (!options.gpu.empty()) {
     result.gpu = &gpu_model(options.gpu);
   } else if (!options.no_cache) {
@@ -29,7 +30,8 @@ pruning::CompileOptions compile_options(const PlanOptions& options) {
 
 pruning::CompileOptions compile_options_of_all(const PlanOptions& options) {
   pruning::CompileOptions result = compile_options(options);
-  for (const auto& more : {pruning::vector_nm(8), pruning::fused_network()}) result.candidates.push_back(more);
+  for (const auto& more : {pruning::vector_nm(8), pruning::fused_network(), pruning::compiled_network()})
+    result.candidates.push_back(more);
   return result;
 }
 

@@ -1,0 +1,67 @@
+#include "pruning/compiled_plan.h"
+
+#include "core/device/stream.h"
+#include "kernels/require.h"
+
+namespace espalier::pruning {
+namespace {
+
+using kernels::NetworkSource;
+using kernels::vendor::CompiledNetwork;
+using kernels::vendor::CompileError;
+constexpr std::int64_t kInstructionBytes = 16;  // of a multiply-add with its weight, on a GPU
+
+// From the cache if what it has can be loaded, else compiled.
+CompiledNetwork loaded_or_compiled(const NetworkSource& source, const ObjectCache& objects) {
+  const std::string key = kernels::vendor::compiler_identity() + "\n" + source.text;
+  if (const auto known = objects.find(key)) {
+    try {
+      return CompiledNetwork(source, *known);
+    } catch (const CompileError&) {  // of a machine that is no longer this one: compiled again below
+    }
+  }
+  const std::string object = kernels::vendor::compiled_object(source.text);
+  CompiledNetwork network(source, object);
+  objects.store(key, object);
+  return network;
+}
+
+Implementation compiled(const Trace& traced, const ObjectCache& objects) {
+  NetworkChain chain = chain_of(traced);
+  read_weights(chain, traced);
+  CompiledNetwork network = loaded_or_compiled(network_source(chain.products, CompiledNetwork::target()), objects);
+  const std::int64_t bytes = kInstructionBytes * network.source().nonzeros;
+  return {.format = "compiled",
+          .library = std::string(kernels::vendor::compiler_name()),
+          .function = std::make_shared<CompiledNetworkFunction>(std::move(network), chain.input, chain.output),
+          .weight_bytes = bytes};
+}
+
+Implementation refused(std::string why) {
+  return {
+      .format = "compiled", .library = std::string(kernels::vendor::compiler_name()), .not_eligible = std::move(why)};
+}
+
+}  // namespace
+
+Tensor CompiledNetworkFunction::forward(const Tensors& inputs, Context&) const {
+  require_input(inputs);
+  Tensor y = Tensor::empty(output);
+  const Tensor memory = Tensor::empty({network.memory_floats(input[0])});
+  network(input[0], inputs[0].data<float>(), y.data<float>(), memory.data<float>(), current_stream());
+  return y;
+}
+
+Implementation compile_network(const Trace& traced, const ObjectCache& objects) {
+  try {
+    return compiled(traced, objects);
+  } catch (const Refused& reason) {
+    return refused(reason.why);
+  } catch (const InvalidArgument& error) {
+    return refused(error.what());
+  } catch (const CompileError& error) {
+    return refused(error.what());
+  }
+}
+
+}  // namespace espalier::pruning
