@@ -3,38 +3,11 @@
 
 #include <limits>
 
-#include "kernels/elementary.h"
-#include "kernels/last_block.h"
+#include "kernels/loss_rows.h"
 #include "kernels/require.h"
-#include "kernels/warp.h"
 
 namespace espalier::kernels {
 namespace {
-
-// One row as its team sees it; a team beyond the last row has no columns, so that it still meets the others.
-template <int kThreads>
-struct Row {
-  index_t index, columns, begin;
-  bool exists;
-
-  __device__ explicit Row(const MatrixShape& shape)
-      : index(team_row<kThreads>()),
-        columns(index < shape.rows ? shape.columns : 0),
-        begin(index * shape.columns),
-        exists(index < shape.rows) {}
-};
-
-template <int kThreads>
-__device__ float row_maximum(const float* x, index_t columns) {
-  constexpr float kLeast = -std::numeric_limits<float>::infinity();
-  return Team<kThreads>::fold(
-      0, columns, kLeast, [&](index_t i) { return x[i]; }, Max());
-}
-
-template <int kThreads>
-__device__ float sum_of_exponentials(const float* x, index_t columns, float most) {
-  return Team<kThreads>::sum(0, columns, [&](index_t i) { return exponential(x[i] - most); });
-}
 
 template <int kThreads>
 __global__ void softmax_forward_kernel(MatrixShape shape, const float* __restrict__ logits,
@@ -79,31 +52,6 @@ __global__ void log_softmax_backward_kernel(MatrixShape shape, const float* __re
   Team<kThreads>::for_each(0, row.columns, [&](index_t i) { dx[i] = dy[i] - exponential(y[i]) * sum; });
 }
 
-struct LossSums {
-  float* losses;  // [rows]
-  float* mean;
-  double* sum;  // null: not wanted
-};
-
-// By one block: the order of summation is the same whichever block it is.
-template <int kThreads>
-__device__ void add_up_losses(index_t rows, const LossSums& of) {
-  using Block = Team<kThreads>;
-  double sum = 0;
-  Block::for_each(0, rows, [&](index_t row) { sum += double(of.losses[row]); });
-  sum = Block::reduce(sum, Sum());
-  if (!Block::leads()) return;
-  of.mean[0] = float(sum / double(rows));
-  if (of.sum != nullptr) *of.sum += sum;
-}
-
-template <int kThreads>
-__global__ void add_up_losses_kernel(index_t rows, LossSums of) {
-  add_up_losses<kThreads>(rows, of);
-}
-
-constexpr int kLossThreads = simt::kEmulated ? 1 : 128;
-
 struct CrossEntropyGradient {
   float* dlogits;                 // null: not wanted
   unsigned long long* confusion;  // null: not wanted
@@ -127,12 +75,7 @@ __device__ void cross_entropy_of_row(const MatrixShape& shape, float smoothing, 
     const float loss = logf(sum) - on_label * (x[label] - most) - on_each * shifted;
     losses[row.index] = valid ? loss : kNan;
   }
-  if (out.confusion != nullptr) {
-    const int first = Rows::fold(
-        0, columns, columns, [&](index_t i) { return x[i] == most ? int(i) : columns; }, Min());
-    const index_t predicted = first < columns ? first : 0;  // a row of NaN has no maximum
-    if (row.exists && valid && Rows::leads()) atomicAdd(&out.confusion[label * shape.columns + predicted], 1ull);
-  }
+  if (out.confusion != nullptr) count_prediction<kThreads>(row, x, most, {label, valid}, shape.columns, out.confusion);
   if (out.dlogits == nullptr || !row.exists) return;
   float* dx = out.dlogits + row.begin;
   const float probability = 1.0f / sum, scale = valid ? 1.0f / float(shape.rows) : kNan;
@@ -147,12 +90,7 @@ __global__ void softmax_cross_entropy_kernel(MatrixShape shape, float smoothing,
                                              const Label* __restrict__ labels, CrossEntropyGradient out, LossSums sums,
                                              unsigned* arrivals) {
   cross_entropy_of_row<kThreads>(shape, smoothing, logits, labels, out, sums.losses);
-  if (arrivals == nullptr || !is_last_block(arrivals, gridDim.x)) return;
-  if constexpr (simt::kEmulated) {  // one thread does it all: a block of 16 would meet in emulated shuffles
-    if (threadIdx.x == 0) add_up_losses<1>(shape.rows, sums);
-  } else {
-    add_up_losses<kThreads >= kLossThreads ? kThreads : kLossThreads>(shape.rows, sums);
-  }
+  add_up_losses_in_last_block<kThreads>(shape.rows, sums, arrivals);
 }
 
 template <class Label>
@@ -173,8 +111,7 @@ void launch_cross_entropy(const MatrixShape& shape, float smoothing, const float
                  smoothing, logits, labels, out, sums, arrivals);
   });
   if (arrivals != nullptr) return;
-  simt::launch(add_up_losses_kernel<kLossThreads>, simt::Launch{dim3(1), dim3(kLossThreads), 0, stream}, shape.rows,
-               sums);
+  add_up_losses(shape.rows, sums, stream);
 }
 
 }  // namespace

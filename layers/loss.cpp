@@ -3,6 +3,7 @@
 
 #include "core/device/memory.h"
 #include "core/device/stream.h"
+#include "kernels/distillation.h"
 #include "kernels/require.h"
 #include "kernels/softmax.h"
 #include "kernels/squared_error.h"
@@ -25,6 +26,22 @@ struct LossFunction : Function {
   }
 };
 
+// With the place of the gradient, where it is wanted, and of the sums.
+kernels::SoftmaxCrossEntropyOutputs outputs_of(const Tensor& logits, const Tensor& loss, MetricsAccumulator* metrics,
+                                               Context& context) {
+  kernels::SoftmaxCrossEntropyOutputs outputs{.loss = loss.data<float>()};
+  if (metrics != nullptr) {
+    metrics->require_classes(logits.shape()[1]);
+    outputs.loss_sum = metrics->loss_sum();
+    outputs.confusion = metrics->confusion();
+  }
+  if (context.recording) {
+    context.saved = {Tensor::like(logits)};
+    outputs.dlogits = context.saved[0].data<float>();
+  }
+  return outputs;
+}
+
 class SoftmaxCrossEntropyFunction final : public LossFunction {
  public:
   explicit SoftmaxCrossEntropyFunction(const LossOptions& options) : options_(options) {}
@@ -42,16 +59,7 @@ class SoftmaxCrossEntropyFunction final : public LossFunction {
     const kernels::MatrixShape shape{logits.shape()[0], logits.shape()[1]};
     const Tensor loss = Tensor::empty({1});
     const Tensor workspace = workspace_of(kernels::softmax_cross_entropy_workspace_bytes(shape));
-    kernels::SoftmaxCrossEntropyOutputs outputs{.loss = loss.data<float>()};
-    if (options_.metrics != nullptr) {
-      options_.metrics->require_classes(shape.columns);
-      outputs.loss_sum = options_.metrics->loss_sum();
-      outputs.confusion = options_.metrics->confusion();
-    }
-    if (context.recording) {
-      context.saved = {Tensor::like(logits)};
-      outputs.dlogits = context.saved[0].data<float>();
-    }
+    const kernels::SoftmaxCrossEntropyOutputs outputs = outputs_of(logits, loss, options_.metrics, context);
     const auto launch = [&](const auto* on_device) {
       kernels::softmax_cross_entropy(shape, options_.label_smoothing, logits.data<float>(), on_device, outputs,
                                      workspace.raw(), current_stream(), current_pool().arrivals());
@@ -65,6 +73,40 @@ class SoftmaxCrossEntropyFunction final : public LossFunction {
 
  private:
   LossOptions options_;
+};
+
+class DistillationFunction final : public LossFunction {
+ public:
+  DistillationFunction(Tensors teachers, const DistillationOptions& options)
+      : teachers_(std::move(teachers)), options_(options) {}
+  std::string_view name() const override { return "distillation_loss"; }
+
+  Tensor forward(const Tensors& inputs, Context& context) const override {
+    const Tensor &logits = inputs[0], &labels = inputs[1];
+    require(logits.shape().rank() == 2 && labels.size() == logits.shape()[0] && labels.dtype() == DType::i32,
+            "distillation_loss: logits ", logits.shape().to_string(), " and ", labels.size(), " labels of type ",
+            std::string(to_string(labels.dtype())), "; it needs [batch, classes] and as many labels of type i32");
+    kernels::Teachers teachers{.count = int(teachers_.size())};
+    require(teachers.count <= kernels::Teachers::kMost, "distillation_loss: ", teachers.count,
+            " teachers; there may be 1 to ", kernels::Teachers::kMost);
+    for (std::size_t k = 0; k < teachers_.size(); ++k) {
+      require(teachers_[k].shape() == logits.shape(), "distillation_loss: a teacher's logits ",
+              teachers_[k].shape().to_string(), " beside logits ", logits.shape().to_string(),
+              "; do both know the same classes?");
+      teachers.logits[k] = teachers_[k].data<float>();
+    }
+    const kernels::MatrixShape shape{logits.shape()[0], logits.shape()[1]};
+    const Tensor loss = Tensor::empty({1});
+    const Tensor workspace = workspace_of(kernels::softmax_cross_entropy_workspace_bytes(shape));
+    kernels::distillation_loss(shape, {options_.temperature, options_.weight}, teachers, logits.data<float>(),
+                               labels.data<std::int32_t>(), outputs_of(logits, loss, options_.metrics, context),
+                               workspace.raw(), current_stream(), current_pool().arrivals());
+    return loss;
+  }
+
+ private:
+  Tensors teachers_;
+  DistillationOptions options_;
 };
 
 struct MeanSquaredErrorFunction final : LossFunction {
@@ -91,6 +133,11 @@ struct MeanSquaredErrorFunction final : LossFunction {
 
 Variable softmax_cross_entropy(const Variable& logits, const Tensor& labels, const LossOptions& options) {
   return apply(std::make_shared<SoftmaxCrossEntropyFunction>(options), {logits, Variable(labels)});
+}
+
+Variable distillation_loss(const Variable& logits, const Tensor& labels, const Tensors& teachers,
+                           const DistillationOptions& options) {
+  return apply(std::make_shared<DistillationFunction>(teachers, options), {logits, Variable(labels)});
 }
 
 Variable mean_squared_error(const Variable& prediction, const Tensor& target) {

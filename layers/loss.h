@@ -15,6 +15,18 @@ struct LossOptions {
 // A label outside [0, classes) makes the loss NaN.
 Variable softmax_cross_entropy(const Variable& logits, const Tensor& labels, const LossOptions& options = {});
 
+struct DistillationOptions {
+  float temperature = 4.0f;               // above 0: both sides are softened by it
+  float weight = 0.9f;                    // of the teachers in [0, 1]; the labels have the rest
+  MetricsAccumulator* metrics = nullptr;  // as above; the loss is that of both parts
+};
+
+// Learning from one teacher or the mean of up to 8 (kernels/distillation.h): mean over the batch of (1 - weight) *
+// -log softmax(logits)[label] + weight * temperature^2 * the divergence from the softened teachers. Labels are i32, no
+// gradient flows to the teachers' logits [N, classes].
+Variable distillation_loss(const Variable& logits, const Tensor& labels, const Tensors& teachers,
+                           const DistillationOptions& options = {});
+
 // Mean over all elements of (prediction - target)^2; no gradient flows to the target.
 Variable mean_squared_error(const Variable& prediction, const Tensor& target);
 

@@ -14,6 +14,7 @@
 #include "apps/commands/recipe_run.h"
 #include "apps/commands/run_folder.h"
 #include "apps/commands/stages.h"
+#include "apps/commands/teachers.h"
 #include "apps/commands/trace_file.h"
 #include "kernels/require.h"
 #include "layers/model_file.h"
@@ -27,6 +28,7 @@ struct PruneCommand {
   TrainingOptions training{.epochs = 5, .learning_rate = 0.001f};
   PruningOptions pruning;
   LatencyRequest latency;
+  Distillation distillation;
   std::optional<Math> math;
   Precision precision = Precision::fp32;
   std::filesystem::path checkpoint, run_dir, resume;
@@ -62,6 +64,7 @@ void PruneCommand::prune_checkpoint() const {
   const DataOptions trained_on = data_of(data, model.notes);
   const data::ImageData images =
       load_data(trained_on, {.seed = training.seed, .normalisation = model.normalisation}, output);
+  const Teachers teachers(distillation);
   const RunFolder folder(run_dir, "prune");
   const Metrics before = judge(*model.module, images.test);
 
@@ -88,7 +91,7 @@ void PruneCommand::prune_checkpoint() const {
   } else {
     result.tuning = train(*model.module, images, training,
                           {.metrics = folder / "metrics.jsonl", .checkpoint = result.checkpoint, .resume = resume},
-                          notes, output, &setup.pruner());
+                          notes, output, &setup.pruner(), {}, teachers.loss());
   }
   result.dense = before;
   result.pruned = judge(*model.module, images.test);
@@ -124,6 +127,7 @@ Command prune_command(CLI::App& app) {
   add_pruning_options(*parser, command->pruning);
   add_latency_options(*parser, command->latency);
   add_training_options(*parser, command->training);
+  add_distillation_options(*parser, command->distillation);
   const std::vector<CLI::Option*> said_by_recipe = parser->get_options();
   for (std::size_t i = before; i < said_by_recipe.size(); ++i) {
     if (said_by_recipe[i]->get_name() != "--seed") recipe->excludes(said_by_recipe[i]);

@@ -76,13 +76,22 @@ void read_pruning(TomlSection section, PruningOptions& options) {
   section.finish();
 }
 
+std::vector<std::string> models() { return {zoo::names().begin(), zoo::names().end()}; }
+
+void read_distillation(TomlSection section, Distillation& distil) {
+  section.read("teachers", distil.teachers, 1);
+  section.read_word("model", distil.model, models());
+  section.read("temperature", distil.temperature, 0.01, 1000);
+  section.read("weight", distil.weight, 0, 1);
+  section.finish();
+}
+
 Recipe recipe_from(const toml::table& table, const std::string& name) {
   Recipe recipe;
   recipe.name = name;
   TomlSection root(table, name);
   root.read("summary", recipe.summary);
-  const std::vector<std::string> models(zoo::names().begin(), zoo::names().end());
-  root.read_word("model", recipe.model, models);
+  root.read_word("model", recipe.model, models());
   root.read_word("data", recipe.data, {"mnist", "fashion-mnist"});
   const bool trains = root.has("train");
   recipe.train = {};
@@ -90,6 +99,8 @@ Recipe recipe_from(const toml::table& table, const std::string& name) {
   if (!trains) recipe.train.epochs = 0;
   read_training(root.section("tune"), recipe.tune);
   read_pruning(root.section("prune"), recipe.prune);
+  if (root.has("distil")) recipe.distil.teachers = 1;
+  read_distillation(root.section("distil"), recipe.distil);
   root.finish();
   return recipe;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "apps/commands/pruning_options.h"
+#include "apps/commands/teachers.h"
 #include "apps/commands/training_options.h"
 
 namespace espalier::apps {
@@ -14,6 +15,7 @@ struct Recipe {
   TrainingOptions train{.epochs = 0};  // no epochs: pruned as it is initialised
   TrainingOptions tune{.epochs = 5, .learning_rate = 0.001f};
   PruningOptions prune;
+  Distillation distil;  // in fine-tuning
 };
 
 std::vector<std::string> recipe_names();  // of those that come with the program

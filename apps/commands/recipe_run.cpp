@@ -4,6 +4,7 @@
 
 #include "apps/commands/channel_options.h"
 #include "apps/commands/pruning_setup.h"
+#include "kernels/require.h"
 #include "layers/model_file.h"
 #include "layers/zoo.h"
 
@@ -13,34 +14,44 @@ namespace {
 namespace fs = std::filesystem;
 
 // Two recipes that train alike share the dense model.
-std::string dense_name(const Recipe& recipe, std::uint64_t seed) {
+std::string dense_name(const Recipe& recipe, const std::string& model, std::uint64_t seed) {
   const TrainingOptions& train = recipe.train;
-  return fmt::format("dense-{}-{}-{}x{}-{}-{}-{}-{}-{}-{}{}-seed{}.safetensors", recipe.model, recipe.data,
-                     train.epochs, train.batch, train.optimizer, train.schedule, train.learning_rate, train.momentum,
+  return fmt::format("dense-{}-{}-{}x{}-{}-{}-{}-{}-{}-{}{}-seed{}.safetensors", model, recipe.data, train.epochs,
+                     train.batch, train.optimizer, train.schedule, train.learning_rate, train.momentum,
                      train.weight_decay, train.samples, train.augment ? "-augmented" : "", seed);
 }
 
-Notes notes_of(const Recipe& recipe, const Module& model, const data::ImageData& images) {
+Notes notes_of(const Recipe& recipe, const std::string& name, const Module& model, const data::ImageData& images) {
   DataOptions data;
   data.set = recipe.data;
-  return model_notes(model, images.normalisation, notes_for(data, recipe.model));
+  return model_notes(model, images.normalisation, notes_for(data, name));
 }
 
-std::unique_ptr<Module> dense_model(const Recipe& recipe, std::uint64_t seed, const data::ImageData& images,
-                                    const fs::path& folder, const Output& output) {
-  auto fresh =
-      std::make_unique<Sequential>(zoo::build(recipe.model, images.test.samples().dataset().image_shape(), seed));
+std::unique_ptr<Module> dense_model(const Recipe& recipe, const std::string& name, std::uint64_t seed,
+                                    const data::ImageData& images, const fs::path& folder, const Output& output) {
+  auto fresh = std::make_unique<Sequential>(zoo::build(name, images.test.samples().dataset().image_shape(), seed));
   if (recipe.train.epochs == 0) return fresh;
-  const fs::path file = folder / dense_name(recipe, seed);
+  const fs::path file = folder / dense_name(recipe, name, seed);
   if (fs::exists(file)) return load_model(file).module;
-  say(output,
-      fmt::format("{}, seed {}: train {} for {} epochs\n", recipe.name, seed, recipe.model, recipe.train.epochs));
+  say(output, fmt::format("{}, seed {}: train {} for {} epochs\n", recipe.name, seed, name, recipe.train.epochs));
   TrainingOptions training = recipe.train;
   training.seed = seed;
-  const Notes notes = notes_of(recipe, *fresh, images);
+  const Notes notes = notes_of(recipe, name, *fresh, images);
   train(*fresh, images, training, {}, notes, output);
   save_model(file, *fresh, images.normalisation, notes);
   return fresh;
+}
+
+Teachers teachers_of(const Recipe& recipe, std::uint64_t seed, const data::ImageData& images, const fs::path& folder,
+                     const Output& output) {
+  require(recipe.distil.teachers == 0 || recipe.train.epochs > 0, recipe.name,
+          ": [distil] wants teachers, but there is no [train] that says how they are trained");
+  Teachers teachers(recipe.distil);
+  const std::string& name = recipe.distil.model.empty() ? recipe.model : recipe.distil.model;
+  for (std::int64_t i = 0; i < recipe.distil.teachers; ++i) {
+    teachers.add(dense_model(recipe, name, seed + std::uint64_t(i), images, folder, output));
+  }
+  return teachers;
 }
 
 }  // namespace
@@ -53,7 +64,8 @@ data::ImageData images_for(const Recipe& recipe, const DataOptions& data, std::u
 
 RecipeResult carry_out(const Recipe& recipe, std::uint64_t seed, const data::ImageData& images, const fs::path& folder,
                        const Output& output, const fs::path& resume) {
-  const std::unique_ptr<Module> model = dense_model(recipe, seed, images, folder, output);
+  const std::unique_ptr<Module> model = dense_model(recipe, recipe.model, seed, images, folder, output);
+  const Teachers teachers = teachers_of(recipe, seed, images, folder, output);
   RecipeResult result;
   result.dense = judge(*model, images.test);
   TrainingOptions tuning = recipe.tune;
@@ -62,12 +74,12 @@ RecipeResult carry_out(const Recipe& recipe, std::uint64_t seed, const data::Ima
   PruningSetup setup(*model, images, recipe.prune, steps, seed, output);
   if (resume.empty()) setup.prune_before_training();
   result.checkpoint = folder / fmt::format("{}-seed{}.safetensors", recipe.name, seed);
-  const Notes notes = notes_of(recipe, *model, images);
+  const Notes notes = notes_of(recipe, recipe.model, *model, images);
   if (steps > 0) {
     say(output, fmt::format("{}, seed {}: fine-tune for {} epochs\n", recipe.name, seed, tuning.epochs));
     result.tuning = train(*model, images, tuning,
                           {.metrics = folder / "metrics.jsonl", .checkpoint = result.checkpoint, .resume = resume},
-                          notes, output, &setup.pruner());
+                          notes, output, &setup.pruner(), {}, teachers.loss());
   } else {
     save_model(result.checkpoint, *model, images.normalisation, notes);
   }

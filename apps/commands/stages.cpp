@@ -6,7 +6,6 @@
 
 #include "core/data/loader.h"
 #include "core/train/trainer.h"
-#include "layers/classifier.h"
 #include "layers/evaluate.h"
 
 namespace espalier::apps {
@@ -44,7 +43,7 @@ std::int64_t steps_of(const TrainingOptions& options, const data::ImageData& dat
 
 TrainingResult train(Module& model, const data::ImageData& data, const TrainingOptions& options,
                      const StageFiles& files, const Notes& notes, const Output& output, pruning::Pruner* pruner,
-                     const StopRule& stop) {
+                     const StopRule& stop, const ClassifierOptions& loss) {
   DataLoader loader = make_loader(options, data);
   const auto optimizer = make_optimizer(options, model.parameters());
   const std::int64_t rate_epochs = options.rate_epochs > 0 ? options.rate_epochs : options.epochs;
@@ -62,7 +61,7 @@ TrainingResult train(Module& model, const data::ImageData& data, const TrainingO
     trainer_options.companion = pruner;
     trainer_options.after_step = [pruner](std::int64_t) { pruner->step(); };
   }
-  Trainer trainer(classifier(model), *optimizer, loader, trainer_options);
+  Trainer trainer(classifier(model, loss), *optimizer, loader, trainer_options);
   if (!files.resume.empty()) trainer.resume(files.resume);
 
   TrainingResult result;

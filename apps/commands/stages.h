@@ -15,6 +15,7 @@
 #include "core/train/checkpoint.h"
 #include "core/train/loss_scaler.h"
 #include "core/train/metrics.h"
+#include "layers/classifier.h"
 #include "layers/module.h"
 #include "pruning/pruner.h"
 
@@ -44,7 +45,7 @@ struct StopRule {
 // Trains in place. `pruner`, if any, steps after each update, and its state goes with the checkpoint.
 TrainingResult train(Module& model, const data::ImageData& data, const TrainingOptions& options,
                      const StageFiles& files, const Notes& notes, const Output& output,
-                     pruning::Pruner* pruner = nullptr, const StopRule& stop = {});
+                     pruning::Pruner* pruner = nullptr, const StopRule& stop = {}, const ClassifierOptions& loss = {});
 
 Metrics judge(Module& model, const TestSplit& test);
 nlohmann::json to_json(const Metrics& metrics);

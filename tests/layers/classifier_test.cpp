@@ -7,6 +7,7 @@
 #include "core/device/graph.h"
 #include "core/device/math.h"
 #include "core/train/sgd.h"
+#include "kernels/require.h"
 #include "kernels/simt/simt.h"
 #include "layers/zoo.h"
 #include "pruning/plan.h"
@@ -51,6 +52,25 @@ TEST_CASE("classifier: the dense plan of lenet-5 is at most 4 launches") {
                                       .timing = {.warmup = 0, .min_repeats = 1, .max_repeats = 1, .budget_ms = 0},
                                       .rounds = 1};
   CHECK(pruning::compile(model, {kBatch, 1, 28, 28}, dense).node_count() <= 4);
+}
+
+TEST_CASE("classifier: a pupil learns from a teacher, which stays as it is, in captured steps as in eager ones") {
+  const auto data = data::synthetic({.train = 64, .test = 1, .height = 12, .width = 12});
+  Sequential teacher = zoo::build("lenet-300-100", {1, 12, 12}, 1);
+  const std::vector<float> before = teacher.parameters()[0]->value.value().to_host();
+  const auto train = [&](Execution execution) {
+    Sequential pupil = zoo::build("lenet-300-100", {1, 12, 12}, 2);
+    Sgd optimizer(pupil.parameters(), {.learning_rate = 0.05f});
+    DataLoader loader(data.train, {.batch = 24, .augmentation = {.shift = 1}});
+    Trainer trainer(classifier(pupil, {.teachers = {&teacher, &teacher}, .weight = 1.0f}), optimizer, loader,
+                    {.epochs = 12, .execution = execution, .progress = Progress::none});
+    const std::vector<EpochReport> epochs = trainer.run();
+    CHECK(epochs.back().metrics.loss < 0.5 * epochs.front().metrics.loss);
+    return pupil.parameters()[0]->value.value().to_host();
+  };
+  CHECK(train(Execution::captured) == train(Execution::eager));
+  CHECK(teacher.parameters()[0]->value.value().to_host() == before);
+  CHECK_THROWS_AS(classifier(teacher, {.label_smoothing = 0.1f, .teachers = {&teacher}}), InvalidArgument);
 }
 
 }  // namespace espalier

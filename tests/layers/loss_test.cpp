@@ -21,6 +21,15 @@ struct CrossEntropyOf : Module {
   LossOptions options;
 };
 
+struct DistillationOf : Module {
+  DistillationOf(Tensor given, Tensors from) : labels(std::move(given)), teachers(std::move(from)) {}
+  Variable operator()(const Variable& x) override {
+    return distillation_loss(x, labels, teachers, {.temperature = 3.0f, .weight = 0.6f});
+  }
+  Tensor labels;
+  Tensors teachers;
+};
+
 struct SquaredErrorOf : Module {
   explicit SquaredErrorOf(Tensor given) : target(std::move(given)) {}
   Variable operator()(const Variable& x) override { return mean_squared_error(x, target); }
@@ -37,6 +46,19 @@ TEST_CASE("softmax_cross_entropy: gradient equals central differences, smoothed 
   CHECK(gradient_check(CrossEntropyOf(labels_i32({6}), 0.1f), {1, 7}, fine));
   const Tensor bytes = Tensor::from({3}, std::vector<std::uint8_t>{2, 0, 1});
   CHECK(gradient_check(CrossEntropyOf(bytes, 0.2f), {3, 3}, fine));
+}
+
+TEST_CASE("distillation_loss: gradient equals central differences, and nothing is left where pupil and teacher agree") {
+  const Tensor one = Tensor::from({4, 5}, test::random_floats(20, 7)),
+               two = Tensor::from({4, 5}, test::random_floats(20, 8));
+  CHECK(gradient_check(DistillationOf(labels_i32({2, 0, 4, 1}), {one, two}), {4, 5}, {.tolerance = 1e-3}));
+  Variable pupil(one, Gradient::required);
+  Variable loss = distillation_loss(pupil, labels_i32({2, 0, 4, 1}), {one}, {.weight = 1.0f});
+  loss.backward();
+  CHECK(std::abs(loss.value().item()) < 1e-5f);
+  CHECK(test::difference(pupil.gradient().to_host(), std::vector<double>(20, 0.0), 0, 1e-6) == "");
+  CHECK_THROWS_AS(distillation_loss(pupil, labels_i32({0, 1, 2, 3}), {Tensor::zeros({4, 6})}), InvalidArgument);
+  CHECK_THROWS_AS(distillation_loss(pupil, labels_i32({0, 1, 2, 3}), {}), InvalidArgument);
 }
 
 TEST_CASE("mean_squared_error: gradient equals central differences") {

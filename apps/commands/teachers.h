@@ -1,0 +1,38 @@
+// Who teaches a model that is fine-tuned: checkpoints, as the command line names them, or dense models that a recipe
+// trains.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "layers/classifier.h"
+
+namespace CLI {
+class App;
+}
+
+namespace espalier::apps {
+
+struct Distillation {
+  std::int64_t teachers = 0;            // dense models of a recipe, of consecutive seeds from the run's own on
+  std::string model = {};               // of the zoo; empty: the recipe's
+  std::vector<std::string> files = {};  // checkpoints instead
+  float temperature = 4.0f, weight = 0.9f;
+};
+
+void add_distillation_options(CLI::App& app, Distillation& options);  // --teacher, --temperature, --teacher-weight
+
+class Teachers {
+ public:
+  explicit Teachers(const Distillation& options);  // those of its files; throws FileError, CheckpointError
+  void add(std::unique_ptr<Module> teacher) { models_.push_back(std::move(teacher)); }
+  ClassifierOptions loss() const;  // refers to this
+
+ private:
+  Distillation options_;
+  std::vector<std::unique_ptr<Module>> models_;
+};
+
+}  // namespace espalier::apps
