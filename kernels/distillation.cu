@@ -33,6 +33,7 @@ struct Opinion {
     Opinion opinion;
     opinion.count = teachers.count;
     opinion.coolness = coolness;
+#pragma unroll
     for (int k = 0; k < Teachers::kMost; ++k) {
       if (k >= teachers.count) continue;  // the same for all threads
       const float* const z = teachers.logits[k] + row.begin;
@@ -45,6 +46,7 @@ struct Opinion {
 
   __device__ float operator()(index_t i) const {
     float probability = 0.0f;
+#pragma unroll
     for (int k = 0; k < Teachers::kMost; ++k) {
       if (k < count) probability += teacher[k](i, coolness);
     }

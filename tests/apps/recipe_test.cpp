@@ -8,6 +8,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "core/data/synthetic.h"
 #include "tests/support/source_dir.h"
@@ -47,6 +48,21 @@ TEST_CASE("recipes: carried out from the first weights, with every figure and th
   CHECK(report.at("scoring").at("backward_passes").get<int>() > 0);
   CHECK(report.at("layers").at("macs_kept").get<int>() > 0);
   CHECK(espalier.text("err").find("MACs") != std::string::npos);
+}
+
+TEST_CASE("recipes: a pruned model learns from dense ones of consecutive seeds, or from checkpoints") {
+  const Kitchen espalier;
+  const std::string text = std::string(kRecipe) + "[distil]\nteachers = 2\ntemperature = 3\nweight = 0.5\n";
+  REQUIRE(espalier("prune --recipe " + espalier.recipe("taught.toml", text)) == 0);
+  std::vector<std::string> dense;
+  for (const auto& entry : std::filesystem::directory_iterator(espalier.file("run"))) {
+    if (entry.path().filename().string().starts_with("dense-")) dense.push_back(entry.path().string());
+  }
+  REQUIRE(dense.size() == 2);
+  CHECK(espalier("prune " + dense[0] + " --epochs 1 --teacher " + dense[0] + " " + dense[1] + " --temperature 2") == 0);
+  CHECK(espalier("prune " + dense[0] + " --epochs 1 --teacher no-such-file") == 5);
+  CHECK(espalier("prune --recipe " + espalier.recipe("bad.toml", "[distil]\ntemprature = 2\n")) == 2);
+  CHECK(espalier.text("err").find("did you mean \"temperature\"") != std::string::npos);
 }
 
 TEST_CASE("espalier compare: recipes over seeds, with the mean and its interval") {
