@@ -84,6 +84,19 @@ WinogradProblem::WinogradProblem(const Conv2dShape& s, WinogradUse use)
   padding = 2 - padding;
 }
 
+WinogradChunk::WinogradChunk(const WinogradProblem& p, index_t images)
+    : height(p.height),
+      width(p.width),
+      out_height(p.out_height),
+      out_width(p.out_width),
+      padding(p.padding),
+      down(p.down()),
+      across(p.across()),
+      channels(int(p.channels)),
+      filters(int(p.filters)),
+      images(images),
+      pitch(winograd_pitch(images * p.tiles())) {}
+
 bool suits_winograd(const Conv2dShape& s) {
   const auto fits = [](index_t width) { return width <= kMostTilesAcross * kWinogradOutputs; };
   return s.kernel_height == 3 && s.kernel_width == 3 && s.stride == 1 && s.dilation == 1 && s.groups == 1 &&

@@ -10,15 +10,16 @@
 //
 // Modelled us, forward, of stencil : winograd (T4 as if it had asynchronous copies; nothing published fits it or H100):
 //   channels = filters at map, batch        A100         H100     RTX 4090           T4
-//    64 at 56 x 56,  32                487 : 237    230 : 134    172 : 121  1572 : 1192
-//    64 at 56 x 56, 128               1870 : 937    865 : 527    645 : 478  6046 : 4754
-//   128 at 28 x 28,  32                446 : 199    226 : 100     164 : 85   1864 : 901
-//   128 at 28 x 28, 128               1894 : 707    923 : 421    688 : 350  6488 : 3382
-//   256 at 14 x 14,  32                510 : 197    228 : 108     166 : 80   2070 : 813
-//   256 at 14 x 14, 128               2279 : 762    974 : 417    705 : 308  7067 : 3126
-//   512 at  7 x  7,  32                702 : 198    264 : 118    191 : 130   2399 : 884
-//   512 at  7 x  7, 128               2541 : 712   1067 : 369    772 : 317  7927 : 2852
-//   256 at 14 x 14,   4                 116 : 83      44 : 56      32 : 43    366 : 239
+//    64 at 56 x 56,  32                487 : 232    230 : 119    172 : 121  1572 : 1198
+//    64 at 56 x 56, 128               1870 : 917    865 : 464    645 : 477  6046 : 4780
+//   128 at 28 x 28,  32                446 : 195     226 : 92     164 : 85   1864 : 911
+//   128 at 28 x 28, 128               1894 : 691    923 : 399    688 : 349  6488 : 3348
+//   256 at 14 x 14,  32                510 : 195    228 : 108     166 : 80   2070 : 813
+//   256 at 14 x 14, 128               2279 : 756    974 : 416    705 : 308  7067 : 3124
+//   512 at  7 x  7,  32                702 : 194    264 : 117    191 : 130   2399 : 883
+//   512 at  7 x  7, 128               2541 : 709   1067 : 367    772 : 317  7927 : 2846
+//   256 at 14 x 14,   4                 116 : 82      44 : 55      32 : 43    366 : 235
+// Emulated, source and result touch 1.00 of the ideal sectors and wavefronts at 56, 28, 14 and 7.
 // It loses for few images, whose transformed weights cost more than they save, and to the cpu build's panels.
 //
 // Lavin and Gray, Fast Algorithms for Convolutional Neural Networks (2015, arXiv 1509.09308), section 4.1 (F(2x2)

@@ -11,7 +11,6 @@ struct WinogradChunk {
   int channels = 1, filters = 1;
   index_t images = 1;
   index_t pitch = 32;  // floats from a row of v and m to the next: all tiles, in whole cache lines
-  int block_lines = 1;
 
   WinogradChunk(const WinogradProblem& problem, index_t images);
   __host__ __device__ index_t lines() const { return images * down; }

@@ -1,7 +1,9 @@
-// Four neighbouring floats to shared or global memory in one 128-bit store. nvcc merges a thread's four stores into one
-// only where its vectoriser finds them, which it does not in long unrolled code; a conflict of banks is what is left
-// otherwise.
+// Neighbouring floats to shared or global memory in one store of 64 or 128 bits. nvcc merges a thread's four stores
+// into one only where its vectoriser finds them, which it does not in long unrolled code; a conflict of banks is what
+// is left otherwise.
 #pragma once
+#include <cstdint>
+
 #include "kernels/simt/simt.h"
 
 namespace espalier::simt {
@@ -15,6 +17,17 @@ __device__ inline void store_shared(float* to, const float (&four)[4]) {
                : "memory");
 #else
   *reinterpret_cast<float4*>(to) = make_float4(four[0], four[1], four[2], four[3]);
+#endif
+}
+
+__device__ inline void store_shared(float* to, const float (&two)[2]) {
+#if defined(ESPALIER_CUDA)
+  asm volatile("st.shared.v2.f32 [%0], {%1, %2};"
+               :
+               : "r"(static_cast<unsigned>(__cvta_generic_to_shared(to))), "f"(two[0]), "f"(two[1])
+               : "memory");
+#else
+  *reinterpret_cast<float2*>(to) = make_float2(two[0], two[1]);
 #endif
 }
 
@@ -35,6 +48,12 @@ template <class T>
 __device__ inline void forget_origin([[maybe_unused]] T*& pointer) {
 #if defined(ESPALIER_CUDA)
   asm volatile("" : "+l"(pointer));
+#endif
+}
+// The same for the step between addresses, which leaves the compiler what it knows of the pointer.
+__device__ inline void forget_origin([[maybe_unused]] std::int64_t& step) {
+#if defined(ESPALIER_CUDA)
+  asm volatile("" : "+l"(step));
 #endif
 }
 

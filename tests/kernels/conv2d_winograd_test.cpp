@@ -100,6 +100,40 @@ TEST_CASE("conv2d winograd: maps of 28 and 56 pixels, of which blocks hold sever
   check_both_directions(layer(2, 2, 56, 56, 3, 1));
 }
 
+TEST_CASE("conv2d winograd: rows of whole chunks, of an even and of an odd width, in blocks of images or of lines") {
+  for (index_t width : {4, 8, 10, 12, 16, 18}) check_both_directions(layer(5, 3, 9, width, 2, 1));
+  check_both_directions(layer(19, 9, 7, 7, 11, 1));
+  check_both_directions(layer(10, 3, 14, 14, 5, 1));
+  check_both_directions(layer(3, 1, 27, 27, 2, 1));
+  check_both_directions(layer(3, 1, 30, 30, 2, 1));
+  check_both_directions(layer(2, 1, 30, 30, 1, 0));
+  check_both_directions(layer(2, 9, 3, 3, 1, 5));
+}
+
+TEST_CASE("conv2d winograd: images may begin at any float") {
+  for (index_t side : {7, 8, 14}) {
+    const Problem p(layer(3, 3, side, side, 3, 1));
+    const WinogradProblem problem(p.shape, WinogradUse::forward);
+    const index_t floats = winograd_workspace(p.shape, WinogradUse::forward, kWinograd);
+    const GuardedBuffer<float> w(p.w);
+    GuardedBuffer<float> workspace{std::size_t(floats)};
+    for (std::size_t offset : {1, 2, 3}) {
+      std::vector<float> shifted(offset);
+      shifted.insert(shifted.end(), p.x.begin(), p.x.end());
+      const GuardedBuffer<float> x(shifted);
+      GuardedBuffer<float> y(offset + p.dy.size());
+      conv2d_winograd(problem, x.data() + offset, w.data(), nullptr, y.data() + offset, 1.0f,
+                      {workspace.data(), floats}, nullptr);
+      CHECK(y.guards_intact());
+      std::vector<float> result = y.download();
+      result.erase(result.begin(), result.begin() + std::ptrdiff_t(offset));
+      Problem without_bias = p;
+      without_bias.bias.assign(p.bias.size(), 0.0f);
+      CHECK(norm_error(result, without_bias.expected().y) < winograd_tolerance(27));
+    }
+  }
+}
+
 TEST_CASE("conv2d winograd: a batch in chunks gives the bits of its images one by one") {
   const Conv2dShape batch = layer(5, 1, 56, 56, 400, 1);
   const Problem all(batch);
