@@ -128,6 +128,34 @@ struct SlabCsrView {
   }
 };
 
+// CSR arranged for products whose dense operand stays in shared memory: a tile of 8, 16 or 32 samples of a chunk of
+// columns. Of each chunk the rows are sorted by the nonzeros that they have there; neighbours form bundles of as many
+// rows as a warp multiplies side by side, kLane samples to a lane, and all rows of a bundle end together but for a
+// little padding (value 0, column `chunk`, where zeros lie). So that the reads of a quarter of a warp meet in different
+// banks, a row's nonzeros are dealt out by their columns' classes(): the n-th of the row at place p is of class
+// (p + n) mod classes() as long as there are any. 6 bytes per nonzero: a value and its 16-bit column within the chunk.
+struct ResidentCsrView {
+  static constexpr int kSteps = 4;  // nonzeros of each row in a group
+  static constexpr int kLane = 8;
+  index_t rows = 0, columns = 0;
+  int samples = 32;                               // of a tile
+  int chunk = 8;                                  // columns, a multiple of 8
+  int parts = 1, warps = 8;                       // blocks that share out a chunk's bundles, and warps of a block
+  index_t group_count = 0;                        // without the last, which is loaded and not multiplied
+  const std::int32_t* row_of = nullptr;           // [chunks(), places()]: the row at a place, or -1
+  const std::int32_t* group_offsets = nullptr;    // [chunks() * bundles() + 1]
+  const float* values = nullptr;                  // [group_count + 1, bundle_rows(), kSteps]
+  const std::uint16_t* chunk_columns = nullptr;   // the same
+  constexpr int bundle_rows() const { return 32 * kLane / samples; }
+  constexpr int classes() const { return samples < 32 ? 32 / samples : 1; }
+  constexpr index_t bundles() const { return (rows + bundle_rows() - 1) / bundle_rows(); }  // of a chunk
+  constexpr index_t places() const { return bundles() * bundle_rows(); }
+  constexpr index_t chunks() const { return (columns + chunk - 1) / chunk; }
+  constexpr index_t bytes() const {
+    return group_count * bundle_rows() * kSteps * 6 + 4 * (chunks() * (places() + bundles()) + 1);
+  }
+};
+
 // CSR for reading in 128-bit loads: a row is whole pieces of eight nonzeros, padded with zeros in column `columns`,
 // where csr_spmv() keeps a zero of x. 16-bit columns: 6 bytes per nonzero of T = float, 4 of half or bfloat16.
 // A lane takes a piece. Its values are kParts loads; so that neighbouring lanes load neighbouring values, a row's

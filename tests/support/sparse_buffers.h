@@ -2,6 +2,7 @@
 #pragma once
 #include "kernels/sparse/encode.h"
 #include "kernels/sparse/piece_csr.h"
+#include "kernels/sparse/resident_csr.h"
 #include "kernels/sparse/slab_csr.h"
 #include "tests/support/sparse_problems.h"
 
@@ -100,6 +101,37 @@ struct SlabCsrBuffers {
   GuardedBuffer<std::int32_t> row_of, group_offsets;
   GuardedBuffer<std::uint32_t> counts, ring_rows;
   GuardedBuffer<float> values;
+};
+
+struct ResidentCsrBuffers {
+  // `sizes` without pointers; its rows and columns are the weight's.
+  ResidentCsrBuffers(const CsrBuffers& csr, const kernels::ResidentCsrView& sizes)
+      : layout(sizes),
+        segments(std::size_t((layout.chunks() + 1) * layout.rows)),
+        row_of(std::size_t(layout.chunks() * layout.places())),
+        group_offsets(std::size_t(layout.chunks() * layout.bundles() + 1)),
+        values(0),
+        chunk_columns(0) {
+    kernels::resident_csr_count(csr.view(), layout, segments.data(), row_of.data(), group_offsets.data(), nullptr);
+    layout.group_count = group_offsets.download().back();
+    values = GuardedBuffer<float>(std::size_t((layout.group_count + 1) * layout.bundle_rows() * layout.kSteps));
+    chunk_columns = GuardedBuffer<std::uint16_t>(values.size());
+    kernels::resident_csr_fill(csr.view(), view(), segments.data(), values.data(), chunk_columns.data(), nullptr);
+  }
+  kernels::ResidentCsrView view() const {
+    kernels::ResidentCsrView view = layout;
+    view.row_of = row_of.data(), view.group_offsets = group_offsets.data();
+    view.values = values.data(), view.chunk_columns = chunk_columns.data();
+    return view;
+  }
+  bool guards_intact() const {
+    return segments.guards_intact() && row_of.guards_intact() && group_offsets.guards_intact() &&
+           values.guards_intact() && chunk_columns.guards_intact();
+  }
+  kernels::ResidentCsrView layout;
+  GuardedBuffer<std::int32_t> segments, row_of, group_offsets;
+  GuardedBuffer<float> values;
+  GuardedBuffer<std::uint16_t> chunk_columns;
 };
 
 template <class T>

@@ -1,0 +1,205 @@
+#include "kernels/sparse/csr_resident_spmm.h"
+
+#include "kernels/activation_math.h"
+#include "kernels/grid.h"
+#include "kernels/require.h"
+#include "kernels/simt/unrolled.h"
+
+namespace espalier::kernels {
+namespace {
+
+constexpr int kSteps = ResidentCsrView::kSteps, kLane = ResidentCsrView::kLane, kMaxThreads = 512;
+
+// How a warp shares out a bundle: kLanes lanes to a row, kLane samples to a lane, four of each half of the tile. The
+// eight lanes of a 128-bit phase belong to kPhaseRows rows. Where all their columns were of one class, half of the rows
+// would meet the other half in their banks, so these read the second half of the tile first.
+template <int kSamples_>
+struct ResidentTile {
+  static constexpr int kSamples = kSamples_, kLanes = kSamples / kLane, kRows = 32 / kLanes, kHalf = kSamples / 2;
+  static constexpr int kPhaseRows = 8 / kLanes, kClasses = kPhaseRows / 2;
+  static constexpr int kQuads = kSamples < 16 ? 2 : 4;    // lanes that fetch the samples of one column
+  static constexpr int kTurns = kSamples / (4 * kQuads);  // until all its samples are there
+  static constexpr int kColumnsAtOnce = 32 / kQuads;      // of a warp
+  static_assert(kClasses == (kSamples < 32 ? 32 / kSamples : 1), "as the arrangement has dealt the columns");
+};
+
+struct ResidentProduct {
+  index_t batch;
+  ResidentCsrView weight;
+  const float* x;
+  BiasActivation epilogue;
+  float* y;
+  float* partial;  // [chunks, rows, width]; null: there is one chunk
+  index_t width;   // the batch, rounded up to whole tiles
+};
+
+// shared [chunk + 1, kSamples] = the block's part of x, and a row of zeros. Eight neighbouring columns of a sample are
+// a whole sector; odd columns begin with another quad, so that the stores of a phase meet in no bank.
+template <class Tile>
+__device__ inline void load_panel(const ResidentProduct& product, float* shared) {
+  const int lane = int(threadIdx.x), warp = int(threadIdx.y), warps = int(blockDim.y);
+  const int chunk = product.weight.chunk, columns = int(product.weight.columns);
+  const int first = int(blockIdx.y) * chunk, inside = columns - first < chunk ? columns - first : chunk;
+  const index_t first_sample = index_t(blockIdx.z) * Tile::kSamples;
+  const float* from = product.x + first_sample * columns + first;
+  const int samples =
+      product.batch - first_sample < Tile::kSamples ? int(product.batch - first_sample) : Tile::kSamples;
+#pragma unroll(Tile::kTurns == 1 ? 4 : 2)
+  for (int at = warp * Tile::kColumnsAtOnce; at < inside; at += warps * Tile::kColumnsAtOnce) {
+    const int column = at + lane / Tile::kQuads;
+    if (column >= inside) continue;
+    simt::unrolled<Tile::kTurns>([&](auto turn) {
+      const int quad = lane % Tile::kQuads + (turn + column) % Tile::kTurns * Tile::kQuads;
+      float four[4];
+      simt::unrolled<4>([&](auto i) {
+        const int sample = 4 * quad + i;
+        four[i] = sample < samples ? from[index_t(sample) * columns + column] : 0.0f;
+      });
+      *reinterpret_cast<float4*>(shared + column * Tile::kSamples + 4 * quad) =
+          make_float4(four[0], four[1], four[2], four[3]);
+    });
+  }
+  if (warp == 0 && lane < Tile::kSamples) shared[chunk * Tile::kSamples + lane] = 0.0f;
+}
+
+// The nonzeros of one row that a lane multiplies next.
+struct Nonzeros {
+  float4 values;
+  uint2 columns;  // four of 16 bits
+};
+
+// sums += a group's nonzeros times their samples.
+template <class Tile>
+__device__ inline void multiply_group(const float* one_half, const float* other_half, const Nonzeros& row,
+                                      float (&sums)[kLane]) {
+  const float values[kSteps] = {row.values.x, row.values.y, row.values.z, row.values.w};
+  simt::unrolled<kSteps>([&](auto step) {
+    const unsigned two = step < 2 ? row.columns.x : row.columns.y;
+    const unsigned at = (step % 2 == 0 ? two & 0xFFFF : two >> 16) * Tile::kSamples;
+    const float4 one = *reinterpret_cast<const float4*>(one_half + at);
+    const float4 other = *reinterpret_cast<const float4*>(other_half + at);
+    const float value = values[step];
+    sums[0] += value * one.x, sums[1] += value * one.y, sums[2] += value * one.z, sums[3] += value * one.w;
+    sums[4] += value * other.x, sums[5] += value * other.y, sums[6] += value * other.z, sums[7] += value * other.w;
+  });
+}
+
+// Four sums of a row, those of samples first .. first + 3.
+__device__ inline void store_four(const ResidentProduct& product, index_t row, index_t first, const float* sums) {
+  if (product.partial != nullptr) {
+    float* to = product.partial + (blockIdx.y * product.weight.rows + row) * product.width + first;
+    *reinterpret_cast<float4*>(to) = make_float4(sums[0], sums[1], sums[2], sums[3]);
+    return;
+  }
+  const BiasActivation& epilogue = product.epilogue;
+  const float bias = epilogue.bias == nullptr ? 0.0f : epilogue.bias[row];
+  for (int i = 0; i < 4 && first + i < product.batch; ++i) {
+    product.y[(first + i) * product.weight.rows + row] =
+        apply_activation(epilogue.activation, sums[i] + bias, epilogue.slope);
+  }
+}
+
+template <class Tile>
+__global__ void __launch_bounds__(kMaxThreads) csr_resident_spmm_kernel(ResidentProduct product) {
+  float* panel = simt::dynamic_shared<float>();
+  const ResidentCsrView& weight = product.weight;
+  load_panel<Tile>(product, panel);
+  __syncthreads();
+  const int lane = int(threadIdx.x), place = lane / Tile::kLanes;
+  const bool second_first = place % Tile::kPhaseRows / Tile::kClasses == 1;
+  const int one = lane % Tile::kLanes * 4 + (second_first ? Tile::kHalf : 0);
+  const int other = second_first ? one - Tile::kHalf : one + Tile::kHalf;
+  const int bundles = int(weight.bundles());
+  for (int bundle = int(blockIdx.x + gridDim.x * threadIdx.y); bundle < bundles;
+       bundle += int(gridDim.x * blockDim.y)) {
+    const index_t index = index_t(blockIdx.y) * bundles + bundle;
+    const int groups = weight.group_offsets[index + 1] - weight.group_offsets[index];
+    const index_t first = index_t(weight.group_offsets[index]) * Tile::kRows + place;
+    const float4* values = reinterpret_cast<const float4*>(weight.values) + first;
+    const uint2* columns = reinterpret_cast<const uint2*>(weight.chunk_columns) + first;
+    float sums[kLane] = {};
+    Nonzeros next{*values, *columns};
+    for (int group = 0; group < groups; ++group) {
+      const Nonzeros current = next;
+      values += Tile::kRows, columns += Tile::kRows;
+      next = {*values, *columns};  // on its way while these are multiplied
+      multiply_group<Tile>(panel + one, panel + other, current, sums);
+    }
+    const int row = weight.row_of[index_t(blockIdx.y) * weight.places() + bundle * Tile::kRows + place];
+    if (row < 0) continue;
+    const index_t tile = index_t(blockIdx.z) * Tile::kSamples;
+    store_four(product, row, tile + one, sums);
+    store_four(product, row, tile + other, sums + 4);
+  }
+}
+
+constexpr int kSquare = 32, kRowsAtOnce = 8, kRowsOfThread = kSquare / kRowsAtOnce;
+
+// y = activation(the chunks' partial sums + bias), transposed: 32 x 32 squares through shared memory.
+__global__ void add_chunks_kernel(ResidentProduct product) {
+  __shared__ float square[kSquare][kSquare + 1];
+  const index_t rows = product.weight.rows, first_row = index_t(blockIdx.x) * kSquare, chunks = product.weight.chunks();
+  const index_t first_sample = index_t(blockIdx.y) * kSquare, sample = first_sample + threadIdx.x;
+  float sums[kRowsOfThread] = {};
+  if (sample < product.batch) {
+    const index_t first = first_row + threadIdx.y;
+    const float* from = product.partial + first * product.width + sample;
+#pragma unroll 4
+    for (index_t chunk = 0; chunk < chunks; ++chunk, from += rows * product.width) {
+      simt::unrolled<kRowsOfThread>([&](auto i) {
+        if (first + i * kRowsAtOnce < rows) sums[i] += from[i * kRowsAtOnce * product.width];
+      });
+    }
+  }
+  simt::unrolled<kRowsOfThread>([&](auto i) { square[threadIdx.y + i * kRowsAtOnce][threadIdx.x] = sums[i]; });
+  __syncthreads();
+  const BiasActivation& epilogue = product.epilogue;
+  const index_t row = first_row + threadIdx.x;
+  for (int i = int(threadIdx.y); i < kSquare && first_sample + i < product.batch && row < rows; i += kRowsAtOnce) {
+    const float bias = epilogue.bias == nullptr ? 0.0f : epilogue.bias[row];
+    product.y[(first_sample + i) * rows + row] =
+        apply_activation(epilogue.activation, square[threadIdx.x][i] + bias, epilogue.slope);
+  }
+}
+
+template <int kSamples>
+void launch_product(const ResidentProduct& product, cudaStream_t stream) {
+  const ResidentCsrView& weight = product.weight;
+  const std::size_t bytes = std::size_t(weight.chunk + 1) * kSamples * sizeof(float);
+  simt::launch(csr_resident_spmm_kernel<ResidentTile<kSamples>>,
+               {dim3(unsigned(weight.parts), unsigned(weight.chunks()), unsigned(product.width / kSamples)),
+                dim3(32, unsigned(weight.warps)), bytes, stream},
+               product);
+}
+
+index_t width_of(index_t batch, const ResidentCsrView& weight) {
+  return ceil_div<index_t>(batch, weight.samples) * weight.samples;
+}
+
+}  // namespace
+
+index_t csr_resident_scratch(index_t batch, const ResidentCsrView& weight) {
+  return weight.chunks() == 1 ? 0 : weight.chunks() * weight.rows * width_of(batch, weight);
+}
+
+void csr_resident_spmm(index_t batch, const ResidentCsrView& weight, const float* x, const BiasActivation& epilogue,
+                       float* y, float* scratch, cudaStream_t stream) {
+  require(batch > 0 && weight.rows > 0 && weight.columns > 0, "csr_resident_spmm: batch ", batch, ", weight ",
+          weight.rows, " x ", weight.columns, "; all must be at least 1");
+  require(weight.warps > 0 && 32 * weight.warps <= kMaxThreads && weight.parts > 0, "csr_resident_spmm: ", weight.parts,
+          " parts of ", weight.warps, " warps; blocks of 1 to ", kMaxThreads / 32, " warps are possible");
+  const ResidentProduct product{
+      batch, weight, x, epilogue, y, weight.chunks() == 1 ? nullptr : scratch, width_of(batch, weight)};
+  require(product.width / weight.samples <= kMaxGridYZ && weight.chunks() <= kMaxGridYZ,
+          "csr_resident_spmm: a batch of ", batch, " is too large for one product; split it");
+  if (weight.samples == 8) launch_product<8>(product, stream);
+  if (weight.samples == 16) launch_product<16>(product, stream);
+  if (weight.samples == 32) launch_product<32>(product, stream);
+  if (product.partial == nullptr) return;
+  simt::launch(add_chunks_kernel,
+               {dim3(unsigned(ceil_div<index_t>(weight.rows, kSquare)), unsigned(ceil_div<index_t>(batch, kSquare))),
+                dim3(kSquare, kRowsAtOnce), 0, stream},
+               product);
+}
+
+}  // namespace espalier::kernels

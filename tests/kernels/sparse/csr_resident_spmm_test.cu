@@ -1,0 +1,177 @@
+// CSR arranged for a resident panel: nothing is lost, little is padded, no banks collide, and its product is the dense
+// one with zeros, in double.
+#include "kernels/sparse/csr_resident_spmm.h"
+
+#include <doctest/doctest.h>
+
+#include "kernels/require.h"
+#include "tests/support/sparse_buffers.h"
+
+namespace espalier::test {
+namespace {
+
+using kernels::Activation;
+using kernels::ResidentCsrView;
+
+struct Problem {
+  std::int64_t batch, rows, columns;
+  int samples = 32, chunk = 64, parts = 1, warps = 2;
+  double sparsity = 0.9;
+  Activation activation = Activation::none;
+  bool with_bias = true;
+};
+
+ResidentCsrView sizes(const Problem& problem) {
+  ResidentCsrView layout;
+  layout.rows = problem.rows, layout.columns = problem.columns;
+  layout.samples = problem.samples, layout.chunk = problem.chunk;
+  layout.parts = problem.parts, layout.warps = problem.warps;
+  return layout;
+}
+
+void check(const Problem& problem) {
+  CAPTURE(problem.batch);
+  CAPTURE(problem.rows);
+  CAPTURE(problem.columns);
+  CAPTURE(problem.samples);
+  CAPTURE(problem.chunk);
+  CAPTURE(problem.sparsity);
+  const auto weight = uneven_weight(problem.rows, problem.columns, problem.sparsity, 3);
+  const auto x = random_floats(std::size_t(problem.batch * problem.columns), 1);
+  const auto bias = random_floats(std::size_t(problem.rows), 2);
+  const ResidentCsrBuffers arranged({problem.rows, problem.columns, weight}, sizes(problem));
+  CHECK(arranged.guards_intact());
+  const GuardedBuffer<float> device_x(x), device_bias(bias);
+  GuardedBuffer<float> y(std::size_t(problem.batch * problem.rows));
+  GuardedBuffer<float> scratch(std::size_t(kernels::csr_resident_scratch(problem.batch, arranged.view())));
+  kernels::csr_resident_spmm(problem.batch, arranged.view(), device_x.data(),
+                             {problem.with_bias ? device_bias.data() : nullptr, problem.activation}, y.data(),
+                             scratch.data(), nullptr);
+  CHECK(y.guards_intact());
+  CHECK(scratch.guards_intact());
+  const auto expected = reference_linear(problem.batch, problem.rows, problem.columns, x, weight,
+                                         problem.with_bias ? bias : std::vector<float>{}, problem.activation);
+  CHECK(difference(y.download(), expected, 1e-5, sum_tolerance(problem.columns)) == "");
+}
+
+std::vector<float> decoded(const ResidentCsrView& view) {
+  GuardedBuffer<float> weight(std::size_t(view.rows * view.columns));
+  kernels::resident_csr_decode(view, weight.data(), nullptr);
+  CHECK(weight.guards_intact());
+  return weight.download();
+}
+
+TEST_CASE("resident csr: decode(encode(w)) == w at odd sizes, around a bundle and a chunk, with empty and full rows") {
+  for (const int samples : {8, 16, 32}) {
+    for (const std::int64_t columns : {1, 7, 15, 16, 17, 70}) {
+      for (const std::int64_t rows : {1, 8, 31, 33, 70}) {
+        CAPTURE(rows);
+        CAPTURE(columns);
+        const ResidentCsrView layout = sizes({1, rows, columns, samples, 16});
+        for (const double sparsity : {0.0, 0.7, 1.0}) {
+          const auto weight = sparse_weight(rows, columns, sparsity, unsigned(rows + columns));
+          CHECK(decoded(ResidentCsrBuffers({rows, columns, weight}, layout).view()) == weight);
+        }
+        const auto weight = uneven_weight(rows, columns, 0.8, unsigned(rows));
+        CHECK(decoded(ResidentCsrBuffers({rows, columns, weight}, layout).view()) == weight);
+      }
+    }
+  }
+}
+
+// Of each phase of a 128-bit load, eight lanes: whether its rows read columns whose samples lie in different banks.
+double phases_without_conflict(const ResidentCsrBuffers& arranged) {
+  const ResidentCsrView& layout = arranged.layout;
+  const auto columns = arranged.chunk_columns.download();
+  const auto values = arranged.values.download();
+  const int rows = layout.bundle_rows(), phase_rows = 64 / layout.samples;
+  std::int64_t good = 0, all = 0;
+  for (std::int64_t group = 0; group < layout.group_count; ++group) {
+    for (int first = 0; first < rows; first += phase_rows) {
+      for (int step = 0; step < layout.kSteps; ++step) {
+        const auto at = [&](int row) { return std::size_t((group * rows + first + row) * layout.kSteps + step); };
+        bool conflict = false;
+        for (int row = 0; row < phase_rows; ++row) {
+          for (int other = 0; other < row; ++other) {  // classes() rows read the same half of a tile
+            if (row / layout.classes() != other / layout.classes()) continue;
+            conflict |= values[at(row)] != 0.0f && values[at(other)] != 0.0f &&
+                        columns[at(row)] % layout.classes() == columns[at(other)] % layout.classes();
+          }
+        }
+        good += !conflict, ++all;
+      }
+    }
+  }
+  return double(good) / double(all);
+}
+
+TEST_CASE("resident csr: at 90 % random zeros padding stays within 5 %, a weight within 6.4 bytes per nonzero") {
+  const std::int64_t rows = 512, columns = 1024;
+  const CsrBuffers csr(rows, columns, sparse_weight(rows, columns, 0.9, 7));
+  for (const int samples : {8, 16, 32}) {
+    CAPTURE(samples);
+    const ResidentCsrBuffers arranged(csr, sizes({1, rows, columns, samples, 512}));
+    const double nonzeros = double(csr.view().nonzeros);
+    CHECK(nonzeros / double(arranged.layout.group_count * arranged.layout.bundle_rows() * 4) > 0.945);
+    CHECK(double(arranged.view().bytes()) / nonzeros < 6.45);
+    CHECK(phases_without_conflict(arranged) > 0.85);
+  }
+}
+
+TEST_CASE("resident csr: the layout fits two blocks into a multiprocessor and leaves none idle") {
+  constexpr std::int64_t kA100 = 163 * 1024, kSmall = 64 * 1024;
+  const ResidentCsrView large = kernels::resident_csr_layout(4096, 4096, 32, {108, kA100});
+  CHECK(large.samples == 32);
+  CHECK(2 * ((large.chunk + 1) * 32 * 4 + 1024) <= kA100);
+  CHECK(large.chunks() * large.parts > 108);
+  CHECK(large.chunks() * large.parts <= 216);
+  const ResidentCsrView small = kernels::resident_csr_layout(300, 784, 8, {40, kSmall});
+  CHECK(small.samples == 8);
+  CHECK(small.chunks() == 1);
+  CHECK(kernels::resident_csr_layout(1, 1, 1, {1, 1024}).chunk == 8);
+}
+
+TEST_CASE("csr_resident_spmm equals the dense product with zeros around the tiles of samples") {
+  for (const std::int64_t batch : {1, 7, 8, 9}) check({batch, 40, 70, 8});
+  for (const std::int64_t batch : {1, 15, 16, 17}) check({batch, 40, 70, 16});
+  for (const std::int64_t batch : {1, 31, 32, 33, 65}) check({batch, 40, 70, 32});
+}
+
+TEST_CASE("csr_resident_spmm equals the dense product with zeros at odd, prime and tile-edge sizes") {
+  for (const int samples : {8, 16, 32}) {
+    for (const std::int64_t rows : {1, 7, 8, 9, 31, 33, 101}) check({5, rows, 67, samples, 128});
+    for (const std::int64_t columns : {1, 15, 16, 17, 47, 97}) check({5, 18, columns, samples, 16});
+    check({19, 133, 201, samples, 48, 3, 2});
+    check({3, 300, 131, samples, 256, 2, 16});
+  }
+}
+
+TEST_CASE("csr_resident_spmm at sparsities from empty to full") {
+  for (const double sparsity : {0.0, 0.5, 0.8, 0.98, 1.0}) {
+    check({10, 34, 300, 16, 128, 1, 2, sparsity});
+    check({10, 34, 100, 8, 128, 1, 2, sparsity});
+  }
+}
+
+TEST_CASE("csr_resident_spmm applies bias and activation with one chunk and with several") {
+  check({20, 18, 40, 32, 64, 1, 1, 0.8, Activation::relu});
+  check({20, 18, 40, 32, 64, 1, 1, 0.8, Activation::gelu, false});
+  check({20, 18, 40, 32, 16, 1, 1, 0.8, Activation::relu});
+  check({20, 18, 40, 32, 16, 1, 1, 0.8, Activation::tanh, false});
+}
+
+TEST_CASE("csr_resident_spmm: an infinite x reaches only the rows that keep its column") {
+  const ResidentCsrBuffers arranged({2, 2, {0.0f, 0.0f, 0.0f, 3.0f}}, sizes({1, 2, 2, 8, 8}));
+  const GuardedBuffer<float> x(std::vector<float>{INFINITY, 2.0f}), bias(std::vector<float>{0.25f, 0.5f});
+  GuardedBuffer<float> y(2);
+  kernels::csr_resident_spmm(1, arranged.view(), x.data(), {bias.data()}, y.data(), nullptr, nullptr);
+  CHECK(y.download() == std::vector<float>{0.25f, 6.5f});
+}
+
+TEST_CASE("csr_resident_spmm: an empty batch is refused with the sizes") {
+  CHECK_THROWS_WITH_AS(kernels::csr_resident_spmm(0, sizes({0, 2, 3}), nullptr, {}, nullptr, nullptr, nullptr),
+                       "csr_resident_spmm: batch 0, weight 2 x 3; all must be at least 1", InvalidArgument);
+}
+
+}  // namespace
+}  // namespace espalier::test
