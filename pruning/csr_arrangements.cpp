@@ -1,7 +1,8 @@
-// The arrangements of a Csr that kernels of a GPU want: SlabCsr and PieceCsr of format.h.
+// The arrangements of a Csr that kernels of a GPU want: SlabCsr, ResidentCsr and PieceCsr of format.h.
 #include "core/device/device_info.h"
 #include "core/device/stream.h"
 #include "kernels/sparse/piece_csr.h"
+#include "kernels/sparse/resident_csr.h"
 #include "kernels/sparse/slab_csr.h"
 #include "pruning/format.h"
 
@@ -49,6 +50,41 @@ kernels::SlabCsrView SlabCsr::view() const {
   view.counts = counts_.data<std::uint32_t>();
   view.values = values_.data<float>();
   view.ring_rows = ring_rows_.data<std::uint32_t>();
+  return view;
+}
+
+ResidentCsr ResidentCsr::encode(const Csr& csr, std::int64_t batch) {
+  const kernels::CsrView from = csr.view();
+  ResidentCsr panel;
+  kernels::ResidentCsrView& layout = panel.layout_;
+  layout = kernels::resident_csr_layout(from.rows, from.columns, batch,
+                                        {device_info().multiprocessors, shared_bytes_per_block()});
+  const Tensor segments = Tensor::empty({(layout.chunks() + 1) * from.rows}, DType::i32);
+  panel.row_of_ = Tensor::empty({layout.chunks() * layout.places()}, DType::i32);
+  panel.group_offsets_ = Tensor::empty({layout.chunks() * layout.bundles() + 1}, DType::i32);
+  kernels::resident_csr_count(from, layout, segments.data<std::int32_t>(), panel.row_of_.data<std::int32_t>(),
+                              panel.group_offsets_.data<std::int32_t>(), current_stream());
+  layout.group_count = panel.group_offsets_.to_host_as<std::int32_t>().back();
+  const std::int64_t places = (layout.group_count + 1) * layout.bundle_rows() * layout.kSteps;
+  panel.values_ = Tensor::empty({places});
+  panel.chunk_columns_ = Tensor::empty({places}, DType::u16);
+  kernels::resident_csr_fill(from, panel.view(), segments.data<std::int32_t>(), panel.values_.data<float>(),
+                             panel.chunk_columns_.data<std::uint16_t>(), current_stream());
+  return panel;
+}
+
+Tensor ResidentCsr::decode() const {
+  Tensor weight = Tensor::empty({layout_.rows, layout_.columns});
+  kernels::resident_csr_decode(view(), weight.data<float>(), current_stream());
+  return weight;
+}
+
+kernels::ResidentCsrView ResidentCsr::view() const {
+  kernels::ResidentCsrView view = layout_;
+  view.row_of = row_of_.data<std::int32_t>();
+  view.group_offsets = group_offsets_.data<std::int32_t>();
+  view.values = values_.data<float>();
+  view.chunk_columns = chunk_columns_.data<std::uint16_t>();
   return view;
 }
 

@@ -49,6 +49,19 @@ class SlabCsr {
   Tensor row_of_, counts_, group_offsets_, values_, ring_rows_;
 };
 
+// A Csr arranged for csr_resident_spmm() on the current device, at batches of about `batch`.
+class ResidentCsr {
+ public:
+  static ResidentCsr encode(const Csr& csr, std::int64_t batch);  // waits for the device once, to learn the size
+  Tensor decode() const;
+  std::int64_t bytes() const { return view().bytes(); }
+  kernels::ResidentCsrView view() const;
+
+ private:
+  kernels::ResidentCsrView layout_;
+  Tensor row_of_, group_offsets_, values_, chunk_columns_;
+};
+
 // A Csr arranged for csr_spmv(); its values may be rounded to 16 bits. At most kMaxColumns columns.
 template <class T>
 class PieceCsr {

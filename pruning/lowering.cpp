@@ -118,11 +118,18 @@ std::vector<Implementation> lower(const RecordedCall& call, const CsrCandidate&)
     found.push_back(refused("csr", vendor, "this library has no sparse convolution"));
     return found;
   }
-  const auto product = std::make_shared<CsrDenseFunction>(csr, x.shape()[0]);
-  Implementation handwritten = implementation(ours, finished(product, call));
-  handwritten.weight_bytes = product->bytes();
-  return {std::move(handwritten),
-          implementation(vendor, finished(std::make_shared<VendorCsrDenseFunction>(csr, x.shape()[0]), call))};
+  const std::int64_t batch = x.shape()[0];
+  const Precision precision = dynamic_cast<const ProductFunction&>(*call.function).precision;
+  std::vector<Implementation> found;
+  for (const CsrArrangement one : csr_arrangements(csr, batch, precision)) {
+    const auto product = std::make_shared<CsrDenseFunction>(csr, batch, one);
+    const bool as_it_is = one == CsrArrangement::rows;
+    found.push_back(implementation(as_it_is ? ours : fmt::format("{} {}", ours, name_of(one)), nullptr));
+    found.back().function = finished(product, call);
+    found.back().weight_bytes = product->bytes();
+  }
+  found.push_back(implementation(vendor, finished(std::make_shared<VendorCsrDenseFunction>(csr, batch), call)));
+  return found;
 }
 
 // What the format is on tensor cores, in the precision that the recorded product has; nothing for fp32. make(T()) gives

@@ -6,9 +6,6 @@
 #include "core/device/stream.h"
 #include "kernels/require.h"
 #include "kernels/sparse/block_csr_spmm.h"
-#include "kernels/sparse/csr_slab_spmm.h"
-#include "kernels/sparse/csr_spmm.h"
-#include "kernels/sparse/csr_spmv.h"
 #include "kernels/sparse/two_four_spmm.h"
 
 namespace espalier::pruning {
@@ -37,41 +34,6 @@ Tensors SparseFunction::backward(const Tensor&, const Context&) const { refuse_b
 
 kernels::BiasActivation SparseFunction::epilogue() const {
   return {bias.defined() ? static_cast<const float*>(bias.data<float>()) : nullptr, activation, slope};
-}
-
-CsrDenseFunction::CsrDenseFunction(Csr csr, std::int64_t expected_batch) : weight(std::move(csr)) {
-  if constexpr (simt::kEmulated) return;  // warps are emulated there, a thread with vectors takes the rows as they are
-  constexpr std::int64_t kFewSamples = 4, kFilledTile = 33;
-  if (expected_batch <= kFewSamples && PieceCsr<float>::takes(weight)) arranged = PieceCsr<float>::encode(weight);
-  if (expected_batch >= kFilledTile) arranged = SlabCsr::encode(weight, expected_batch);
-}
-
-std::int64_t CsrDenseFunction::bytes() const {
-  if (const auto* pieces = std::get_if<PieceCsr<float>>(&arranged)) return pieces->bytes();
-  if (const auto* slabs = std::get_if<SlabCsr>(&arranged)) return slabs->bytes();
-  return weight.bytes();
-}
-
-Tensor CsrDenseFunction::forward(const Tensors& inputs, Context&) const {
-  const Tensor& x = inputs[0];
-  const kernels::CsrView view = weight.view();
-  Tensor y = output_of(*this, x, view.rows, view.columns);
-  const std::int64_t batch = x.shape()[0];
-  if (const auto* pieces = std::get_if<PieceCsr<float>>(&arranged)) {
-    kernels::csr_spmv(batch, pieces->view(), x.data<float>(), epilogue(), y.data<float>(), current_stream());
-    return y;
-  }
-  if (const auto* slabs = std::get_if<SlabCsr>(&arranged)) {
-    const Tensor panels = floats(kernels::csr_slab_panels(batch, view.columns).floats());
-    kernels::csr_slab_spmm(batch, slabs->view(), x.data<float>(), epilogue(), y.data<float>(), panels.data<float>(),
-                           current_stream());
-    return y;
-  }
-  const std::int64_t wanted = kernels::csr_spmm_workspace(batch, view);
-  const Tensor workspace = floats(wanted);
-  kernels::csr_spmm(batch, view, x.data<float>(), epilogue(), y.data<float>(), {workspace.data<float>(), wanted},
-                    current_stream());
-  return y;
 }
 
 VendorCsrDenseFunction::VendorCsrDenseFunction(Csr csr, std::int64_t samples)

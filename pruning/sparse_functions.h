@@ -3,7 +3,9 @@
 #pragma once
 #include <memory>
 #include <optional>
+#include <vector>
 
+#include "core/device/precision.h"
 #include "kernels/sparse/csr_conv2d.h"
 #include "kernels/vendor/sparse.h"
 #include "layers/pool2d.h"
@@ -24,15 +26,26 @@ struct SparseFunction : Function {
 // y [batch, rows] for x [batch, columns], after a check that they fit.
 Tensor output_of(const Function& function, const Tensor& x, std::int64_t rows, std::int64_t columns);
 
-// Any batch is right; the arrangement of the weight is chosen for the one expected. On a GPU: pieces for a few samples,
-// slabs where a tile of samples is filled, else rows as they are; on a CPU always the last.
+// How the rows of a Csr lie in memory: as they are, or as one of the kernels of a GPU wants them.
+enum class CsrArrangement { rows, pieces, fp16_pieces, bf16_pieces, panel, slabs };
+std::string_view name_of(CsrArrangement arrangement);
+
+// Those that a product at such a batch may profit from: on a GPU pieces for a few samples, a resident panel up to a few
+// tiles, slabs where a tile of samples is filled; on a CPU rows. Where products may compute in 16 bits, values may have
+// so many: that is what reading them costs.
+std::vector<CsrArrangement> csr_arrangements(const Csr& csr, std::int64_t batch, Precision precision);
+
+// Any batch is right; the arrangement is made for the one expected.
 struct CsrDenseFunction final : SparseFunction {
-  explicit CsrDenseFunction(Csr csr, std::int64_t expected_batch = 1);
+  explicit CsrDenseFunction(Csr csr, std::int64_t expected_batch = 1,
+                            CsrArrangement arrangement = CsrArrangement::rows);
   std::string_view name() const override { return "dense, csr"; }
   Tensor forward(const Tensors& inputs, Context& context) const override;
   std::int64_t bytes() const;  // of the weight as arranged
   Csr weight;
-  std::variant<std::monostate, PieceCsr<float>, SlabCsr> arranged;
+  std::variant<std::monostate, PieceCsr<float>, PieceCsr<kernels::half>, PieceCsr<kernels::bfloat16>, ResidentCsr,
+               SlabCsr>
+      arranged;
 };
 
 struct VendorCsrDenseFunction final : SparseFunction {

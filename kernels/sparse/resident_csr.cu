@@ -132,7 +132,8 @@ double modelled_cycles(const ResidentCsrView& layout, index_t tiles, const Resid
   const double bundles = double(turns * std::max<index_t>(layout.warps, kBusyWarps));
   const double product = 2 * layout.chunk * (0.8 * bundles + 0.1 * layout.samples);
   const double sums = 0.2 * double(chunks * layout.rows * tiles * layout.samples) / double(device.multiprocessors);
-  return double(ceil_div(blocks, 2 * device.multiprocessors)) * product + (chunks > 1 ? 2000 + 300 * double(chunks) + sums : 0);
+  const double waves = double(ceil_div(blocks, 2 * device.multiprocessors));
+  return waves * product + (chunks > 1 ? 2000 + 300 * double(chunks) + sums : 0);
 }
 
 }  // namespace

@@ -30,11 +30,13 @@ TEST_CASE("formats: decode(encode(w)) == w for dense and convolution weights, em
   }
 }
 
-TEST_CASE("formats: a csr arranged by slabs or pieces gives its weight back, rounded where it is narrow") {
+TEST_CASE(
+    "formats: a csr arranged by slabs, for a panel or by pieces gives its weight back, rounded where it is narrow") {
   for (const double sparsity : {0.0, 0.9, 1.0}) {
     const auto values = test::sparse_weight(21, 130, sparsity, 2);
     const Csr csr = Csr::encode(weight_of({21, 130}, values));
     for (const std::int64_t batch : {1, 200}) CHECK(SlabCsr::encode(csr, batch).decode().to_host() == values);
+    for (const std::int64_t batch : {8, 16, 70}) CHECK(ResidentCsr::encode(csr, batch).decode().to_host() == values);
     CHECK(PieceCsr<float>::encode(csr).decode().to_host() == values);
     std::vector<float> narrow = values;
     for (float& value : narrow) value = kernels::to_float(kernels::from_float<kernels::half>(value));

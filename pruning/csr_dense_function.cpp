@@ -1,0 +1,113 @@
+// Dense layers in CSR: which arrangement serves which batch, and its product.
+#include <algorithm>
+
+#include "core/device/stream.h"
+#include "kernels/sparse/csr_resident_spmm.h"
+#include "kernels/sparse/csr_slab_spmm.h"
+#include "kernels/sparse/csr_spmm.h"
+#include "kernels/sparse/csr_spmv.h"
+#include "pruning/sparse_functions.h"
+
+namespace espalier::pruning {
+namespace {
+
+// Pieces read W anew for every sample; a tile of slabs has 64 samples, one of a panel 32. Beyond kFewTiles a panel is
+// as much behind slabs as its partial sums cost, but for small layers, which leave slabs too few warps.
+constexpr std::int64_t kFewSamples = 4, kFilledTile = 33, kFewTiles = 512;
+
+Tensor floats(std::int64_t count) { return Tensor::empty({std::max<std::int64_t>(count, 1)}); }
+
+// y of one arrangement of the weight.
+struct Multiply {
+  const Csr& csr;
+  const Tensor& x;
+  kernels::BiasActivation epilogue;
+  Tensor& y;
+  std::int64_t batch() const { return x.shape()[0]; }
+
+  void operator()(std::monostate) const {
+    const kernels::CsrView view = csr.view();
+    const std::int64_t wanted = kernels::csr_spmm_workspace(batch(), view);
+    const Tensor workspace = floats(wanted);
+    kernels::csr_spmm(batch(), view, x.data<float>(), epilogue, y.data<float>(), {workspace.data<float>(), wanted},
+                      current_stream());
+  }
+  template <class T>
+  void operator()(const PieceCsr<T>& pieces) const {
+    kernels::csr_spmv(batch(), pieces.view(), x.data<float>(), epilogue, y.data<float>(), current_stream());
+  }
+  void operator()(const ResidentCsr& panel) const {
+    const Tensor scratch = floats(kernels::csr_resident_scratch(batch(), panel.view()));
+    kernels::csr_resident_spmm(batch(), panel.view(), x.data<float>(), epilogue, y.data<float>(), scratch.data<float>(),
+                               current_stream());
+  }
+  void operator()(const SlabCsr& slabs) const {
+    const Tensor panels = floats(kernels::csr_slab_panels(batch(), csr.view().columns).floats());
+    kernels::csr_slab_spmm(batch(), slabs.view(), x.data<float>(), epilogue, y.data<float>(), panels.data<float>(),
+                           current_stream());
+  }
+};
+
+}  // namespace
+
+std::string_view name_of(CsrArrangement arrangement) {
+  switch (arrangement) {
+    case CsrArrangement::rows:
+      return "rows";
+    case CsrArrangement::pieces:
+      return "pieces";
+    case CsrArrangement::fp16_pieces:
+      return "fp16 pieces";
+    case CsrArrangement::bf16_pieces:
+      return "bf16 pieces";
+    case CsrArrangement::panel:
+      return "panel";
+    case CsrArrangement::slabs:
+      return "slabs";
+  }
+  return "";
+}
+
+std::vector<CsrArrangement> csr_arrangements(const Csr& csr, std::int64_t batch, Precision precision) {
+  const bool few = batch <= kFewSamples && PieceCsr<float>::takes(csr);
+  std::vector<CsrArrangement> found;
+  if constexpr (simt::kEmulated) {  // warps are emulated there, a thread with vectors takes the rows as they are
+    found.push_back(CsrArrangement::rows);
+  } else {
+    if (few) found.push_back(CsrArrangement::pieces);
+    if (batch >= kFilledTile) found.push_back(CsrArrangement::slabs);
+    if (batch > 1 && batch <= kFewTiles) found.push_back(CsrArrangement::panel);
+    if (found.empty()) found.push_back(CsrArrangement::rows);
+  }
+  if (few && precision == Precision::fp16) found.push_back(CsrArrangement::fp16_pieces);
+  if (few && precision == Precision::bf16) found.push_back(CsrArrangement::bf16_pieces);
+  return found;
+}
+
+CsrDenseFunction::CsrDenseFunction(Csr csr, std::int64_t expected_batch, CsrArrangement arrangement)
+    : weight(std::move(csr)) {
+  if (arrangement == CsrArrangement::pieces) arranged = PieceCsr<float>::encode(weight);
+  if (arrangement == CsrArrangement::fp16_pieces) arranged = PieceCsr<kernels::half>::encode(weight);
+  if (arrangement == CsrArrangement::bf16_pieces) arranged = PieceCsr<kernels::bfloat16>::encode(weight);
+  if (arrangement == CsrArrangement::panel) arranged = ResidentCsr::encode(weight, expected_batch);
+  if (arrangement == CsrArrangement::slabs) arranged = SlabCsr::encode(weight, expected_batch);
+}
+
+std::int64_t CsrDenseFunction::bytes() const {
+  return std::visit(
+      [&]<class Arranged>(const Arranged& form) {
+        if constexpr (std::is_same_v<Arranged, std::monostate>)
+          return weight.bytes();
+        else
+          return form.bytes();
+      },
+      arranged);
+}
+
+Tensor CsrDenseFunction::forward(const Tensors& inputs, Context&) const {
+  Tensor y = output_of(*this, inputs[0], weight.view().rows, weight.view().columns);
+  std::visit(Multiply{weight, inputs[0], epilogue(), y}, arranged);
+  return y;
+}
+
+}  // namespace espalier::pruning

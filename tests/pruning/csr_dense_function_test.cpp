@@ -1,0 +1,80 @@
+// A dense layer in CSR: each arrangement is right, and each is offered where it may pay and no product loses precision.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "core/device/precision.h"
+#include "kernels/gemm_tensor_core.h"
+#include "layers/dense.h"
+#include "layers/sequential.h"
+#include "pruning/plan.h"
+#include "pruning/pruner.h"
+#include "pruning/sparse_functions.h"
+#include "tests/support/sparse_problems.h"
+
+namespace espalier::pruning {
+namespace {
+
+using enum CsrArrangement;
+
+Tensor drawn(const Shape& shape) {
+  return Tensor::from(shape, std::span<const float>(test::random_floats(std::size_t(shape.size()), 5)));
+}
+
+TEST_CASE("dense, csr: every arrangement equals the dense product with zeros") {
+  const std::int64_t rows = 37, columns = 150;
+  const auto values = test::sparse_weight(rows, columns, 0.9, 1), bias = test::random_floats(std::size_t(rows), 2);
+  const Csr csr = Csr::encode(Tensor::from({rows, columns}, std::span<const float>(values)));
+  for (const std::int64_t batch : {1, 3, 40}) {
+    const Tensor x = drawn({batch, columns});
+    const auto expected =
+        test::reference_linear(batch, rows, columns, x.to_host(), values, bias, kernels::Activation::none);
+    for (const CsrArrangement one : {CsrArrangement::rows, pieces, fp16_pieces, bf16_pieces, panel, slabs}) {
+      CAPTURE(name_of(one));
+      CsrDenseFunction function(csr, batch, one);
+      function.bias = Tensor::from({rows}, std::span<const float>(bias));
+      Context context{.recording = false};
+      const double rounding = one == bf16_pieces ? 1e-2 : one == fp16_pieces ? 1e-3 : 1e-5;
+      const auto y = function.forward({x}, context).to_host();
+      CHECK(test::difference(y, expected, rounding, rounding + test::sum_tolerance(columns)) == "");
+      CHECK(function.bytes() > 0);
+    }
+  }
+}
+
+TEST_CASE("dense, csr: 16-bit values only for a few samples of a product that may compute so") {
+  const Csr csr = Csr::encode(drawn({4, 6}));
+  const auto offers = [&](std::int64_t batch, Precision precision, CsrArrangement wanted) {
+    const auto found = csr_arrangements(csr, batch, precision);
+    return std::find(found.begin(), found.end(), wanted) != found.end();
+  };
+  CHECK(offers(1, Precision::fp16, fp16_pieces));
+  CHECK(offers(4, Precision::bf16, bf16_pieces));
+  CHECK_FALSE(offers(5, Precision::fp16, fp16_pieces));
+  CHECK_FALSE(offers(1, Precision::bf16, fp16_pieces));
+  CHECK_FALSE(offers(1, Precision::fp32, fp16_pieces));
+  CHECK_FALSE(offers(1, Precision::tf32, bf16_pieces));
+  CHECK(offers(1, Precision::fp32, simt::kEmulated ? CsrArrangement::rows : pieces));
+  CHECK(offers(16, Precision::fp32, panel) == !simt::kEmulated);
+  CHECK(offers(600, Precision::fp32, slabs) == !simt::kEmulated);
+}
+
+TEST_CASE("plan: explain lists 16-bit values beside the dense product of that precision") {
+  if (!kernels::has_tensor_cores_for(Precision::fp16)) return;
+  Sequential model(Dense(70, 50, {.seed = 1}));
+  Pruner(model, {}).prune_to(0.9);
+  const PrecisionScope scope(Precision::fp16);
+  const Plan plan = compile(model, {1, 70},
+                            {.candidates = {dense(), csr()},
+                             .timing = {.warmup = 0, .min_repeats = 1, .max_repeats = 1, .budget_ms = 0},
+                             .rounds = 1});
+  const std::vector<MeasuredImplementation>& candidates = plan.steps()[0].candidates;
+  const auto narrow = std::find_if(candidates.begin(), candidates.end(),
+                                   [](const auto& one) { return one.library == "handwritten fp16 pieces"; });
+  REQUIRE(narrow != candidates.end());
+  CHECK(narrow->us.has_value());
+  CHECK(narrow->weight_bytes < 70 * 50 * 2);
+}
+
+}  // namespace
+}  // namespace espalier::pruning
