@@ -94,7 +94,9 @@ function(espalier_library name)
   if(name STREQUAL "kernels")
     target_link_libraries(espalier_kernels PUBLIC Threads::Threads)
     if(ESPALIER_CUDA)
-      target_link_libraries(espalier_kernels PUBLIC CUDA::cudart CUDA::cublas CUDA::cusparse)
+      target_link_libraries(espalier_kernels PUBLIC CUDA::cudart CUDA::cublas CUDA::cusparse PRIVATE ${CMAKE_DL_LIBS})
+      set_source_files_properties(${PROJECT_SOURCE_DIR}/kernels/vendor/compiler_nvrtc.cpp PROPERTIES COMPILE_DEFINITIONS
+                                  ESPALIER_NVRTC_FOLDER="${CUDAToolkit_LIBRARY_DIR}")   # opened at run time, not linked
     else()
       target_include_directories(espalier_kernels PRIVATE ${OPENBLAS_INCLUDE_DIR})
       target_link_libraries(espalier_kernels PRIVATE ${OPENBLAS_LIBRARY} ${CMAKE_DL_LIBS})

@@ -18,7 +18,8 @@ std::string_view compiler_name();  // "NVRTC", "C++ compiler"
 // reason where nothing can be compiled here, or where what is compiled could not be loaded.
 std::string compiler_identity();
 
-// The bytes of a cubin or of a shared library. Throws CompileError with what the compiler said first.
-std::string compiled_object(const std::string& source);
+// The bytes of a cubin or of a shared library. Throws CompileError with what the compiler said first. NVRTC compiles
+// for another architecture than the device's where one is named: "sm_80".
+std::string compiled_object(const std::string& source, std::string architecture = {});
 
 }  // namespace espalier::kernels::vendor

@@ -137,7 +137,7 @@ std::string compiler_identity() {
   return identity + "\n" + processor();
 }
 
-std::string compiled_object(const std::string& source) {
+std::string compiled_object(const std::string& source, std::string) {
   const PrivateFolder folder;
   const std::string text = folder.path / "network.cpp", object = folder.path / "network.so";
   std::ofstream(text, std::ios::binary) << source;
