@@ -41,6 +41,24 @@ __global__ void proximal_l2_kernel(const TensorTable<ChosenWeights> table, const
   }
 }
 
+__global__ void proximal_pull_kernel(const TensorTable<PulledWeights> table, const float* __restrict__ rate,
+                                     const float* __restrict__ strength) {
+  const Chunk chunk = table.chunk_of_block();
+  float* const w = table.entry[chunk.tensor].weight;
+  const float* const target = table.entry[chunk.tensor].target;
+  const float step = *rate * *strength, factor = 1.0f / (1.0f + step);
+  for_each_in_chunk(chunk, [=](index_t i) { w[i] = (w[i] + step * target[i]) * factor; });
+}
+
+__global__ void split_projection_kernel(index_t count, const std::uint8_t* __restrict__ keep, float* v_then_dual,
+                                        float* __restrict__ target) {
+  for_each_element(count, [&](index_t i) {
+    const float v = v_then_dual[i];
+    target[i] = keep[i] != 0 ? v : 0.0f - v;
+    v_then_dual[i] = keep[i] != 0 ? 0.0f : v;
+  });
+}
+
 template <int kThreads>
 __global__ void proximal_group_lasso_kernel(PlanesShape shape, const float* __restrict__ rate, float strength,
                                             float* weight) {
@@ -85,6 +103,18 @@ void proximal_l2(std::span<const ChosenWeights> tensors, const float* rate, cons
   for_each_table(tensors, [&](const TensorTable<ChosenWeights>& table) {
     simt::launch(proximal_l2_kernel, table.launch(stream), table, rate, strength);
   });
+}
+
+void proximal_pull(std::span<const PulledWeights> tensors, const float* rate, const float* strength,
+                   cudaStream_t stream) {
+  for_each_table(tensors, [&](const TensorTable<PulledWeights>& table) {
+    simt::launch(proximal_pull_kernel, table.launch(stream), table, rate, strength);
+  });
+}
+
+void split_projection(index_t count, const std::uint8_t* keep, float* v_then_dual, float* target, cudaStream_t stream) {
+  if (count == 0) return;
+  simt::launch(split_projection_kernel, elements_grid(count, stream), count, keep, v_then_dual, target);
 }
 
 void proximal_group_lasso(const PlanesShape& shape, const float* rate, float strength, float* weight,

@@ -31,6 +31,21 @@ struct ChosenWeights {
 // *strength / 2 * w^2: w / (1 + rate * strength). The strength is on the device: it may grow between steps.
 void proximal_l2(std::span<const ChosenWeights> tensors, const float* rate, const float* strength, cudaStream_t stream);
 
+struct PulledWeights {
+  float* weight = nullptr;
+  const float* target = nullptr;
+  index_t count = 0;
+};
+
+// *strength / 2 * (w - target)^2: towards the target, (w + rate * strength * target) / (1 + rate * strength). 12 bytes
+// per weight. The quadratic term of an augmented Lagrangian: Boyd et al. 2011, section 3.1.1.
+void proximal_pull(std::span<const PulledWeights> tensors, const float* rate, const float* strength,
+                   cudaStream_t stream);
+
+// The other half of a round of ADMM, with z the projection of v = w + dual onto what `keep` allows, v or +0: dual =
+// v - z, and the next target of w, z - dual. In place of v; reads 5 bytes per weight and writes 8.
+void split_projection(index_t count, const std::uint8_t* keep, float* v_then_dual, float* target, cudaStream_t stream);
+
 // strength * sqrt(n) * |w_g| for each group of n weights: scaled down by max(0, 1 - rate * strength * sqrt(n) / |w_g|),
 // so that whole groups become zero. Group g of w [batch, channels, area] is all that has channel g: the rows of a
 // matrix are [1, rows, columns], the input channels of filters [filters, channels, kernel].

@@ -32,6 +32,8 @@ void require_usable(const PrunerOptions& options) {
   if (options.splicing) require_possible(*options.splicing);
   require(!options.rewind || options.rewind->to >= 0, "pruner: rewinding to step ",
           options.rewind ? options.rewind->to : 0, "; it must be at least 0");
+  require(!options.preparation || !options.rewind,
+          "pruner: a preparation and rewinding; what was led to zero would be set back");
 }
 
 // One look at the device for all layers.
@@ -64,6 +66,7 @@ Pruner::Pruner(Module& model, PrunerOptions options)
   require(named == options_.layer_sparsity.size(), "pruner: ", options_.layer_sparsity.size() - named,
           " of the layers with a sparsity of their own are not there to be pruned; there are", names_of(model));
   if (options_.rewind) snapshot_.emplace(model);
+  if (options_.preparation) preparation_.emplace(parameters_, *options_.preparation);
   if (!options_.splicing) return;
   for (const Parameter* parameter : parameters_) {
     shadows_.push_back({"shadow/" + parameter->name, parameter->value.value().clone()});
@@ -77,7 +80,11 @@ bool Pruner::step() {
   }
   if (snapshot_ && step_ + 1 == options_.rewind->to) snapshot_->take();
   const auto sparsity = options_.schedule ? options_.schedule(step_) : std::nullopt;
-  if (sparsity) {
+  const bool removed = preparation_ && preparation_->active() && go_on_preparing();
+  if (sparsity && preparation_) {
+    prepared_sparsity_ = sparsity.value_or(0.0);
+    preparation_->begin([this](const std::vector<Tensor>& weights) { return masks_near(weights); });
+  } else if (sparsity) {
     prune_to(*sparsity);
     if (snapshot_ && step_ + 1 > options_.rewind->to) {
       require(options_.rewind->optimizer != nullptr, "pruner: rewinding needs the optimizer; attach() it");
@@ -90,7 +97,30 @@ bool Pruner::step() {
   }
   if (options_.movement) options_.movement->weights_were_set();
   ++step_;
-  return sparsity.has_value();
+  return preparation_ ? removed : sparsity.has_value();
+}
+
+bool Pruner::go_on_preparing() {
+  const Projection projection = [this](const std::vector<Tensor>& weights) { return masks_near(weights); };
+  if (!preparation_->step(projection)) return false;
+  set_masks(preparation_->masks(projection));
+  return true;
+}
+
+void Pruner::prepare(const float* rate) const {
+  if (preparation_) preparation_->apply(rate);
+}
+
+// What the criterion and the pattern would keep if these were the weights.
+std::vector<Mask> Pruner::masks_near(const std::vector<Tensor>& weights) {
+  std::vector<Tensor> own;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    own.push_back(parameters_[i]->value.value());
+    parameters_[i]->value.set_value(weights[i]);
+  }
+  std::vector<Mask> masks = masks_for(score(), prepared_sparsity_);
+  for (std::size_t i = 0; i < parameters_.size(); ++i) parameters_[i]->value.set_value(own[i]);
+  return masks;
 }
 
 void Pruner::regrow_or_splice() {
@@ -186,20 +216,32 @@ void Pruner::set_masks(std::vector<Mask> masks) {
   if (options_.after_prune) options_.after_prune();
 }
 
-std::string Pruner::record() const { return nlohmann::json{{"step", step_}, {"rule", options_.rule}}.dump(); }
+std::string Pruner::record() const {
+  nlohmann::json json{{"step", step_}, {"rule", options_.rule}};
+  if (preparation_) json.update({{"preparing", preparation_->age()}, {"sparsity", prepared_sparsity_}});
+  return json.dump();
+}
 
 void Pruner::check(const std::string& record) const {
   const nlohmann::json json = nlohmann::json::parse(record, nullptr, false);
   require(json.is_object() && json.contains("step") && json.contains("rule") && json["step"].is_number_integer() &&
               json["rule"].is_string(),
           "its record of pruning cannot be used");
+  require(!preparation_ || (json.contains("preparing") && json["preparing"].is_number_integer() &&
+                            json.contains("sparsity") && json["sparsity"].is_number()),
+          "its record does not say how far the preparation was");
   require(json["rule"] == options_.rule, "was pruned by the rule ", json["rule"].dump(), ", the run to resume by ",
           nlohmann::json(options_.rule).dump());
 }
 
 void Pruner::restore(const std::string& record) {
   check(record);
-  step_ = nlohmann::json::parse(record).at("step").get<int>();
+  const nlohmann::json json = nlohmann::json::parse(record);
+  step_ = json.at("step").get<int>();
+  if (preparation_) {
+    preparation_->set_age(json.at("preparing").get<int>());
+    prepared_sparsity_ = json.at("sparsity").get<double>();
+  }
   if (options_.movement) options_.movement->weights_were_set();
 }
 
@@ -208,6 +250,9 @@ std::vector<Buffer*> Pruner::state() {
   for (Buffer& shadow : shadows_) state.push_back(&shadow);
   if (snapshot_) {
     for (Buffer* buffer : snapshot_->state()) state.push_back(buffer);
+  }
+  if (preparation_) {
+    for (Buffer* buffer : preparation_->state()) state.push_back(buffer);
   }
   return state;
 }

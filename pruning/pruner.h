@@ -15,6 +15,7 @@
 #include "pruning/data_criteria.h"
 #include "pruning/normalisation.h"
 #include "pruning/pattern.h"
+#include "pruning/preparation.h"
 #include "pruning/rates.h"
 #include "pruning/regrowth.h"
 #include "pruning/report.h"
@@ -47,10 +48,11 @@ struct PrunerOptions {
   Movement* movement = nullptr;                                 // observes each step
   std::optional<Regrowth> regrowth = {};
   std::optional<Splicing> splicing = {};
-  std::optional<Rewind> rewind = {};       // after each pruning of the schedule beyond rewind->to
-  std::optional<int> release_at = {};      // drops all masks at this step: dense-sparse-dense training
-  std::string rule = {};                   // these options in words; a run only resumes under the same
-  std::function<void()> after_prune = {};  // e.g. print figures; the masks are set
+  std::optional<PreparationOptions> preparation = {};  // from a choice that the schedule makes to its masks
+  std::optional<Rewind> rewind = {};                   // after each pruning of the schedule beyond rewind->to
+  std::optional<int> release_at = {};                  // drops all masks at this step: dense-sparse-dense training
+  std::string rule = {};                               // these options in words; a run only resumes under the same
+  std::function<void()> after_prune = {};              // e.g. print figures; the masks are set
 };
 
 // What scoring costs, calibration included.
@@ -77,6 +79,9 @@ class Pruner : public Companion {
   // The sparsity at which prune_to(target) would arrive; changes nothing. Not for thresholds.
   double sparsity_for(const Target& target, const std::optional<Shape>& input = std::nullopt);
 
+  // To be called as part of each update that was made with *rate, in device memory: what a preparation adds to it.
+  // Enqueues only; nothing without one.
+  void prepare(const float* rate) const;
   // The optimizer whose moments start anew when the pruner rewinds; before the first step.
   void attach(Optimizer& optimizer);
   // The rates of a run of `steps` updates: back to where the weights go back to, where the pruner rewinds.
@@ -90,8 +95,8 @@ class Pruner : public Companion {
   const ScoringCost& cost() const { return cost_; }            // of all scorings so far
   const ScoringCost& last_cost() const { return last_cost_; }  // of the last
 
-  // ... together with the rule and, where there are any, movement, shadows and the snapshot to rewind to. Masks go with
-  // their parameters; random numbers are functions of seed, name and step.
+  // ... together with the rule and, where there are any, movement, shadows, preparation and the snapshot to rewind to.
+  // Masks go with their parameters; random numbers are functions of seed, name and step.
   std::string record() const override;
   void check(const std::string& record) const override;
   void restore(const std::string& record) override;
@@ -99,6 +104,8 @@ class Pruner : public Companion {
 
  private:
   std::vector<Tensor> score();
+  std::vector<Mask> masks_near(const std::vector<Tensor>& weights);
+  bool go_on_preparing();
   std::vector<Mask> masks_for(const std::vector<Tensor>& scores, double sparsity) const;
   std::vector<Mask> masks_above(const std::vector<Tensor>& scores, double threshold) const;
   std::vector<Mask> solve(const std::vector<Tensor>& scores, const Target& target, const std::optional<Shape>& input,
@@ -112,6 +119,8 @@ class Pruner : public Companion {
   std::vector<double> own_sparsity_;  // of each parameter; below 0: none
   std::vector<Buffer> shadows_;
   std::optional<Snapshot> snapshot_;
+  std::optional<Preparation> preparation_;
+  double prepared_sparsity_ = 0;  // of the choice that is under way
   ScoringCost cost_, last_cost_;
   int step_ = 0;
 };

@@ -44,53 +44,6 @@ void add_target_options(CLI::App& app, Target& target) {
 
 }  // namespace
 
-const Words& criteria() {
-  static const Words words{"magnitude",
-                           "random",
-                           "gradient",
-                           "taylor",
-                           "taylor-squared",
-                           "snip",
-                           "grasp",
-                           "movement",
-                           "fisher",
-                           "block-obs",
-                           "geometric-median",
-                           "dissimilarity",
-                           "batch-norm-scale",
-                           "activation-frequency",
-                           "wanda"};
-  return words;
-}
-const Words& groups() {
-  static const Words words{"element", "row", "column", "filter", "neuron", "channel", "kernel", "vector-4", "block-4"};
-  return words;
-}
-const Words& group_scores() {
-  static const Words words{"sum", "mean", "norm"};
-  return words;
-}
-const Words& normalisations() {
-  static const Words words{"none", "mean", "max", "lamp"};
-  return words;
-}
-const Words& patterns() {
-  static const Words words{"unstructured", "2:4", "filter", "neuron", "channel", kCoupledChannel};
-  return words;
-}
-const Words& scopes() {
-  static const Words words{"global", "local", "erdos-renyi", "erdos-renyi-kernel"};
-  return words;
-}
-const Words& schedules() {
-  static const Words words{"cubic", "linear", "iterative", "one-shot", "before-training"};
-  return words;
-}
-const Words& regrowths() {
-  static const Words words{"none", "gradient", "random", "splicing"};
-  return words;
-}
-
 void add_pruning_options(CLI::App& app, PruningOptions& options) {
   const auto choice = [&](const char* name, std::string& value, const Words& words, const char* meaning) {
     app.add_option(name, value, meaning)->check(CLI::IsMember(words))->capture_default_str();
@@ -107,6 +60,10 @@ void add_pruning_options(CLI::App& app, PruningOptions& options) {
          "Who competes: all layers (global), each on its own (local), or by shares");
   choice("--prune-schedule", options.schedule, schedules(), "When: gradually while training on, or all at once");
   choice("--regrowth", options.regrowth, regrowths(), "What grows in the place of what falls, while training on");
+  choice("--preparation", options.preparation, preparations(), "What leads weights to zero before they are removed");
+  app.add_option("--strength", options.strength, "... and how strongly in the end")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   app.add_option("--min-density", options.min_density, "Fraction of its weights that each layer keeps at least")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
@@ -135,6 +92,8 @@ std::string in_words(const PruningOptions& options) {
                         {"scope", options.scope},
                         {"schedule", options.schedule},
                         {"regrowth", options.regrowth},
+                        {"preparation", options.preparation},
+                        {"strength", options.strength},
                         {std::string(to_string(options.target.unit)), options.target.value},
                         {"min_density", options.min_density},
                         {"max_density", options.max_density},

@@ -29,6 +29,8 @@ struct PruningOptions {
   double regrowth_fraction = 0.3;     // of the living weights, at each turn
   std::int64_t regrowth_every = 100;  // steps
   double release = 0.0;               // drop all masks after this part of the steps; 0: never
+  std::string preparation = "none";   // over the steps from begin to end
+  double strength = 10.0;             // of a preparation
   std::int64_t rewind = -1;           // back to the weights after so many steps; -1: never
 };
 
@@ -41,6 +43,7 @@ const std::vector<std::string>& patterns();
 const std::vector<std::string>& scopes();
 const std::vector<std::string>& schedules();
 const std::vector<std::string>& regrowths();
+const std::vector<std::string>& preparations();
 
 void add_pruning_options(CLI::App& app, PruningOptions& options);
 std::string goal_of(const pruning::Target& target);   // "remove 90 % of the weights", "leave 12000 params"

@@ -33,6 +33,7 @@ PruningSetup::PruningSetup(Module& model, const data::ImageData& images, const P
   choose_pattern(made);
   if (options.rewind >= 0) made.rewind = Rewind{.to = int(options.rewind)};
   if (options.release > 0) made.release_at = int(options.release * double(steps));
+  add_preparation(made, steps);
   add_regrowth(made, steps, seed);
   made.after_prune = [this, &output] {
     say(output, fmt::format("pruned: {}; scoring {:.1f} ms, {} backward passes\n",
@@ -106,6 +107,19 @@ Schedule PruningSetup::schedule(std::int64_t steps, double sparsity) const {
   const Iterative rounds{.fraction = options_.fraction, .to = sparsity, .begin = begin};
   const int between = std::max(1, (end - begin) / std::max(1, prunings(rounds) - 1));
   return iterative({.fraction = rounds.fraction, .to = rounds.to, .begin = begin, .every = between});
+}
+
+// From begin to end of the schedule, in twenty rounds.
+void PruningSetup::add_preparation(PrunerOptions& made, std::int64_t steps) const {
+  if (options_.preparation == "none" || at_once_) return;
+  require(options_.schedule == "one-shot", "a preparation leads to one pruning; give the schedule one-shot, not ",
+          options_.schedule);
+  const int length = std::max(1, int((options_.end - options_.begin) * double(steps)));
+  made.preparation =
+      PreparationOptions{.kind = options_.preparation == "admm" ? PreparationKind::admm : PreparationKind::growing,
+                         .strength = float(options_.strength),
+                         .steps = length,
+                         .every = std::max(1, length / 20)};
 }
 
 void PruningSetup::add_regrowth(PrunerOptions& made, std::int64_t steps, std::uint64_t seed) const {

@@ -1,8 +1,63 @@
 #include "apps/commands/pruning_words.h"
 
+#include "apps/commands/pruning_options.h"
+
 namespace espalier::apps {
 
 using namespace pruning;
+
+const std::vector<std::string>& criteria() {
+  static const std::vector<std::string> words{"magnitude",
+                                              "random",
+                                              "gradient",
+                                              "taylor",
+                                              "taylor-squared",
+                                              "snip",
+                                              "grasp",
+                                              "movement",
+                                              "fisher",
+                                              "block-obs",
+                                              "geometric-median",
+                                              "dissimilarity",
+                                              "batch-norm-scale",
+                                              "activation-frequency",
+                                              "wanda"};
+  return words;
+}
+const std::vector<std::string>& groups() {
+  static const std::vector<std::string> words{"element", "row",    "column",   "filter", "neuron",
+                                              "channel", "kernel", "vector-4", "block-4"};
+  return words;
+}
+const std::vector<std::string>& group_scores() {
+  static const std::vector<std::string> words{"sum", "mean", "norm"};
+  return words;
+}
+const std::vector<std::string>& normalisations() {
+  static const std::vector<std::string> words{"none", "mean", "max", "lamp"};
+  return words;
+}
+const std::vector<std::string>& patterns() {
+  static const std::vector<std::string> words{"unstructured", "2:4", "filter", "neuron", "channel", kCoupledChannel};
+  return words;
+}
+const std::vector<std::string>& scopes() {
+  static const std::vector<std::string> words{"global", "local", "erdos-renyi", "erdos-renyi-kernel"};
+  return words;
+}
+const std::vector<std::string>& schedules() {
+  static const std::vector<std::string> words{"cubic", "linear", "iterative", "one-shot", "before-training"};
+  return words;
+}
+const std::vector<std::string>& regrowths() {
+  static const std::vector<std::string> words{"none", "gradient", "random", "splicing"};
+  return words;
+}
+
+const std::vector<std::string>& preparations() {
+  static const std::vector<std::string> words{"none", "growing", "admm"};
+  return words;
+}
 
 Grouping grouping_of(const std::string& word) {
   return meaning_of<Grouping>({{"element", group::element()},

@@ -59,6 +59,8 @@ void read_pruning(TomlSection section, PruningOptions& options) {
   section.read_word("scope", options.scope, scopes());
   section.read_word("schedule", options.schedule, schedules());
   section.read_word("regrowth", options.regrowth, regrowths());
+  section.read_word("preparation", options.preparation, preparations());
+  section.read("strength", options.strength, 1e-6, 1e6);
   read_target(section, options.target);
   section.read("min_density", options.min_density, 0, 1);
   section.read("max_density", options.max_density, 0, 1);

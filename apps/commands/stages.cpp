@@ -59,6 +59,7 @@ TrainingResult train(Module& model, const data::ImageData& data, const TrainingO
     pruner->attach(*optimizer);
     trainer_options.schedule = pruner->rates(trainer_options.schedule, options.epochs * loader.batches());
     trainer_options.companion = pruner;
+    trainer_options.after_update = [pruner, &optimizer] { pruner->prepare(optimizer->rate_on_device()); };
     trainer_options.after_step = [pruner](std::int64_t) { pruner->step(); };
   }
   Trainer trainer(classifier(model, loss), *optimizer, loader, trainer_options);

@@ -65,6 +65,21 @@ TEST_CASE("recipes: a pruned model learns from dense ones of consecutive seeds, 
   CHECK(espalier.text("err").find("did you mean \"temperature\"") != std::string::npos);
 }
 
+TEST_CASE("recipes: a preparation leads weights to zero before they fall, at one pruning only") {
+  const Kitchen espalier;
+  const auto run = [&](const std::string& schedule) {
+    return espalier("prune --recipe " +
+                    espalier.recipe("led.toml",
+                                    "model = \"lenet-300-100\"\n[tune]\nepochs = 2\nbatch = 16\n[prune]\n"
+                                    "sparsity = 0.8\npreparation = \"admm\"\nschedule = \"" +
+                                        schedule + "\"\n"));
+  };
+  REQUIRE(run("one-shot") == 0);
+  CHECK(nlohmann::json::parse(espalier.text("out")).at("sparsity").get<double>() == doctest::Approx(0.8).epsilon(1e-3));
+  CHECK(run("cubic") == 2);
+  CHECK(espalier.text("err").find("one-shot") != std::string::npos);
+}
+
 TEST_CASE("espalier compare: recipes over seeds, with the mean and its interval") {
   const Kitchen espalier;
   const std::string taylor = espalier.recipe("small.toml", kRecipe);

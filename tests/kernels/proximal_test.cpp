@@ -83,6 +83,47 @@ TEST_CASE("proximal_group_lasso: scales each group down, and makes those of smal
   }
 }
 
+TEST_CASE("proximal_pull: towards the target, and a zero whose target is zero stays +0") {
+  const GuardedBuffer<float> rate(std::vector<float>{kRate}), strength(std::vector<float>{kStrength});
+  const double step = double(kRate) * double(kStrength);
+  for (const std::size_t count : {1, 31, 257, 4099, 20000}) {
+    std::vector<float> before = random_floats(count, 3), target = random_floats(count, 4);
+    for (std::size_t i = 0; i < count; i += 5) before[i] = target[i] = 0.0f;
+    GuardedBuffer<float> w(before), other(before);
+    const GuardedBuffer<float> on_target(target);
+    const PulledWeights tensors[] = {{w.data(), on_target.data(), index_t(count)},
+                                     {other.data(), on_target.data(), index_t(count)}};
+    proximal_pull(tensors, rate.data(), strength.data(), nullptr);
+    std::vector<double> expected;
+    for (std::size_t i = 0; i < count; ++i) {
+      expected.push_back((double(before[i]) + step * double(target[i])) / (1.0 + step));
+    }
+    const std::vector<float> after = w.download();
+    CHECK(difference(after, expected, kTolerance, kTolerance) == "");
+    CHECK(other.download() == after);
+    for (std::size_t i = 0; i < count; i += 5) CHECK(std::bit_cast<std::uint32_t>(after[i]) == 0u);
+    CHECK(w.guards_intact());
+  }
+}
+
+TEST_CASE("split_projection: what is kept is the target, what falls goes to the dual and is pushed away, bit for bit") {
+  for (const std::size_t count : {1, 31, 257, 4099}) {
+    const std::vector<float> v = random_floats(count, 9);
+    std::vector<std::uint8_t> keep;
+    for (std::size_t i = 0; i < count; ++i) keep.push_back(i % 3 == 0);
+    GuardedBuffer<float> dual(v), target(count);
+    const GuardedBuffer<std::uint8_t> flags(keep);
+    split_projection(index_t(count), flags.data(), dual.data(), target.data(), nullptr);
+    const std::vector<float> duals = dual.download(), targets = target.download();
+    for (std::size_t i = 0; i < count; ++i) {
+      const float z = keep[i] ? v[i] : 0.0f;
+      CHECK(duals[i] == v[i] - z);
+      CHECK(targets[i] == z - duals[i]);
+    }
+    CHECK((dual.guards_intact() && target.guards_intact()));
+  }
+}
+
 TEST_CASE("proximal: a strength that cannot be is refused") {
   CHECK_THROWS_AS(proximal_l1({}, nullptr, -1.0f, nullptr), InvalidArgument);
   CHECK_THROWS_AS(proximal_group_lasso({}, nullptr, NAN, nullptr, nullptr), InvalidArgument);

@@ -38,6 +38,7 @@ struct PrunedRun {
         trainer(classifier(model), *optimizer, loader,
                 {.epochs = 4,
                  .schedule = learning_rate::one_cycle({.peak = 0.02f, .steps = kSteps}),
+                 .after_update = [this] { pruner.prepare(optimizer->rate_on_device()); },
                  .after_step =
                      [this, folder](std::int64_t step) {
                        pruner.step();
@@ -120,6 +121,19 @@ const std::vector<Way> kWays{
     {"splicing",
      [](PrunedRun&) {
        return PrunerOptions{.schedule = kRamp, .splicing = Splicing{.rate = 0.05f, .begin = 0, .end = 19, .every = 2}};
+     }},
+    {"growing penalty",
+     [](PrunedRun&) {
+       return PrunerOptions{.schedule = one_shot(0.6, 3),
+                            .preparation = PreparationOptions{.strength = 30, .steps = 12, .every = 2}};
+     }},
+    {"admm, taylor",
+     [](PrunedRun& run) {
+       return PrunerOptions{
+           .criterion = taylor(run.calibration),
+           .schedule = one_shot(0.6, 2),
+           .calibration = &run.calibration,
+           .preparation = PreparationOptions{.kind = PreparationKind::admm, .strength = 30, .steps = 11, .every = 3}};
      }},
     {"filters",
      [](PrunedRun&) {
