@@ -5,6 +5,7 @@
 
 #include "kernels/grid.h"
 #include "kernels/pool_math.h"
+#include "kernels/simt/lanes.h"
 #include "kernels/simt/strip.h"
 #include "kernels/sparse/csr_conv2d.h"
 
@@ -234,16 +235,35 @@ class OutputTile {
   }
 
  private:
+  // The largest of kLanes neighbouring windows; all that a CPU's vector reads beyond a row lies in the staging.
+  template <int kLanes>
+  __device__ auto largest(const float* from) const {
+    const auto above = simt::load_phases<kLanes, 2>(from), below = simt::load_phases<kLanes, 2>(from + pitch_);
+    auto best = above.phase[0];
+    best = wins(above.phase[1], best) ? above.phase[1] : best;
+    best = wins(below.phase[0], best) ? below.phase[0] : best;
+    best = wins(below.phase[1], best) ? below.phase[1] : best;
+    return best;
+  }
   __device__ void pool(float* to) const {
-    const int columns = columns_ / 2, windows = rows_ / 2 * columns;
-    for (int window = int(threadIdx.x); window < windows; window += Team::kLanes) {
-      const int row = window / columns, column = window - row * columns;
-      const float* from = staging_ + 2 * (row * int(pitch_) + column);
-      const float above = larger(from[0], from[1]), below = larger(from[pitch_], from[pitch_ + 1]);
-      to[row * width_ + column] = larger(above, below);
+    const int rows = rows_ / 2, columns = columns_ / 2;
+    if constexpr (Team::kLanes == 1) {
+      for (int row = 0; row < rows; ++row, to += width_) {
+        for (int column = 0; column < columns; column += simt::kLanes) {
+          float values[simt::kLanes];
+          simt::store_lanes<simt::kLanes>(values,
+                                          largest<simt::kLanes>(staging_ + 2 * (row * std::int64_t(pitch_) + column)));
+          const int count = columns - column < simt::kLanes ? columns - column : simt::kLanes;
+          for (int i = 0; i < count; ++i) to[column + i] = values[i];
+        }
+      }
+    } else {
+      for (int window = int(threadIdx.x); window < rows * columns; window += Team::kLanes) {
+        const int row = window / columns, column = window - row * columns;
+        to[row * width_ + column] = largest<1>(staging_ + 2 * (row * std::int64_t(pitch_) + column));
+      }
     }
   }
-  __device__ static float larger(float best, float candidate) { return wins(candidate, best) ? candidate : best; }
 
   float* staging_;
   unsigned pitch_, reciprocal_;  // p / pitch == high word of p * reciprocal while p * pitch < 2^32
