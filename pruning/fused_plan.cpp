@@ -42,14 +42,18 @@ FusedNetworkFunction::FusedNetworkFunction(std::span<const FusedProduct> product
   const kernels::FusedTables tables = kernels::fused_tables(products, images);
   network = tables.network;
   rows = as_words(tables.rows), nonzeros = as_words(tables.nonzeros);
+  scratch_floats =
+      kernels::fused_scratch_floats(network, input[0], shared_bytes_per_block(), device_info().multiprocessors);
 }
 
 Tensor FusedNetworkFunction::forward(const Tensors& inputs, Context&) const {
   require_input(inputs);
-  Tensor y = Tensor::empty(output);
+  Tensor y = Tensor::empty(output), maps;
+  kernels::Workspace scratch{.floats = scratch_floats};
+  if (scratch_floats > 0) maps = Tensor::empty({scratch_floats}), scratch.data = maps.data<float>();
   kernels::fused_network(network, static_cast<const kernels::FusedRow*>(rows.raw()),
                          static_cast<const kernels::FusedNonzero*>(nonzeros.raw()), input[0], inputs[0].data<float>(),
-                         y.data<float>(), current_stream());
+                         y.data<float>(), current_stream(), kernels::SparseTeam::automatic, scratch);
   return y;
 }
 

@@ -15,7 +15,8 @@ struct FusedNetworkFunction final : WholeNetworkFunction {
   Tensor forward(const Tensors& inputs, Context& context) const override;
 
   kernels::FusedNetwork network;
-  Tensor rows, nonzeros;  // FusedRow and FusedNonzero as words
+  Tensor rows, nonzeros;            // FusedRow and FusedNonzero as words
+  std::int64_t scratch_floats = 0;  // of a call: where shared memory does not hold the maps
 };
 
 // Of a traced network whose products have taken in what follows them. Not eligible where a step is neither a product in

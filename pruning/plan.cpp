@@ -117,6 +117,27 @@ std::string race_title(const std::vector<TimedWork>& works) {
   return title;
 }
 
+// The times of the eligible networks and of the layers on a GPU that is not here.
+std::vector<Timing> modelled(const std::vector<WholeNetwork>& networks, const std::vector<PlanStep>& layers) {
+  std::vector<Timing> times;
+  for (const WholeNetwork& network : networks) {
+    if (network.implementation.function) times.push_back({.median_us = *network.limit_us});
+  }
+  times.push_back({});
+  for (const PlanStep& layer : layers) times.back().median_us += layer.us;
+  return times;
+}
+
+// Of the dense plan, where there is one: the layers' own race knows it, or the layers are it.
+std::optional<double> dense_time(const std::vector<PlanStep>& layers, const std::optional<DenseRace>& race,
+                                 double layers_us) {
+  if (race) return race->dense_us;
+  const bool dense = std::all_of(layers.begin(), layers.end(), [](const PlanStep& step) {
+    return step.candidates.empty() || step.format == "dense";
+  });
+  return dense ? std::optional(layers_us) : std::nullopt;
+}
+
 // Of the eligible ones: that which is wanted first, else the fastest.
 std::size_t fastest_network(const std::vector<WholeNetwork>& networks, const std::vector<std::size_t>& eligible,
                             const std::vector<Timing>& times) {
@@ -249,8 +270,10 @@ std::unique_ptr<Plan::State> Plan::State::whole_or(std::unique_ptr<State> layers
   }
   graphs.push_back(&*layers->graph);
   works.push_back({"network", "fastest of each layer", "", [graph = graphs.back()] { graph->launch(); }});
-  const std::string race = race_title(works);
-  const auto times = race_of(works, graphs, question_about(race.c_str(), calls_of(traced), layers->steps), options);
+  const std::vector<Timing> times =
+      options.gpu
+          ? modelled(networks, layers->steps)
+          : race_of(works, graphs, question_about(race_title(works).c_str(), calls_of(traced), layers->steps), options);
   const std::size_t best = fastest_network(networks, eligible, times);
   if (!networks[eligible[best]].wanted_first && times[best].median_us >= (1.0 - kNoise) * times.back().median_us) {
     note_whole_networks(networks, times, layers->steps);
@@ -258,6 +281,9 @@ std::unique_ptr<Plan::State> Plan::State::whole_or(std::unique_ptr<State> layers
   }
   states[best]->steps = {
       whole_network_step(networks, eligible[best], times, layers->steps, int(layers->graph->node_count()))};
+  if (const auto dense_us = dense_time(layers->steps, layers->race, times.back().median_us)) {
+    states[best]->race = DenseRace{times[best].median_us, *dense_us};
+  }
   return std::move(states[best]);
 }
 

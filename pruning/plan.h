@@ -39,7 +39,7 @@ class Plan {
 
   const std::vector<PlanStep>& steps() const;
   double steps_us() const;                       // sum over the steps, each timed alone
-  const std::optional<DenseRace>& race() const;  // none: no step had both a sparse and a dense way to choose from
+  const std::optional<DenseRace>& race() const;  // none: there was no choice between a dense way and another
   const std::string& timing() const;             // whose times these are: a device's name, or "A100, modelled"
   std::size_t node_count() const;                // of the graph that a call launches
   MemoryStatistics memory() const;               // of the plan's pool: activations and workspaces

@@ -13,19 +13,12 @@
 namespace espalier::pruning {
 namespace {
 
-constexpr double kDenseRate = 0.9, kSparseRate = 0.8, kTensorRate = 0.75, kMemoryRate = 0.85;
+constexpr double kDenseRate = 0.9, kTensorRate = 0.75;
 constexpr double kRowsOfBlock = 128;     // that share a slab of x in shared memory
 constexpr double kCachedFraction = 0.7;  // of the second level, which a working set may fill
 constexpr double kCsrBytes = 6;          // value and index
 
 bool fits_in_l2(const GpuModel& gpu, double bytes) { return bytes < kCachedFraction * gpu.l2_mebibytes * 1024 * 1024; }
-
-KernelWork moving(const GpuModel& gpu, double bytes) {
-  KernelWork work;
-  work.l2_bytes = bytes / kMemoryRate;
-  if (!fits_in_l2(gpu, bytes)) work.dram_bytes = bytes / kMemoryRate;
-  return work;
-}
 
 // Of the pattern of zeros, one bit a weight.
 std::uint64_t mask_hash(const Tensor& weight) {
@@ -41,6 +34,13 @@ std::uint64_t mask_hash(const Tensor& weight) {
 }
 
 }  // namespace
+
+KernelWork moving(const GpuModel& gpu, double bytes) {
+  KernelWork work;
+  work.l2_bytes = bytes / kMemoryRate;
+  if (!fits_in_l2(gpu, bytes)) work.dram_bytes = bytes / kMemoryRate;
+  return work;
+}
 
 ProductSize product_size(const RecordedCall& product) {
   const Tensor &x = product.inputs[0], &weight = product.inputs[1];

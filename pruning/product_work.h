@@ -34,6 +34,12 @@ struct ProductWork {
   int launches = 1;
 };
 
+inline constexpr double kSparseRate = 0.8;   // of the peak, for multiply-adds with kept weights
+inline constexpr double kMemoryRate = 0.85;  // of the bandwidth
+
+// So many bytes read or written once, from where they fit.
+KernelWork moving(const GpuModel& gpu, double bytes);
+
 bool has_products(const GpuModel& gpu, Precision precision);
 
 ModelledTime modelled_time(const GpuModel& gpu, const ProductSize& size, const ProductWork& work);

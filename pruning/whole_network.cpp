@@ -7,6 +7,7 @@
 #include "kernels/require.h"
 #include "pruning/compiled_plan.h"
 #include "pruning/fused_plan.h"
+#include "pruning/whole_network_work.h"
 
 namespace espalier::pruning {
 namespace {
@@ -29,7 +30,7 @@ std::vector<MeasuredImplementation> rivals(const std::vector<WholeNetwork>& netw
     MeasuredImplementation one = told(network.implementation);
     if (network.implementation.function) {
       one.timing = times[next++], one.us = one.timing.median_us, one.launches = 1;
-      one.bytes = bytes_of(network.implementation);
+      one.bytes = bytes_of(network.implementation), one.limit_us = network.limit_us;
     }
     all.push_back(std::move(one));
   }
@@ -39,6 +40,20 @@ std::vector<MeasuredImplementation> rivals(const std::vector<WholeNetwork>& netw
                  .launches = nodes,
                  .timing = times.back()});
   return all;
+}
+
+// The model's time for a network that runs here; on the GPU that is to be modelled it must be possible, too.
+template <class WorkOf>
+void set_limit(WholeNetwork& network, const Trace& traced, const CompileOptions& options, const WorkOf& work_of) {
+  const GpuModel* const gpu = datasheet(options);
+  if (!gpu || !network.implementation.function) return;
+  NetworkChain chain = chain_of(traced);
+  read_weights(chain, traced);
+  try {
+    network.limit_us = modelled_time(*gpu, work_of(*gpu, chain.products, chain.input[0])).us;
+  } catch (const InvalidArgument& error) {
+    if (options.gpu) network.implementation.function = nullptr, network.implementation.not_eligible = error.what();
+  }
 }
 
 }  // namespace
@@ -58,8 +73,10 @@ std::vector<WholeNetwork> whole_networks(const Trace& traced, const CompileOptio
     const bool first = options.selection == Selection::first_format && &candidate == options.candidates.data();
     if (std::holds_alternative<FusedNetworkCandidate>(candidate)) {
       found.push_back({fuse_network(traced), first});
+      set_limit(found.back(), traced, options, fused_network_work);
     } else if (std::holds_alternative<CompiledNetworkCandidate>(candidate)) {
       found.push_back({compile_network(traced, options.objects), first});
+      set_limit(found.back(), traced, options, compiled_network_work);
     }
   }
   return found;
@@ -78,7 +95,7 @@ PlanStep whole_network_step(const std::vector<WholeNetwork>& networks, std::size
   step.sparsity = 1.0 - double(step.nonzeros) / double(weights);
   step.format = taken.format, step.implementation = taken.library;
   step.us = *taken.us, step.timing = taken.timing;
-  step.weight_bytes = taken.weight_bytes, step.bytes = taken.bytes;
+  step.weight_bytes = taken.weight_bytes, step.bytes = taken.bytes, step.limit_us = taken.limit_us;
   step.reason = fmt::format("one launch for all layers; layer by layer {:.1f} us in {}", times.back().median_us, nodes);
   for (std::size_t i = 0; i < step.candidates.size(); ++i) {
     MeasuredImplementation& other = step.candidates[i];

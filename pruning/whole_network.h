@@ -19,8 +19,9 @@ struct WholeNetworkFunction : Function {
 };
 
 struct WholeNetwork {
-  Implementation implementation;  // its function is null: not eligible
-  bool wanted_first = false;      // before any other candidate
+  Implementation implementation;                  // its function is null: not eligible
+  bool wanted_first = false;                      // before any other candidate
+  std::optional<double> limit_us = std::nullopt;  // the model's; none: no datasheet of this device
 };
 
 // Those among the candidates, of a traced network whose products have taken in what follows them.

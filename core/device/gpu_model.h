@@ -25,6 +25,7 @@ struct GpuModel {
   double tf32_tflops, half_tflops;        // dense tensor cores with fp32 sums; 0: none
   double dram_terabytes, l2_terabytes;    // per second; the second is assumed, no datasheet has it
   double l2_mebibytes, l1_bytes_a_cycle;  // of a multiprocessor
+  int shared_kibibytes;                   // that a block may have
   double fp32_tflops() const { return 2e-3 * multiprocessors * fp32_lanes * gigahertz; }
 };
 

@@ -36,6 +36,9 @@ struct Place {
   int across, down;  // neighbouring tiles that a warp takes at once
 };
 
+// On a CPU transposing reads and writes whole vectors: room for one more.
+constexpr int block_floats(const FusedNetwork& network) { return network.floats + simt::kLanes; }
+
 __device__ inline void clear(float* memory, int count) {
   for (int i = int(threadIdx.x); i < count; i += int(blockDim.x)) memory[i] = 0.0f;
 }
@@ -171,14 +174,12 @@ __device__ inline void run_tiles(const FusedLayer& layer, const Place<Team>& pla
   }
 }
 
+// The images of one block through all layers.
 template <class Team>
-__global__ void __launch_bounds__(Team::kThreads)
-    fused_network_kernel(FusedNetwork network, const FusedRow* __restrict__ rows,
-                         const FusedNonzero* __restrict__ nonzeros, index_t batch, bool vectors,
-                         const float* __restrict__ x, float* __restrict__ y) {
-  float* memory = simt::dynamic_shared<float>();
+__device__ inline void run_group(const FusedNetwork& network, const FusedRow* __restrict__ rows,
+                                 const FusedNonzero* __restrict__ nonzeros, index_t first, index_t batch, bool vectors,
+                                 const float* __restrict__ x, float* __restrict__ y, float* memory) {
   const Place<Team> place(network.images);
-  const index_t first = index_t(blockIdx.x) * network.images;
   const int count = int(batch - first < network.images ? batch - first : network.images);
   if (network.clear > 0) {
     clear(memory, network.clear);
@@ -202,31 +203,60 @@ __global__ void __launch_bounds__(Team::kThreads)
   store_results<Team>(network, count, memory + network.result, y + first * network.outputs);
 }
 
+// A warp's memory is shared memory, and nothing else: its loads are then known to be. Only on a CPU a block may have
+// maps in the caller's scratch, and takes several groups of images one after the other, so that they stay cached.
+template <class Team>
+__global__ void __launch_bounds__(Team::kThreads)
+    fused_network_kernel(FusedNetwork network, const FusedRow* __restrict__ rows,
+                         const FusedNonzero* __restrict__ nonzeros, index_t batch, bool vectors,
+                         const float* __restrict__ x, float* __restrict__ y, float* scratch) {
+  const index_t first = index_t(blockIdx.x) * network.images;
+  if constexpr (Team::kLanes == 1) {
+    float* memory = scratch ? scratch + blockIdx.x * index_t(block_floats(network)) : simt::dynamic_shared<float>();
+    for (index_t group = first; group < batch; group += index_t(gridDim.x) * network.images) {
+      run_group<Team>(network, rows, nonzeros, group, batch, vectors, x, y, memory);
+    }
+  } else {
+    run_group<Team>(network, rows, nonzeros, first, batch, vectors, x, y, simt::dynamic_shared<float>());
+  }
+}
+
 template <class Team>
 void launch(const FusedNetwork& network, const FusedRow* rows, const FusedNonzero* nonzeros, index_t batch,
-            const float* x, float* y, cudaStream_t stream) {
+            const float* x, float* y, cudaStream_t stream, Workspace scratch) {
   const bool vectors = network.width % 4 == 0 && reinterpret_cast<std::uintptr_t>(x) % 16 == 0;
-  // On a CPU transposing reads and writes whole vectors: room for one more.
-  const std::size_t bytes = sizeof(float) * std::size_t(network.floats + (Team::kLanes == 1 ? simt::kLanes : 0));
-  simt::launch(fused_network_kernel<Team>,
-               {dim3(unsigned(ceil_div<index_t>(batch, network.images))), dim3(Team::kThreads), bytes, stream}, network,
-               rows, nonzeros, batch, vectors, x, y);
+  const index_t floats = Team::kLanes == 1 ? block_floats(network) : network.floats;
+  index_t blocks = ceil_div<index_t>(batch, network.images);
+  if (scratch.data) blocks = blocks < scratch.floats / floats ? blocks : scratch.floats / floats;
+  simt::launch(
+      fused_network_kernel<Team>,
+      {dim3(unsigned(blocks)), dim3(Team::kThreads), scratch.data ? 0 : sizeof(float) * std::size_t(floats), stream},
+      network, rows, nonzeros, batch, vectors, x, y, scratch.data);
 }
 
 }  // namespace
 
+index_t fused_scratch_floats(const FusedNetwork& network, index_t batch, index_t shared_bytes, int multiprocessors) {
+  const index_t floats = block_floats(network), groups = ceil_div<index_t>(batch, network.images);
+  if (!simt::kEmulated || floats * index_t(sizeof(float)) <= shared_bytes) return 0;
+  return floats * (groups < 2 * multiprocessors ? groups : 2 * multiprocessors);
+}
+
 void fused_network(const FusedNetwork& network, const FusedRow* rows, const FusedNonzero* nonzeros, index_t batch,
-                   const float* x, float* y, cudaStream_t stream, SparseTeam team) {
+                   const float* x, float* y, cudaStream_t stream, SparseTeam team, Workspace scratch) {
   if (batch == 0) return;
   require(batch > 0 && ceil_div<index_t>(batch, network.images) <= kMaxGridX, "fused_network: a batch of ", batch);
   if (is_warp(team)) {
     require(32 % network.images == 0, "fused_network: ", network.images, " images; a warp needs a divisor of 32");
-    return launch<FusedWarps>(network, rows, nonzeros, batch, x, y, stream);
+    require(!scratch.data, "fused_network: a warp's maps are in shared memory, not in scratch");
+    return launch<FusedWarps>(network, rows, nonzeros, batch, x, y, stream, {});
   }
   if constexpr (simt::kEmulated) {
     require(network.images == simt::kLanes, "fused_network: ", network.images, " images; a thread takes ",
             simt::kLanes);
-    launch<FusedThread>(network, rows, nonzeros, batch, x, y, stream);
+    require(!scratch.data || scratch.floats >= block_floats(network), "fused_network: scratch of ", scratch.floats,
+            " floats; a block needs ", block_floats(network));
+    launch<FusedThread>(network, rows, nonzeros, batch, x, y, stream, scratch);
   }
 }
 

@@ -83,6 +83,11 @@ int fused_images(std::span<const FusedProduct> products, index_t batch, index_t 
 
 // x [batch, inputs()], y [batch, outputs]; rows and nonzeros are those of the tables, on the device.
 void fused_network(const FusedNetwork& network, const FusedRow* rows, const FusedNonzero* nonzeros, index_t batch,
-                   const float* x, float* y, cudaStream_t stream, SparseTeam team = SparseTeam::automatic);
+                   const float* x, float* y, cudaStream_t stream, SparseTeam team = SparseTeam::automatic,
+                   Workspace scratch = {});
+
+// What fused_network() needs of scratch, without arrivals: some on a CPU where shared memory does not hold the maps of
+// a vector of images, never on a GPU, where a block takes fewer images instead.
+index_t fused_scratch_floats(const FusedNetwork& network, index_t batch, index_t shared_bytes, int multiprocessors);
 
 }  // namespace espalier::kernels

@@ -10,7 +10,8 @@
 namespace espalier::kernels {
 namespace {
 
-constexpr int kMostImages = 32;  // of a block: the lanes of a warp
+constexpr int kMostImages = 32;       // of a block: the lanes of a warp
+constexpr index_t kCachedArenas = 4;  // of a GPU's shared memory: what the second-level cache of a CPU's core holds
 
 // A layer's input in shared memory: [channels][height + 2 padding][width + 2 padding][images], rows `row` floats apart.
 struct Map {
@@ -157,7 +158,10 @@ int fused_images(std::span<const FusedProduct> products, index_t batch, index_t 
   const auto fits = [&](int images) {
     return arena_of(make_maps(products, images, team)) * index_t(sizeof(float)) <= shared_bytes;
   };
-  if (!is_warp(team)) return fits(simt::kLanes) ? simt::kLanes : 0;
+  if (!is_warp(team)) {
+    const index_t bytes = arena_of(make_maps(products, simt::kLanes, team)) * index_t(sizeof(float));
+    return bytes <= kCachedArenas * shared_bytes ? simt::kLanes : 0;
+  }
   int images = kMostImages;
   while (images > 1 && (!fits(images) || ceil_div<index_t>(batch, images) < multiprocessors)) images /= 2;
   return fits(images) ? images : 0;

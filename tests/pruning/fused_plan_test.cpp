@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "layers/layers.h"
+#include "layers/zoo.h"
 #include "pruning/plan.h"
 #include "pruning/pruner.h"
 #include "tests/support/close.h"
@@ -52,6 +53,20 @@ TEST_CASE("fused plan: one launch that equals the model, at batches below and ab
   }
 }
 
+TEST_CASE("fused plan: lenet-5 and seed-cnn, whose maps no shared memory holds for a vector of images") {
+  for (const char* name : {"lenet-5", "seed-cnn"}) {
+    CAPTURE(name);
+    Sequential model = zoo::build(name, {1, 28, 28});
+    Pruner(model, {}).prune_to(0.99);
+    for (const std::int64_t batch : {1, 70}) {
+      const Shape shape{batch, 1, 28, 28};
+      const Plan plan = compile(model, shape, timed(5.0));
+      REQUIRE(plan.steps().size() == 1);
+      check_equal(model, plan, shape);
+    }
+  }
+}
+
 TEST_CASE("fused plan: taken only where it is faster beyond noise, or asked for first") {
   Sequential model = dense_net();
   Pruner(model, {}).prune_to(0.9);
@@ -67,6 +82,33 @@ TEST_CASE("fused plan: taken only where it is faster beyond noise, or asked for 
   CHECK(plan.steps()[0].format == "fused csr");
   CHECK(fmt::format("{}", plan).find("one launch for all layers") != std::string::npos);
   check_equal(model, plan, shape);
+}
+
+TEST_CASE("fused plan: its time stands beside the dense plan's") {
+  Sequential model = dense_net();
+  Pruner(model, {}).prune_to(0.9);
+  const Plan plan = compile(model, {3, 1, 12, 12}, timed(5.0, {dense(), fused_network()}));
+  REQUIRE(plan.race().has_value());
+  CHECK(plan.race()->us == 5.0);
+  CHECK(plan.race()->dense_us == 10.0);
+  CHECK(fmt::format("{}", plan).find("2.00x") != std::string::npos);
+  CHECK(!compile(model, {3, 1, 12, 12}, timed(5.0, {csr(), fused_network()})).race());
+}
+
+TEST_CASE("fused plan: modelled for a GPU that is not here, networks in one launch are ranked, too") {
+  Sequential model = dense_net();
+  Pruner(model, {}).prune_to(0.95);
+  CompileOptions options{.candidates = {dense(), csr(), fused_network(), compiled_network()}};
+  for (const GpuModel& gpu : gpu_models()) {
+    options.gpu = &gpu;
+    const Plan plan = compile(model, {8, 1, 12, 12}, options);
+    REQUIRE(plan.steps().size() == 1);  // three launches cost more than one
+    CHECK(plan.steps()[0].us < 2.5);
+    CHECK(plan.steps()[0].limit_us == plan.steps()[0].us);
+    CHECK(plan.race()->dense_us > 4.5);
+    CHECK(plan.timing() == fmt::format("{}, modelled", gpu.name));
+    check_equal(model, plan, {8, 1, 12, 12});
+  }
 }
 
 TEST_CASE("fused plan: a network that it does not know stays layer by layer, and the reason is told") {
