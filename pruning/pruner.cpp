@@ -108,6 +108,7 @@ bool Pruner::go_on_preparing() {
 }
 
 void Pruner::prepare(const float* rate) const {
+  if (options_.penalty) options_.penalty->apply(rate);
   if (preparation_) preparation_->apply(rate);
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "pruning/preparation.h"
 #include "pruning/rates.h"
 #include "pruning/regrowth.h"
+#include "pruning/regularizer.h"
 #include "pruning/report.h"
 #include "pruning/rewind.h"
 #include "pruning/schedule.h"
@@ -49,6 +51,7 @@ struct PrunerOptions {
   std::optional<Regrowth> regrowth = {};
   std::optional<Splicing> splicing = {};
   std::optional<PreparationOptions> preparation = {};  // from a choice that the schedule makes to its masks
+  std::shared_ptr<const Regularizer> penalty = {};     // part of each update; what it makes zero is not masked
   std::optional<Rewind> rewind = {};                   // after each pruning of the schedule beyond rewind->to
   std::optional<int> release_at = {};                  // drops all masks at this step: dense-sparse-dense training
   std::string rule = {};                               // these options in words; a run only resumes under the same
@@ -79,8 +82,8 @@ class Pruner : public Companion {
   // The sparsity at which prune_to(target) would arrive; changes nothing. Not for thresholds.
   double sparsity_for(const Target& target, const std::optional<Shape>& input = std::nullopt);
 
-  // To be called as part of each update that was made with *rate, in device memory: what a preparation adds to it.
-  // Enqueues only; nothing without one.
+  // To be called as part of each update that was made with *rate, in device memory: what penalty and preparation add to
+  // it. Enqueues only; nothing without them.
   void prepare(const float* rate) const;
   // The optimizer whose moments start anew when the pruner rewinds; before the first step.
   void attach(Optimizer& optimizer);

@@ -64,6 +64,10 @@ void add_pruning_options(CLI::App& app, PruningOptions& options) {
   app.add_option("--strength", options.strength, "... and how strongly in the end")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  choice("--penalty", options.penalty, penalties(), "What shrinks weights in every step, to true zeros but for l2");
+  app.add_option("--penalty-strength", options.penalty_strength, "... and how strongly")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   app.add_option("--min-density", options.min_density, "Fraction of its weights that each layer keeps at least")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
@@ -94,6 +98,8 @@ std::string in_words(const PruningOptions& options) {
                         {"regrowth", options.regrowth},
                         {"preparation", options.preparation},
                         {"strength", options.strength},
+                        {"penalty", options.penalty},
+                        {"penalty_strength", options.penalty_strength},
                         {std::string(to_string(options.target.unit)), options.target.value},
                         {"min_density", options.min_density},
                         {"max_density", options.max_density},

@@ -31,7 +31,9 @@ struct PruningOptions {
   double release = 0.0;               // drop all masks after this part of the steps; 0: never
   std::string preparation = "none";   // over the steps from begin to end
   double strength = 10.0;             // of a preparation
-  std::int64_t rewind = -1;           // back to the weights after so many steps; -1: never
+  std::string penalty = "none";       // in every step of fine-tuning
+  double penalty_strength = 1e-4;
+  std::int64_t rewind = -1;  // back to the weights after so many steps; -1: never
 };
 
 // The words that each choice knows.
@@ -44,6 +46,7 @@ const std::vector<std::string>& scopes();
 const std::vector<std::string>& schedules();
 const std::vector<std::string>& regrowths();
 const std::vector<std::string>& preparations();
+const std::vector<std::string>& penalties();
 
 void add_pruning_options(CLI::App& app, PruningOptions& options);
 std::string goal_of(const pruning::Target& target);   // "remove 90 % of the weights", "leave 12000 params"

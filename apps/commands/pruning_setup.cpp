@@ -29,6 +29,7 @@ PruningSetup::PruningSetup(Module& model, const data::ImageData& images, const P
                      .normalisation = normalisation_of(options.normalisation),
                      .calibration = calibration_ ? &*calibration_ : nullptr,
                      .movement = movement_ ? &*movement_ : nullptr,
+                     .penalty = penalty(),
                      .rule = in_words(options)};
   choose_pattern(made);
   if (options.rewind >= 0) made.rewind = Rewind{.to = int(options.rewind)};
@@ -107,6 +108,17 @@ Schedule PruningSetup::schedule(std::int64_t steps, double sparsity) const {
   const Iterative rounds{.fraction = options_.fraction, .to = sparsity, .begin = begin};
   const int between = std::max(1, (end - begin) / std::max(1, prunings(rounds) - 1));
   return iterative({.fraction = rounds.fraction, .to = rounds.to, .begin = begin, .every = between});
+}
+
+std::shared_ptr<const Regularizer> PruningSetup::penalty() const {
+  const float strength = float(options_.penalty_strength);
+  if (options_.penalty == "none") return nullptr;
+  if (options_.penalty == "batch-norm-scale") return batch_norm_penalty(model_, strength);
+  const std::vector<Parameter*> weights = weights_of(model_, options_.ignore);
+  if (options_.penalty == "l1") return l1_penalty(weights, strength);
+  if (options_.penalty == "l2") return l2_penalty(weights, strength);
+  return group_lasso(weights, strength,
+                     options_.penalty == "group-lasso-filters" ? LassoGroups::filters : LassoGroups::channels);
 }
 
 // From begin to end of the schedule, in twenty rounds.

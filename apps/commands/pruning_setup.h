@@ -28,6 +28,7 @@ class PruningSetup {
   pruning::Criterion criterion(const data::ImageData& images, std::uint64_t seed);
   pruning::Schedule schedule(std::int64_t steps, double sparsity) const;
   void choose_pattern(pruning::PrunerOptions& options);
+  std::shared_ptr<const pruning::Regularizer> penalty() const;
   void add_preparation(pruning::PrunerOptions& options, std::int64_t steps) const;
   void add_regrowth(pruning::PrunerOptions& options, std::int64_t steps, std::uint64_t seed) const;
 

@@ -59,6 +59,12 @@ const std::vector<std::string>& preparations() {
   return words;
 }
 
+const std::vector<std::string>& penalties() {
+  static const std::vector<std::string> words{
+      "none", "l1", "l2", "group-lasso-filters", "group-lasso-channels", "batch-norm-scale"};
+  return words;
+}
+
 Grouping grouping_of(const std::string& word) {
   return meaning_of<Grouping>({{"element", group::element()},
                                {"row", group::row()},

@@ -65,6 +65,25 @@ TEST_CASE("recipes: a pruned model learns from dense ones of consecutive seeds, 
   CHECK(espalier.text("err").find("did you mean \"temperature\"") != std::string::npos);
 }
 
+TEST_CASE("recipes: penalties act in every step of fine-tuning") {
+  const Kitchen espalier;
+  const auto loss_with = [&](const std::string& penalty) {
+    const std::string text =
+        "model = \"lenet-300-100\"\n[tune]\nepochs = 2\nbatch = 16\n[prune]\nsparsity = 0.5\n" + penalty;
+    REQUIRE(espalier("prune --recipe " + espalier.recipe("penal.toml", text)) == 0);
+    return nlohmann::json::parse(espalier.text("out")).at("test_loss").get<double>();
+  };
+  const double without = loss_with("");
+  for (const char* word : {"l1", "l2", "group-lasso-filters", "group-lasso-channels"}) {
+    CAPTURE(word);
+    CHECK(loss_with("penalty = \"" + std::string(word) + "\"\npenalty_strength = 0.1\n") != without);
+  }
+  CHECK(espalier("prune --recipe " +
+                 espalier.recipe("bad.toml", "model = \"lenet-300-100\"\n[prune]\npenalty = \"batch-norm-scale\"\n")) ==
+        2);
+  CHECK(espalier.text("err").find("batch norm") != std::string::npos);
+}
+
 TEST_CASE("recipes: a preparation leads weights to zero before they fall, at one pruning only") {
   const Kitchen espalier;
   const auto run = [&](const std::string& schedule) {

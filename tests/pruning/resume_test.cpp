@@ -122,6 +122,10 @@ const std::vector<Way> kWays{
      [](PrunedRun&) {
        return PrunerOptions{.schedule = kRamp, .splicing = Splicing{.rate = 0.05f, .begin = 0, .end = 19, .every = 2}};
      }},
+    {"l1 beside magnitude",
+     [](PrunedRun& run) {
+       return PrunerOptions{.schedule = kRamp, .penalty = l1_penalty(weights_of(run.model), 0.05f)};
+     }},
     {"growing penalty",
      [](PrunedRun&) {
        return PrunerOptions{.schedule = one_shot(0.6, 3),
