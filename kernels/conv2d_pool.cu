@@ -3,6 +3,7 @@
 #include "kernels/conv2d_pool.h"
 
 #include "kernels/conv2d_gradient.h"
+#include "kernels/grid.h"
 #include "kernels/require.h"
 
 namespace espalier::kernels {
@@ -19,7 +20,7 @@ void require_valid_pool(const Conv2dShape& s, Activation activation, float leaky
 
 std::size_t conv2d_pool_route_bytes(const Conv2dShape& shape) {
   const Pool2dShape pool = pool_of(shape);
-  return std::size_t(pool.planes * route_plane_bytes(pool.out_height() * pool.out_width()));
+  return std::size_t(ceil_div<index_t>(pool.planes * route_plane_bytes(pool.out_height() * pool.out_width()), 4) * 4);
 }
 
 }  // namespace espalier::kernels

@@ -54,21 +54,6 @@ void set_pitches(const StencilProblem& problem, StencilTile& tile) {
   tile.channel_pitch = tile.images * tile.image_pitch;
 }
 
-// The items of a channel, and whether they are all of its plane: as StencilRange::listed().
-struct ChannelItems {
-  int count;
-  bool whole;
-
-  ChannelItems(const StencilPlan& plan, StencilItems of) {
-    const StencilProblem& p = plan.problem;
-    const int unit = of == StencilItems::windows ? 2 : 1, height = p.height / unit, width = p.width / unit;
-    const int rows = std::min(p.source_rows(plan.tile.down) / unit + unit - 1, height);
-    const int columns = std::min(p.source_columns(plan.tile.across) / unit + unit - 1, width);
-    whole = columns == width && most_of(rows, height);
-    count = whole ? height * width : rows * columns;
-  }
-};
-
 // Eight lanes of two filter groups or teams would read strips from the same banks: if there is room, a few lanes idle,
 // but not more than one of seven.
 void set_threads(StencilPlan& plan) {
@@ -77,18 +62,6 @@ void set_threads(StencilPlan& plan) {
   const bool pays = 7 * (whole - tile.positions()) <= whole && whole * groups <= kStencilThreads;
   tile.group_threads = pays ? whole : tile.positions();
   plan.block_threads = rounded(tile.group_threads * groups, 32);
-}
-
-// Which threads copy: as few rounds as there can be, of large teams.
-void set_teams(StencilPlan& plan) {
-  StencilTile& tile = plan.tile;
-  const int runs = tile.images * ceil_div(plan.step_channels(), tile.listed);
-  int fewest = INT32_MAX;
-  for (int threads = plan.block_threads; threads > 0; threads -= 32) {
-    const int teams = plan.block_threads / threads;
-    const int rounds = ceil_div(runs, teams) * ceil_div(tile.items + 7, threads);
-    if (rounds < fewest) fewest = rounds, tile.copy_threads = threads, tile.copy_step = teams;
-  }
 }
 
 // Cuts the strips of an image, of which `most` fit into a block. A pool's tiles hold whole rows of windows and end with
@@ -156,6 +129,10 @@ void set_scratch(StencilPlan& plan, StencilUse use) {
   tile.scratch_bytes = tile.staged && !in_weights ? strips : 0;
 }
 
+StencilItems items_of(StencilUse use) {
+  return use == StencilUse::pooled_input_gradient ? StencilItems::windows : StencilItems::elements;
+}
+
 // Sets what follows from strips and images of a tile; false where shared memory does not suffice.
 bool finish_tile(StencilPlan& plan, StencilUse use) {
   StencilTile& tile = plan.tile;
@@ -163,9 +140,8 @@ bool finish_tile(StencilPlan& plan, StencilUse use) {
   set_pitches(plan.problem, tile);
   // Runs of weights go from channel to channel, with the padding of a filter's taps between.
   tile.weight_pitch = weights + ((padded_taps(plan.problem.kernel) - weights) % 32 + 32) % 32;
-  set_lists(plan, use == StencilUse::pooled_input_gradient ? StencilItems::windows : StencilItems::elements,
-            plan.step_channels());
-  set_teams(plan);
+  set_lists(plan, items_of(use), plan.step_channels());
+  set_copy_teams(plan, plan.step_channels());
   set_scratch(plan, use);
   return plan.shared_bytes() <= kSharedBytes;
 }
@@ -208,22 +184,12 @@ StencilPlan plan_of(const StencilProblem& problem, StencilUse use) {
       for (plan.tile.teams = 1; plan.tile.teams <= most_teams; plan.tile.teams *= 2) improve(best, least, plan, use);
     }
   }
+  set_copy_lanes(best, items_of(use));
+  set_copy_teams(best, best.step_channels());
   return best;
 }
 
 }  // namespace
-
-void set_lists(StencilPlan& plan, StencilItems items, int most_listed) {
-  const ChannelItems channel(plan, items);
-  StencilTile& tile = plan.tile;
-  tile.listed = 1;
-  // Parts of planes are no run: together only if they are too small for a warp.
-  while (tile.listed < most_listed && 2 * tile.listed * channel.count <= kListedItems &&
-         (channel.whole || tile.listed * channel.count < 32)) {
-    tile.listed *= 2;
-  }
-  tile.items = tile.listed * channel.count;
-}
 
 index_t StencilPlan::shared_bytes() const {
   const index_t weights = index_t(steps() > 1 ? 2 : 1) * weight_floats();

@@ -56,6 +56,7 @@ struct StencilTile {
   int weight_pitch = 0;                 // floats of shared memory from a channel's weights to the next
   int items = 0, listed = 1;            // entries of the list of copies, channels that they are of
   int copy_threads = 1, copy_step = 1;  // threads that work off a list together, teams of them
+  int half_warp_items = 16;             // entries of a list that each 16 lanes take
   int scratch_bytes = 0;                // of the sink
   bool staged = false;                  // strips leave by way of shared memory: the scratch, or the weights last used
 
@@ -68,6 +69,10 @@ struct StencilTile {
     return (teams - 1) * filters * kStripRows * kStripColumns * team_threads();
   }
 };
+
+__host__ __device__ inline int row_offset(const StencilTile& tile, int row) {
+  return (row >> 1) * tile.pair_pitch + (row & 1) * tile.row_pitch;
+}
 
 struct StencilPlan {
   StencilProblem problem;
@@ -101,6 +106,9 @@ enum class StencilItems { elements, windows };
 __host__ __device__ constexpr bool most_of(int rows, int all) { return 4 * rows >= 3 * all; }
 // Sets how many channels of the tile a list names, at most so many.
 void set_lists(StencilPlan& plan, StencilItems items, int most_listed);
+// Then which lanes copy, and which threads work off a list together.
+void set_copy_lanes(StencilPlan& plan, StencilItems items);
+void set_copy_teams(StencilPlan& plan, int channels);
 
 // False for another kernel size, a stride, a dilation, a pool of which a block cannot hold whole rows.
 bool suits_stencil(const Conv2dShape& shape, StencilUse use);

@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(kStencilThreads, 1)
   for (int i = int(threadIdx.x); i < 2 * source_floats; i += plan.block_threads) sources[i] = 0.0f;  // the border
   sink.clear(plan, scratch);
   const StencilList list = source.list(plan, at.row, at.column, items);
-  const StencilTeam team(tile.copy_threads, tile.copy_step);
+  const StencilTeam team(tile.copy_threads, tile.copy_step, tile.half_warp_items);
   __syncthreads();
 
   const index_t stride = tile.image_blocks * tile.images;

@@ -40,10 +40,6 @@ struct StencilPlace {
   __device__ int first_column() const { return column + across * kStripColumns; }
 };
 
-__device__ inline int row_offset(const StencilTile& tile, int row) {
-  return (row >> 1) * tile.pair_pitch + (row & 1) * tile.row_pitch;
-}
-
 // A copy: from where in an image's first listed channel (-1: there is none), to where in the tile's.
 struct alignas(8) StencilItem {
   int from, to;
@@ -79,13 +75,19 @@ __device__ inline void for_each_item(const StencilPlan& plan, int rows, int colu
   }
 }
 
-// The threads that work off a list together, and which of the lists are theirs: every `step`-th from `first` on.
+// The threads that work off a list together, and which of the lists are theirs: every `step`-th from `first` on. Of a
+// list, a warp's first entry is `begin`, a thread's the `lane`-th of its warp's; idle lanes have none. Of 8 entries to
+// half a warp, one half takes the even ones: windows that begin a row may lie where the last one of a row ends.
 struct StencilTeam {
-  int thread, threads, first, step;
+  int begin, items, lane, first, step;
 
-  __device__ StencilTeam(int threads, int step) : threads(threads), step(step) {
-    const int team = int(threadIdx.x) / threads;
-    thread = int(threadIdx.x) - team * threads;
+  __device__ StencilTeam(int threads, int step, int half_warp_items) : step(step) {
+    const int team = int(threadIdx.x) / threads, in_half = int(threadIdx.x) % 16;
+    const int warp = (int(threadIdx.x) - team * threads) / 32;
+    begin = warp * 2 * half_warp_items, items = threads / 16 * half_warp_items;
+    const int half = int(threadIdx.x) % 32 / 16;
+    lane = half_warp_items == 8 ? 2 * in_half + half : half * half_warp_items + in_half;
+    if (in_half >= half_warp_items) lane = 1 << 30;
     first = team < step ? team : INT32_MAX;
   }
 };
@@ -110,11 +112,10 @@ __device__ inline void for_each_copy(const StencilTile& tile, const StencilCount
     const int n = parts == 1 ? run : run / parts, channel = (run - n * parts) * tile.listed;
     const int left = counts.channels - channel, items = (left < tile.listed ? left : tile.listed) * list.channel_items;
     const int offset = sector_offset(from + (n * image_floats + channel * channel_floats + list.first));
-    const int lane = int(threadIdx.x) % 32;
     // `first` is the same for a warp's lanes.
-    for (int first = team.thread - lane - offset; first < items; first += team.threads) {
-      if (unsigned(first + lane) >= unsigned(items)) continue;
-      const StencilItem item = list.items[first + lane];
+    for (int first = team.begin - offset; first < items; first += team.items) {
+      if (unsigned(first + team.lane) >= unsigned(items)) continue;
+      const StencilItem item = list.items[first + team.lane];
       if (item.from >= 0) copy(n, channel, item);
     }
   }
@@ -192,7 +193,7 @@ struct WindowSource {
     for_each_copy(
         plan.tile, counts, team, list, dy, planes * windows, windows, [&](int n, int c, const StencilItem& item) {
           const int from = n * planes + c + (item.from >> kWindowBits), window = item.from & ((1 << kWindowBits) - 1);
-          const int place = route[from * bytes + (window >> 2)] >> (window % 4 * 2) & 3;
+          const int place = place_of(route + (from * bytes + (window >> 2)), window);
           const int element = from * windows + window;
           const float value = bend(dy[element], y[element], gradient.slope);
           const int to = n * plan.tile.image_pitch + c * plan.tile.channel_pitch + (item.to >> 4);
@@ -201,6 +202,13 @@ struct WindowSource {
   }
 
  private:
+  // Of the window, from the word that holds its byte: a route is whole words, and lanes that share one load it once.
+  __device__ static int place_of(const std::uint8_t* byte, int window) {
+    const std::uintptr_t at = reinterpret_cast<std::uintptr_t>(byte);
+    const unsigned word = *reinterpret_cast<const unsigned*>(at & ~std::uintptr_t(3));
+    return int(word >> (at % 4 * 8 + window % 4 * 2) & 3);
+  }
+
   // Where windows begin at even columns both pixels of a row are in the tile: one store without bank conflicts.
   __device__ static void expand_window(int inside, bool odd, float value, int place, float* to, int below) {
     if (!odd) {

@@ -53,50 +53,78 @@ __device__ inline void multiply_strip(const float* x, int row_pitch, const float
   }
 }
 
+// Sums in shared memory, of several warps to be added: floats from a warp's to the next's. After each `set` of them,
+// more than three sectors, the sums have a gap.
+struct SharedSums {
+  const float* sums;
+  int warps, warp_pitch, set, gap;
+
+  __device__ float operator[](int i) const {
+    float sum = sums[i];
+    for (int warp = 1; warp < warps; ++warp) sum += sums[i + warp * warp_pitch];
+    return sum;
+  }
+};
+
 // out[i] = sums[i], i in [0, count), by some warps, three whole sectors at a time: 32 lanes might meet in banks at
-// gaps. After each `set` of them, more than three sectors, the sums have a gap.
-__device__ inline void store_sums(float* out, int count, int warp, int warps, const float* sums, int set, int gap) {
+// gaps.
+__device__ inline void store_sums(float* out, int count, int warp, int warps, SharedSums sums) {
   constexpr int kLanes = 24;
   const int lane = int(threadIdx.x) % 32, first = warp * kLanes - sector_offset(out), mine = lane < kLanes ? count : 0;
-  int next = gap == 0 ? INT32_MAX : set;  // with gaps there is one warp
+  int next = sums.gap == 0 ? INT32_MAX : sums.set;  // with gaps there is one warp
   for (int i = first + lane; i < count + lane; i += warps * kLanes) {
-    if (i >= next) sums += gap, next += set;
+    if (i >= next) sums.sums += sums.gap, next += sums.set;
     if (unsigned(i) < unsigned(mine)) out[i] = sums[i];
   }
 }
 
-// A block's sums to memory, by way of shared memory [filter groups, channels, taps]: neighbouring lanes write
-// neighbouring floats.
+// Adds the sums of a warp's lanes that share their strips; the first then has all.
+template <int kKernel, int kFilters>
+__device__ inline void add_lanes(const WeightPlan& plan, float (&sums)[kFilters][kKernel * kKernel],
+                                 float (&bias)[kFilters]) {
+  if (plan.lanes == 1) return;
+  const int mine = plan.lanes < plan.warp_lanes() ? plan.lanes : plan.warp_lanes(), end = 8 * mine / plan.near;
+  for (int lanes = 1; lanes < end; lanes = lanes < plan.near / 2 || lanes >= 8 ? 2 * lanes : 8) {
+#pragma unroll
+    for (int f = 0; f < kFilters; ++f) {
+#pragma unroll
+      for (int tap = 0; tap < kKernel * kKernel; ++tap) {
+        sums[f][tap] += __shfl_xor_sync(kFullWarp, sums[f][tap], lanes);
+      }
+      bias[f] += __shfl_xor_sync(kFullWarp, bias[f], lanes);
+    }
+  }
+}
+
+// A block's sums to memory, by way of shared memory [warps that share strips, filter groups, channels, taps]:
+// neighbouring lanes write neighbouring floats. The bias lies behind, [warps, filters].
 template <int kKernel, int kFilters>
 __device__ inline void store_weights(const WeightPlan& plan, const WeightPair& at, const WeightSink& to,
                                      float (&sums)[kFilters][kKernel * kKernel], float (&bias)[kFilters],
                                      float* shared) {
   constexpr int kTaps = kKernel * kKernel;
   const StencilProblem& p = plan.x.problem;
-  const int all_filters = p.filters, row = p.channels * kTaps;
+  const int all_filters = p.filters, row = p.channels * kTaps, block_filters = plan.filter_groups * kFilters;
   const int first_channel = int(blockIdx.y) % plan.channel_tiles * plan.channels;
-  const int first_filter = int(blockIdx.y) / plan.channel_tiles * plan.filter_groups * kFilters;
+  const int first_filter = int(blockIdx.y) / plan.channel_tiles * block_filters;
   const int left = p.channels - first_channel, channels = left < plan.channels ? left : plan.channels;
-  for (int lanes = plan.lanes / 2; lanes > 0; lanes /= 2) {
-#pragma unroll
-    for (int f = 0; f < kFilters; ++f) {
-#pragma unroll
-      for (int tap = 0; tap < kTaps; ++tap) sums[f][tap] += __shfl_xor_sync(kFullWarp, sums[f][tap], lanes);
-      bias[f] += __shfl_xor_sync(kFullWarp, bias[f], lanes);
-    }
-  }
+  add_lanes<kKernel, kFilters>(plan, sums, bias);
+  const bool first_lane = at.active && at.lane % plan.warp_lanes() == 0;
   float* dw = to.dw + index_t(blockIdx.x) * to.step + index_t(blockIdx.z) * all_filters * row;
   // Filters follow each other in dw: where shared memory has no gaps and the block all channels, they are one run.
-  const int pitch = plan.sum_pitch, warp = int(threadIdx.x) / 32;
+  const int pitch = plan.sum_pitch, warp = int(threadIdx.x) / 32, lane_warps = plan.lane_warps();
+  const int warp_pitch = plan.filter_groups * pitch, lane_warp = at.lane / plan.warp_lanes();
   const bool together = pitch == row && plan.sum_gap == 0;
   const int runs = together ? 1 : plan.filter_groups, warps = plan.block_threads() / 32;
+  float* biases = shared + lane_warps * warp_pitch;
 #pragma unroll
   for (int f = 0; f < kFilters; ++f) {
     __syncthreads();
-    if (at.active && at.lane == 0) {
-      float* sum = shared + at.group * pitch + plan.sum_offset(at.channel, kTaps);
+    if (first_lane) {
+      float* sum = shared + lane_warp * warp_pitch + at.group * pitch + plan.sum_offset(at.channel, kTaps);
 #pragma unroll
       for (int tap = 0; tap < kTaps; ++tap) sum[tap] = sums[f][tap];
+      if (at.channel == 0) biases[lane_warp * block_filters + f * plan.filter_groups + at.group] = bias[f];
     }
     __syncthreads();
     for (int group = together ? 0 : warp; group < runs; group += warps) {
@@ -104,15 +132,15 @@ __device__ inline void store_weights(const WeightPlan& plan, const WeightPair& a
       if (filters_left <= 0) break;
       const int filters = together ? (plan.filter_groups < filters_left ? plan.filter_groups : filters_left) : 1;
       store_sums(dw + index_t(filter) * row + first_channel * kTaps, filters * channels * kTaps, together ? warp : 0,
-                 together ? warps : 1, shared + group * pitch, kTaps << plan.set_shift, plan.sum_gap);
+                 together ? warps : 1,
+                 {shared + group * pitch, lane_warps, warp_pitch, kTaps << plan.set_shift, plan.sum_gap});
     }
   }
-  if (to.db == nullptr || first_channel > 0 || !at.active || at.channel > 0 || at.lane > 0) return;
-  float* db = to.db + index_t(blockIdx.x) * to.step + index_t(blockIdx.z) * all_filters;
-#pragma unroll
-  for (int f = 0; f < kFilters; ++f) {
-    const int filter = first_filter + f * plan.filter_groups + at.group;
-    if (filter < all_filters) db[filter] = bias[f];
+  if (to.db == nullptr || first_channel > 0) return;
+  float* db = to.db + index_t(blockIdx.x) * to.step + index_t(blockIdx.z) * all_filters + first_filter;
+  const SharedSums bias_sums{biases, lane_warps, block_filters, INT32_MAX, 0};
+  for (int f = int(threadIdx.x); f < block_filters && first_filter + f < all_filters; f += plan.block_threads()) {
+    db[f] = bias_sums[f];
   }
 }
 
@@ -125,8 +153,7 @@ __device__ inline void list_strips(const WeightPlan& plan, WeightStrip* strips) 
   const StencilTile &x = plan.x.tile, &dy = plan.dy.tile;
   for (int i = int(threadIdx.x); i < x.images * plan.strips; i += plan.block_threads()) {
     const int image = i / plan.strips, strip = i % plan.strips, line = strip / x.across, column = strip % x.across * 4;
-    const int by_parity = line < x.down ? 2 * line : 2 * (line - x.down) + 1,
-              row = x.across % 2 == 0 ? by_parity : line;
+    const int row = strip_row(line, plan.rows, plan.by_parity);
     strips[i] = {image * x.image_pitch + row_offset(x, row) + column,
                  image * dy.image_pitch + row_offset(dy, row) + column};
   }
@@ -135,11 +162,11 @@ __device__ inline void list_strips(const WeightPlan& plan, WeightStrip* strips) 
 template <int kKernel, class Gradient>
 __global__ void __launch_bounds__(kWeightThreads, 1)
     conv2d_stencil_weight_kernel(WeightPlan plan, PlaneSource x, Gradient dy, WeightSink to) {
-  constexpr int kFilters = kWeightFilters<kKernel>;
+  constexpr int kFilters = filters_of_group(kKernel);
   const WeightPair at(plan, int(threadIdx.x));
   const StencilTile& tile = plan.x.tile;
   const int threads = plan.block_threads(), x_floats = plan.x_floats();
-  const int step_floats = x_floats + plan.filter_groups * kFilters * plan.dy.tile.channel_pitch;
+  const int step_floats = x_floats + plan.dy_floats();
   const int first_channel = int(blockIdx.y) % plan.channel_tiles * plan.channels;
   const int first_filter = int(blockIdx.y) / plan.channel_tiles * plan.filter_groups * kFilters;
   float* buffers = simt::dynamic_shared<float>();
@@ -149,7 +176,8 @@ __global__ void __launch_bounds__(kWeightThreads, 1)
   list_strips(plan, strips);
 
   StencilList x_list{}, dy_list{};
-  const StencilTeam team(32, threads / 32);
+  const StencilTeam x_team(tile.copy_threads, tile.copy_step, tile.half_warp_items);
+  const StencilTeam dy_team(plan.dy.tile.copy_threads, plan.dy.tile.copy_step, plan.dy.tile.half_warp_items);
   const auto images_of = [&](index_t unit) {
     const index_t left = plan.x.problem.batch - unit % plan.image_blocks * tile.images;
     return int(left < tile.images ? left : tile.images);
@@ -167,9 +195,9 @@ __global__ void __launch_bounds__(kWeightThreads, 1)
     const index_t image = unit % plan.image_blocks * tile.images;
     const int images = images_of(unit), channels = plan.x.problem.channels - first_channel;
     const int filters = plan.x.problem.filters - first_filter, block_filters = plan.filter_groups * kFilters;
-    x.load(plan.x, image, first_channel, {images, channels < plan.channels ? channels : plan.channels}, team, x_list,
+    x.load(plan.x, image, first_channel, {images, channels < plan.channels ? channels : plan.channels}, x_team, x_list,
            buffer);
-    dy.load(plan.dy, image, first_filter, {images, filters < block_filters ? filters : block_filters}, team, dy_list,
+    dy.load(plan.dy, image, first_filter, {images, filters < block_filters ? filters : block_filters}, dy_team, dy_list,
             buffer + x_floats);
     simt::async_commit();
   };

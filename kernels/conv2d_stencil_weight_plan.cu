@@ -1,17 +1,22 @@
-// How the weight gradient by stencil is cut: pitches of shared memory without bank conflicts, as many images at a time
-// as there is room for, blocks enough to fill a device.
-#include "kernels/conv2d_stencil_weight.h"
-
+// How the weight gradient by stencil is cut: whole planes if there is room for few channels and filters of them, else
+// whole rows, since long runs waste fewer sectors; pitches of shared memory without bank conflicts; of all such cuts
+// the one of the fewest instruction slots.
 #include <algorithm>
+#include <bit>
 #include <numeric>
 
+#include "kernels/conv2d_stencil_weight.h"
 #include "kernels/grid.h"
 
 namespace espalier::kernels {
 namespace {
 
-constexpr int kMostGroups = 10, kMostStrips = 256;
-constexpr index_t kSharedBytes = 63 * 1024, kWeightBlocks = 128;
+constexpr int kMostGroups = 10;
+constexpr index_t kSharedBytes = 64 * 1024, kProcessors = 128;
+// What a cut may cost more that wastes fewer sectors: this times the part of them that it saves.
+constexpr double kWastedSectors = 1.5;
+// Threads that share the strips of a channel and filter group.
+constexpr int kLanes[] = {4, 8, 16, 32, 64, 96, 128, 160, 192, 224, 256};
 
 int rounded(int value, int unit) { return ceil_div(value, unit) * unit; }
 
@@ -30,41 +35,65 @@ StencilPlan source_plan(const Conv2dShape& s, bool of_x) {
   return plan;
 }
 
-// Eight neighbours read from different banks: strips in a row where they share a pair, else planes 4 floats apart (in
-// banks, that is). An even number of strips in a row can be read by even rows first, then by odd ones, which leaves
-// pairs as far apart, in banks, as they have floats: windows too are then stored without conflicts.
-void set_source_pitches(StencilPlan& plan, StencilItems items, int lanes) {
-  StencilTile& tile = plan.tile;
-  const int kernel = plan.problem.kernel, strips = kStripColumns * tile.across;
-  tile.row_pitch = kernel == 1 ? strips : strips + kStripPatch - kStripColumns;
-  tile.pair_pitch = 2 * tile.row_pitch;
-  if (lanes > 1) {  // see list_strips()
-    const bool pairs = tile.across % 2 == 0;
-    while (kernel > 1 && ((pairs ? 2 : 1) * tile.row_pitch - strips) % 32 != 0) tile.row_pitch += 4;
-    tile.pair_pitch = 2 * tile.row_pitch;
-    while (pairs && (tile.pair_pitch - strips) % 32 != 0) tile.pair_pitch += 4;
+// ---- pitches
+
+// Whether lanes that are served together, so many neighbours, read strips from different ones of so many banks of four
+// floats.
+bool without_conflicts(const WeightPlan& plan, const StencilTile& tile, int neighbours, int banks) {
+  for (int first = 0; first < plan.strips; first += neighbours) {
+    unsigned taken = 0;
+    for (int i = first; i < std::min(first + neighbours, plan.strips); ++i) {
+      const int row = strip_row(i / tile.across, plan.rows, plan.by_parity);
+      const unsigned bank = 1u << (row_offset(tile, row) + i % tile.across * kStripColumns) / 4 % banks;
+      if ((taken & bank) != 0) return false;
+      taken |= bank;
+    }
   }
-  tile.image_pitch = (tile.down + kernel / 2) * tile.pair_pitch;
-  tile.channel_pitch = tile.images * tile.image_pitch;
-  if (lanes == 1) tile.channel_pitch += (36 - tile.channel_pitch % 32) % 32;
-  // Lists that keep a warp busy, and after which the next run begins with a sector or seldom begins.
-  for (int listed = 1; listed <= 8; listed *= 2) {
-    set_lists(plan, items, listed);
-    if (tile.items >= 32 && (tile.items % 8 == 0 || tile.items >= 256)) break;
-  }
+  return true;
 }
 
-void set_tile(WeightPlan& plan, int images, int down, int across) {
-  const StencilProblem& p = plan.x.problem;
-  const int all_down = ceil_div(p.out_height, kStripRows), all_across = ceil_div(p.out_width, kStripColumns);
+// The shortest pitches for lanes that share strips. Of x, whose patches begin in every row, rows are equally far apart.
+// Of windows, of which a row has `pair_floats`, pairs of rows may lie in banks where the last one ends or little
+// further: more neighbouring lanes then store them without conflicts.
+bool set_row_pitches(const WeightPlan& plan, StencilPlan& source, int pair_floats) {
+  StencilTile& tile = source.tile;
+  const bool of_x = &source == &plan.x;
+  // What a patch of the last strip reads beyond the last pixel only ever meets gradients that are zero.
+  const int columns = std::min(kStripColumns * tile.across, source.problem.out_width) + source.problem.kernel - 1;
+  const int row = rounded(columns, 4), banks = of_x ? 8 : plan.near;
+  for (int gap = 0; gap < 64; gap += 4) {
+    for (int row_gap = of_x ? rounded(gap, 8) / 2 : 0; 2 * row_gap <= gap && row_gap < 32; row_gap += 4) {
+      tile.row_pitch = row + row_gap, tile.pair_pitch = 2 * row + gap;
+      const int beyond = (tile.pair_pitch + 64 - pair_floats) % 32;
+      if (pair_floats > 0 && beyond >= (pair_floats % 4 == 0 ? 1 : kStripPatch)) continue;
+      if (plan.lanes == 1 || without_conflicts(plan, tile, plan.near, banks)) return true;
+    }
+  }
+  return false;
+}
+
+bool set_row_pitches(WeightPlan& plan, bool spaced) {
+  const int windows = plan.dy_items == StencilItems::windows ? plan.dy.problem.width / 2 : 0;
+  const int pair_floats = spaced ? std::min(kStripColumns * plan.x.tile.across, 2 * windows) : 0;
+  for (const bool by_parity : {false, true}) {
+    plan.by_parity = by_parity;
+    if (set_row_pitches(plan, plan.x, 0) && set_row_pitches(plan, plan.dy, pair_floats)) return true;
+  }
+  return false;
+}
+
+// Planes of eight neighbours: of eight channels or groups in eight banks (of four floats), of two groups in two halves.
+void set_plane_pitches(WeightPlan& plan, int images) {
   for (StencilPlan* source : {&plan.x, &plan.dy}) {
     StencilTile& tile = source->tile;
-    const StencilItems items = source == &plan.x ? StencilItems::elements : plan.dy_items;
-    tile.images = images, tile.down = down, tile.across = across;
-    tile.tiles_down = ceil_div(all_down, down), tile.tiles_across = ceil_div(all_across, across);
-    set_source_pitches(*source, items, plan.lanes);
+    tile.images = images;
+    tile.image_pitch = row_offset(tile, plan.rows + source->problem.kernel - 1);
+    tile.channel_pitch = images * tile.image_pitch;
+    if (plan.lanes == 1) tile.channel_pitch += (12 - tile.channel_pitch % 8) % 8;
+    if (plan.lanes > 1 && plan.near < 8 && source == &plan.dy) {
+      tile.channel_pitch += (32 + kStripColumns * plan.near - tile.channel_pitch % 32) % 32;
+    }
   }
-  plan.strips = kStripRows * down * across;
 }
 
 // Wavefronts in which the block's warps store one sum of a thread.
@@ -76,7 +105,7 @@ int sum_wavefronts(const WeightPlan& plan) {
     for (int thread = first; thread < first + 32; ++thread) {
       const WeightPair at(plan, thread);
       const int to = at.group * plan.sum_pitch + plan.sum_offset(at.channel, taps);
-      if (at.active && at.lane == 0) most = std::max(most, ++lanes[to % 32]);
+      if (at.active && at.lane % plan.warp_lanes() == 0) most = std::max(most, ++lanes[to % 32]);
     }
     wavefronts += most;
   }
@@ -99,66 +128,184 @@ void set_sum_pitch(WeightPlan& plan) {
   }
 }
 
-// As much of an image as there is room for, or several small ones.
-void cut_images(WeightPlan& plan) {
+// ---- the cut
+
+// As many pairs of rows and strips of an image as a tile has.
+void set_tile(WeightPlan& plan, int down, int across) {
   const StencilProblem& p = plan.x.problem;
-  int down = ceil_div(p.out_height, kStripRows), across = ceil_div(p.out_width, kStripColumns), images = 1;
-  const bool addressable = p.groups * index_t(p.channels + p.filters) * p.height * p.width < INT32_MAX / kMostStrips;
-  set_tile(plan, images, down, across);
-  while (plan.shared_bytes() > kSharedBytes && down * across > 1) {
-    (down > 1 ? down : across) = ceil_div(down > 1 ? down : across, 2);
-    set_tile(plan, images, down, across);
+  for (StencilTile* tile : {&plan.x.tile, &plan.dy.tile}) {
+    tile->down = down, tile->tiles_down = ceil_div(ceil_div(p.out_height, kStripRows), down);
+    tile->across = across, tile->tiles_across = ceil_div(ceil_div(p.out_width, kStripColumns), across);
   }
-  const int unit = 8 / std::gcd(8, across);  // pairs of rows after which eight neighbours meet no other rows
-  if (plan.x.tile.tiles_down > 1 && down > unit) down -= down % unit, set_tile(plan, images, down, across);
-  const bool whole = plan.x.tile.tiles_down * plan.x.tile.tiles_across == 1 && addressable;
-  while (whole && images < p.batch && (images + 1) * plan.strips <= std::min(kMostStrips, 16 * plan.lanes)) {
-    set_tile(plan, images + 1, down, across);
-    if (plan.shared_bytes() > kSharedBytes) break;
-    ++images;
-  }
-  set_tile(plan, images, down, across);
+  plan.rows = std::min(kStripRows * down, p.out_height);
+  plan.strips = plan.rows * across;
 }
+
+void set_lists(WeightPlan& plan, int most_x_listed, int most_dy_listed) {
+  for (StencilPlan* source : {&plan.x, &plan.dy}) {
+    const StencilItems items = source == &plan.x ? StencilItems::elements : plan.dy_items;
+    const int most = source == &plan.x ? most_x_listed : most_dy_listed;
+    // Lists that keep a warp busy, and after which the next run begins with a sector or seldom begins.
+    for (int listed = 1; listed <= most; listed *= 2) {
+      set_lists(*source, items, listed);
+      if (source->tile.items >= 32 && (source->tile.items % 8 == 0 || source->tile.items >= 256)) break;
+    }
+  }
+}
+
+void set_threads(WeightPlan& plan) {
+  plan.group_lanes = std::gcd(plan.filter_groups, 8);
+  plan.set_shift = plan.group_lanes == 8 ? 0 : plan.group_lanes == 4 ? 1 : plan.group_lanes == 2 ? 2 : 3;
+  const int pairs = plan.filter_groups * plan.channels;
+  const int even_pairs = plan.filter_groups * rounded(plan.channels, 8 / plan.group_lanes);
+  plan.x.block_threads = rounded(plan.lanes > 1 ? pairs * plan.lanes : even_pairs, 32);
+  plan.dy.block_threads = plan.x.block_threads;
+}
+
+// Blocks share the images as far as there are multiprocessors for them.
+void set_blocks(WeightPlan& plan, index_t most_parts) {
+  const StencilProblem& p = plan.x.problem;
+  const int filters = plan.filter_groups * filters_of_group(p.kernel);
+  plan.channel_tiles = ceil_div(p.channels, plan.channels);
+  plan.filter_tiles = ceil_div(p.filters, filters);
+  plan.image_blocks = ceil_div<index_t>(p.batch, plan.x.tile.images);
+  plan.units = plan.image_blocks * plan.x.tile.tiles_down * plan.x.tile.tiles_across;
+  const index_t tiles = index_t(plan.channel_tiles) * plan.filter_tiles * p.groups;
+  const index_t wanted = std::min(std::max<index_t>(1, kProcessors / tiles), std::max<index_t>(1, most_parts));
+  plan.units_per_block = ceil_div(plan.units, wanted);
+}
+
+// What a unit copies of a source: floats (of windows: dy's), those that fill up the sectors of their runs, and the
+// instruction slots of it.
+struct Copies {
+  double floats = 0, wasted = 0, slots = 0;
+
+  Copies(const StencilPlan& source, StencilItems items, int planes, bool spaced) {
+    const StencilTile& tile = source.tile;
+    const StencilProblem& p = source.problem;
+    const int unit = items == StencilItems::windows ? 2 : 1, width = p.width / unit, plane = p.height / unit * width;
+    const int lists = ceil_div(planes, tile.listed) * tile.images, channel = tile.items / tile.listed;
+    const bool whole = channel == plane;
+    const int run = whole ? tile.items : channel, runs = whole ? lists : planes * tile.images;
+    const int parts = whole ? 0 : std::gcd(plane, (kStripRows * tile.down - p.padding) / unit * width);
+    floats = double(run) * runs, wasted = double(runs) * (8 - std::gcd(std::gcd(run, parts), 8));
+    slots = lists * ((unit == 1 ? 16.0 : spaced ? 60.0 : 90.0) * (tile.items + 8) / 32 + 40);
+  }
+};
+
+// Instruction slots of a scheduler of the busiest multiprocessor, roughly, as of the forward pass: of the units, each
+// of so many a warp, and of the end.
+double block_slots(const WeightPlan& plan, double unit, double end) {
+  const index_t tiles = index_t(plan.channel_tiles) * plan.filter_tiles * plan.x.problem.groups;
+  const index_t blocks = ceil_div(plan.blocks() * tiles, kProcessors);
+  return double(blocks) * (ceil_div(plan.block_threads() / 32, 4) + 0.8) * (double(plan.units_per_block) * unit + end);
+}
+
+double unit_products(const WeightPlan& plan) {
+  const int kernel = plan.x.problem.kernel, filters = filters_of_group(kernel);
+  const double strip = 4.0 * filters * kernel * kernel + 2.0 * (filters + 2 * kernel) + 12;
+  return ceil_div(plan.strips * plan.x.tile.images, plan.lanes) * strip + 100;
+}
+
+double cost(const WeightPlan& plan, bool spaced) {
+  const int kernel = plan.x.problem.kernel, taps = kernel * kernel, filters = filters_of_group(kernel);
+  const Copies x(plan.x, StencilItems::elements, plan.channels, true);
+  const Copies dy(plan.dy, plan.dy_items, plan.filter_groups * filters, spaced);
+  const double unit = unit_products(plan) + (x.slots + dy.slots) * 32 / plan.block_threads();
+  const double wasted = (x.wasted + dy.wasted) / (x.floats + dy.floats);
+  const int mine = std::min(plan.lanes, plan.warp_lanes());
+  const double reduced = plan.lanes > 1 ? 2.0 * (std::bit_width(unsigned(mine)) - 1) : 0.0;
+  const double stored = double(plan.channels) * plan.filter_groups * filters * taps / plan.block_threads();
+  const double end = filters * (taps * (2.0 + reduced) + 60) + 12 * stored + 1500;
+  return block_slots(plan, unit, end) * (1 + kWastedSectors * std::max(0.0, wasted - 0.03));
+}
+
+struct Search {
+  static constexpr double kNone = 1e300;
+
+  WeightPlan best;
+  double least = kNone;
+  index_t most_parts;
+
+  // `plan`, whose tile, lanes and rows' pitches are set, for channels and groups that make as many threads as can be.
+  void try_channels(WeightPlan plan, bool spaced) {
+    const StencilProblem& p = plan.x.problem;
+    const int all_groups = ceil_div(p.filters, filters_of_group(p.kernel));
+    for (int tiles = ceil_div(all_groups, kMostGroups), groups = 0; groups != 1; ++tiles) {
+      if (ceil_div(all_groups, tiles) == groups) continue;
+      groups = plan.filter_groups = ceil_div(all_groups, tiles);
+      if (plan.lanes > 1 && groups % (8 / plan.near) != 0) continue;
+      for (int cuts = 1, channels = 0; channels != 1; ++cuts) {
+        if (ceil_div(p.channels, cuts) == channels) continue;
+        channels = plan.channels = ceil_div(p.channels, cuts);
+        const int threads = groups * (plan.lanes > 1 ? channels : rounded(channels, 8)) * plan.lanes;
+        const bool few = threads < kFewThreads && least < kNone;  // to spare the time
+        if (threads <= kWeightThreads && !few) try_images(plan, spaced);
+      }
+    }
+  }
+
+ private:
+  static constexpr int kMostStrips = 256, kFewThreads = 96;
+
+  void try_images(WeightPlan& plan, bool spaced) {
+    const StencilProblem& p = plan.x.problem;
+    const bool addressable = p.groups * index_t(p.channels + p.filters) * p.height * p.width < INT32_MAX / kMostStrips;
+    const bool whole = plan.x.tile.tiles_down * plan.x.tile.tiles_across == 1 && addressable;
+    set_threads(plan);
+    for (int images = 1; images == 1 || (whole && images <= p.batch && images * plan.strips <= kMostStrips); ++images) {
+      set_plane_pitches(plan, images);
+      if (8 * (plan.x_floats() + plan.dy_floats()) > kSharedBytes) return;
+      set_blocks(plan, most_parts);
+      if (block_slots(plan, unit_products(plan), 0) >= least) continue;
+      set_lists(plan, 8, 8);
+      if (plan.shared_bytes() > kSharedBytes) set_lists(plan, 1, 8);
+      if (plan.shared_bytes() > kSharedBytes) set_lists(plan, 1, 1);
+      if (plan.shared_bytes() > kSharedBytes) return;
+      const double slots = cost(plan, spaced);
+      if (slots < least) least = slots, best = plan;
+    }
+  }
+};
 
 }  // namespace
 
 index_t WeightPlan::shared_bytes() const {
-  const int kernel = x.problem.kernel;
-  const index_t buffers = 2 * index_t(x_floats() + dy_floats(kernel)), sums = index_t(filter_groups) * sum_pitch;
+  const int kernel = x.problem.kernel, taps = kernel * kernel;
+  const index_t buffers = 2 * index_t(x_floats() + dy_floats());
+  const index_t sums = index_t(lane_warps()) * filter_groups * (std::max(sum_pitch, channels * (taps + 4) + 32) + 10);
   return 4 * std::max(buffers, sums) + 8 * index_t(x.tile.items + dy.tile.items) + 8 * index_t(strips) * x.tile.images;
 }
 
 WeightPlan weight_plan(const Conv2dShape& shape, StencilItems dy_items, index_t most_parts) {
   WeightPlan plan{.x = source_plan(shape, true), .dy = source_plan(shape, false), .dy_items = dy_items};
   const StencilProblem& p = plan.x.problem;
-  const int filters = p.kernel == 3 ? kWeightFilters<3> : kWeightFilters<5>, all_groups = ceil_div(p.filters, filters);
-  plan.filter_groups = ceil_div(all_groups, ceil_div(all_groups, kMostGroups));
-  for (int most = kWeightThreads / plan.filter_groups;; most = (most + 1) / 2) {
-    plan.channels = ceil_div(p.channels, ceil_div(p.channels, most));
-    plan.group_lanes = plan.filter_groups % 8 == 0   ? 8
-                       : plan.filter_groups % 4 == 0 ? 4
-                       : plan.filter_groups % 2 == 0 ? 2
-                                                     : 1;
-    plan.set_shift = plan.group_lanes == 8 ? 0 : plan.group_lanes == 4 ? 1 : plan.group_lanes == 2 ? 2 : 3;
-    const int pairs = plan.filter_groups * plan.channels;
-    plan.lanes = pairs * 32 <= kWeightThreads   ? 32
-                 : pairs * 16 <= kWeightThreads ? 16
-                 : pairs * 8 <= kWeightThreads  ? 8
-                                                : 1;
-    const int even_pairs = plan.filter_groups * rounded(plan.channels, 8 / plan.group_lanes);
-    plan.x.block_threads = rounded(plan.lanes > 1 ? pairs * plan.lanes : even_pairs, 32);
-    plan.dy.block_threads = plan.x.block_threads;
-    set_sum_pitch(plan);
-    cut_images(plan);
-    if ((plan.shared_bytes() <= kSharedBytes && plan.x.block_threads <= kWeightThreads) || most == 1) break;
+  Search search{.best = {}, .most_parts = most_parts};
+  const int all_down = ceil_div(p.out_height, kStripRows), all_across = ceil_div(p.out_width, kStripColumns);
+  for (int across = all_across; search.least == Search::kNone; across = ceil_div(across, 2)) {
+    for (int parts = 1, down = 0; down != 1; ++parts) {
+      if (ceil_div(all_down, parts) == down) continue;
+      down = ceil_div(all_down, parts);
+      set_tile(plan, down, across);
+      for (const bool spaced : {true, false}) {
+        plan.lanes = plan.near = 1;
+        if (set_row_pitches(plan, spaced)) search.try_channels(plan, spaced);
+        for (const int near : {2, 4, 8}) {
+          plan.near = near, plan.lanes = 2 * near;
+          if (!set_row_pitches(plan, spaced)) continue;
+          for (const int lanes : kLanes) {
+            plan.lanes = lanes;
+            if (lanes == near || lanes == 2 * near || lanes % (4 * near) == 0) search.try_channels(plan, spaced);
+          }
+        }
+        if (dy_items == StencilItems::elements) break;
+      }
+    }
   }
-  plan.channel_tiles = ceil_div(p.channels, plan.channels);
-  plan.filter_tiles = ceil_div(p.filters, plan.filter_groups * filters);
-  plan.image_blocks = ceil_div<index_t>(p.batch, plan.x.tile.images);
-  plan.units = plan.image_blocks * plan.x.tile.tiles_down * plan.x.tile.tiles_across;
-  const index_t tiles = index_t(plan.channel_tiles) * plan.filter_tiles * p.groups;
-  const index_t wanted = std::min(std::max<index_t>(1, kWeightBlocks / tiles), std::max<index_t>(1, most_parts));
-  plan.units_per_block = ceil_div(plan.units, wanted);
+  plan = search.best;
+  set_sum_pitch(plan);
+  set_copy_lanes(plan.x, StencilItems::elements), set_copy_lanes(plan.dy, dy_items);
+  set_copy_teams(plan.x, plan.channels), set_copy_teams(plan.dy, plan.filter_groups * filters_of_group(p.kernel));
   return plan;
 }
 

@@ -220,6 +220,27 @@ TEST_CASE("conv2d: 3x3 and 5x5 kernels over maps of every remainder, cropped, an
       {.channels = 3, .height = 63, .width = 60, .filters = 18, .kernel_height = 5, .kernel_width = 5, .padding = 2});
 }
 
+TEST_CASE("conv2d: 3x3 kernels over maps that fit whole and in parts, for lanes of one and of several warps to share") {
+  const index_t batch = simt::kEmulated ? 5 : 2;
+  check_all_directions(
+      {.batch = batch, .height = 28, .width = 28, .filters = 32, .kernel_height = 3, .kernel_width = 3});
+  check_all_directions({.batch = batch,
+                        .channels = 32,
+                        .height = 13,
+                        .width = 13,
+                        .filters = 64,
+                        .kernel_height = 3,
+                        .kernel_width = 3});
+  check_all_directions({.batch = batch,
+                        .channels = 16,
+                        .height = 28,
+                        .width = 28,
+                        .filters = 16,
+                        .kernel_height = 3,
+                        .kernel_width = 3,
+                        .padding = 1});
+}
+
 TEST_CASE("conv2d: the layers of lenet-5") {
   const index_t batch = simt::kEmulated ? 9 : 1;
   check_all_directions(

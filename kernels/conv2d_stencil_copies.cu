@@ -1,0 +1,116 @@
+// What the blocks of a stencil copy (conv2d_stencil_sources.h): how long the lists are, which threads work them off.
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "kernels/conv2d_stencil.h"
+#include "kernels/grid.h"
+
+namespace espalier::kernels {
+namespace {
+
+// The items of a channel, and whether they are all of its plane: as StencilRange::listed().
+struct ChannelItems {
+  int count;
+  bool whole;
+
+  ChannelItems(const StencilPlan& plan, StencilItems of) {
+    const StencilProblem& p = plan.problem;
+    const int unit = of == StencilItems::windows ? 2 : 1, height = p.height / unit, width = p.width / unit;
+    const int rows = std::min(p.source_rows(plan.tile.down) / unit + unit - 1, height);
+    const int columns = std::min(p.source_columns(plan.tile.across) / unit + unit - 1, width);
+    whole = columns == width && most_of(rows, height);
+    count = whole ? height * width : rows * columns;
+  }
+};
+
+// Where the first of the first tile's entries go, enough to see how rows follow each other (-1: a hole), and how many
+// words of 4 bytes a lane stores there at a time. As PlaneSource and WindowSource list them.
+struct CopyTargets {
+  static constexpr std::size_t kEnough = 512;
+
+  std::vector<int> to;
+  int words = 1;
+
+  CopyTargets(const StencilPlan& plan, StencilItems of) {
+    const StencilProblem& p = plan.problem;
+    const bool windows = of == StencilItems::windows;
+    const int unit = windows ? 2 : 1, all_rows = p.height / unit, all_columns = p.width / unit;
+    const int rows = std::min(p.source_rows(plan.tile.down) - p.padding, p.height) / unit;
+    const int columns = std::min(p.source_columns(plan.tile.across) - p.padding, p.width) / unit;
+    const int listed = columns == all_columns && most_of(rows, all_rows) ? all_rows : rows;
+    words = windows && p.padding % 2 == 0 ? 2 : 1;
+    for (int channel = 0; channel < plan.tile.listed; ++channel) {
+      for (int row = 0; row < listed && to.size() < kEnough; ++row) {
+        const int down = unit * row + p.padding;
+        const int first = channel * plan.tile.channel_pitch + (down >> 1) * plan.tile.pair_pitch +
+                          (down & 1) * plan.tile.row_pitch + p.padding;
+        for (int column = 0; column < columns; ++column) to.push_back(row < rows ? first + unit * column : -1);
+      }
+    }
+  }
+
+  // The warp's rounds, of which those of windows are longer, and the wavefronts that conflicts add, where each 16 lanes
+  // take so many entries.
+  int cost(int half_warp_items, int skew) const {
+    const int warp_items = 2 * half_warp_items, count = int(to.size());
+    int result = 0;
+    for (int first = -skew; first < count; first += warp_items, result += words) {
+      int lanes[2][32] = {}, most[2] = {};  // of two words, half a warp at a time
+      for (int item = 0; item < warp_items; ++item) {
+        const int i = first + item, half = words == 1 ? 0 : half_of(item, half_warp_items);
+        for (int word = 0; word < words && i >= 0 && i < count && to[i] >= 0; ++word) {
+          most[half] = std::max(most[half], ++lanes[half][(to[i] + word) % 32]);
+        }
+      }
+      result += std::max(0, most[0] - 1) + std::max(0, most[1] - 1);
+    }
+    return result;
+  }
+
+ private:
+  // As StencilTeam's lanes take them.
+  static int half_of(int item, int half_warp_items) { return half_warp_items == 8 ? item % 2 : item / half_warp_items; }
+};
+
+}  // namespace
+
+void set_lists(StencilPlan& plan, StencilItems items, int most_listed) {
+  const ChannelItems channel(plan, items);
+  StencilTile& tile = plan.tile;
+  tile.listed = 1;
+  // Parts of planes are no run: together only if they are too small for a warp.
+  while (tile.listed < most_listed && 2 * tile.listed * channel.count <= kListedItems &&
+         (channel.whole || tile.listed * channel.count < 32)) {
+    tile.listed *= 2;
+  }
+  tile.items = tile.listed * channel.count;
+}
+
+// Each 16 lanes take 16 entries of a list, or only 12 or 8, which are whole sectors, too: where rows end in shared
+// memory there are gaps, and 32 neighbours would meet in banks.
+void set_copy_lanes(StencilPlan& plan, StencilItems items) {
+  const CopyTargets targets(plan, items);
+  const int unit = items == StencilItems::windows ? 4 : 1;
+  const int run = plan.tile.listed * plan.problem.height * plan.problem.width / unit, step = std::gcd(run, 8);
+  int least = INT32_MAX;
+  for (int half_warp_items : {16, 12, 8}) {
+    int cost = 0;
+    for (int skew = 0; skew < 8; skew += step) cost += targets.cost(half_warp_items, skew);
+    if (cost < least) least = cost, plan.tile.half_warp_items = half_warp_items;
+  }
+}
+
+// Which threads copy: as few rounds as there can be, of large teams. To begin a list costs three rounds.
+void set_copy_teams(StencilPlan& plan, int channels) {
+  StencilTile& tile = plan.tile;
+  const int runs = tile.images * ceil_div(channels, tile.listed);
+  int fewest = INT32_MAX;
+  for (int threads = plan.block_threads; threads > 0; threads -= 32) {
+    const int teams = plan.block_threads / threads;
+    const int rounds = ceil_div(runs, teams) * (ceil_div(tile.items + 7, threads / 16 * tile.half_warp_items) + 3);
+    if (rounds < fewest) fewest = rounds, tile.copy_threads = threads, tile.copy_step = teams;
+  }
+}
+
+}  // namespace espalier::kernels
