@@ -1,4 +1,6 @@
 // The arrangements of a Csr that kernels of a GPU want: SlabCsr, ResidentCsr and PieceCsr of format.h.
+#include <algorithm>
+
 #include "core/device/device_info.h"
 #include "core/device/stream.h"
 #include "kernels/sparse/piece_csr.h"
@@ -16,18 +18,33 @@ constexpr DType kValueType<kernels::half> = DType::f16;
 template <>
 constexpr DType kValueType<kernels::bfloat16> = DType::bf16;
 
+// How uneven the rows are: nonzeros of the longest over those of a mean one.
+double longest_over_mean(const Csr& csr) {
+  const std::vector<std::int32_t> offsets = csr.row_offsets();
+  std::int32_t longest = 0;
+  for (std::size_t row = 1; row < offsets.size(); ++row) longest = std::max(longest, offsets[row] - offsets[row - 1]);
+  return double(longest) * double(offsets.size() - 1) / std::max(1.0, double(offsets.back()));
+}
+
 }  // namespace
 
 SlabCsr SlabCsr::encode(const Csr& csr, std::int64_t batch) {
   const kernels::CsrView from = csr.view();
   SlabCsr slabs;
   kernels::SlabCsrView& layout = slabs.layout_;
-  layout = kernels::slab_csr_layout(from.rows, from.columns, batch, device_info().multiprocessors);
+  layout =
+      kernels::slab_csr_layout(from.rows, from.columns, batch, device_info().multiprocessors, longest_over_mean(csr));
+  slabs.first_rows_ = Tensor::empty({layout.blocks + 1}, DType::i32);
+  slabs.parts_ = Tensor::empty({layout.rows}, DType::u32);
+  slabs.part_of_ = Tensor::empty({layout.places()}, DType::i32);
   slabs.row_of_ = Tensor::empty({layout.places()}, DType::i32);
   slabs.counts_ = Tensor::empty({layout.count_words()}, DType::u32);
   slabs.group_offsets_ = Tensor::empty({layout.quads() + 1}, DType::i32);
-  kernels::slab_csr_count(from, layout, slabs.row_of_.data<std::int32_t>(), slabs.counts_.data<std::uint32_t>(),
-                          slabs.group_offsets_.data<std::int32_t>(), current_stream());
+  kernels::slab_csr_count(from, layout,
+                          {slabs.first_rows_.data<std::int32_t>(), slabs.parts_.data<std::uint32_t>(),
+                           slabs.part_of_.data<std::int32_t>(), slabs.row_of_.data<std::int32_t>()},
+                          slabs.counts_.data<std::uint32_t>(), slabs.group_offsets_.data<std::int32_t>(),
+                          current_stream());
   layout.group_count = slabs.group_offsets_.to_host_as<std::int32_t>().back();
   const std::int64_t rows_of_groups = (layout.group_count + 1) * layout.kQuad;
   slabs.values_ = Tensor::empty({rows_of_groups * layout.kSteps});
@@ -45,6 +62,9 @@ Tensor SlabCsr::decode() const {
 
 kernels::SlabCsrView SlabCsr::view() const {
   kernels::SlabCsrView view = layout_;
+  view.first_rows = first_rows_.data<std::int32_t>();
+  view.parts = parts_.data<std::uint32_t>();
+  view.part_of = part_of_.data<std::int32_t>();
   view.row_of = row_of_.data<std::int32_t>();
   view.group_offsets = group_offsets_.data<std::int32_t>();
   view.counts = counts_.data<std::uint32_t>();

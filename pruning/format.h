@@ -29,6 +29,7 @@ class Csr {
   Tensor decode() const;
   std::int64_t bytes() const { return view().bytes(); }
   kernels::CsrView view() const;
+  std::vector<std::int32_t> row_offsets() const { return row_offsets_.to_host_as<std::int32_t>(); }
 
  private:
   Shape shape_;
@@ -39,14 +40,14 @@ class Csr {
 // A Csr arranged for csr_slab_spmm() on the current device, at batches of about `batch`.
 class SlabCsr {
  public:
-  static SlabCsr encode(const Csr& csr, std::int64_t batch);  // waits for the device once, to learn the size
+  static SlabCsr encode(const Csr& csr, std::int64_t batch);  // waits for the device twice, to learn the sizes
   Tensor decode() const;
   std::int64_t bytes() const { return view().bytes(); }
   kernels::SlabCsrView view() const;
 
  private:
   kernels::SlabCsrView layout_;
-  Tensor row_of_, counts_, group_offsets_, values_, ring_rows_;
+  Tensor first_rows_, parts_, part_of_, row_of_, counts_, group_offsets_, values_, ring_rows_;
 };
 
 // A Csr arranged for csr_resident_spmm() on the current device, at batches of about `batch`.

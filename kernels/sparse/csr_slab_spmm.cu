@@ -95,26 +95,30 @@ __device__ inline void multiply_slab(const Stream& weight, unsigned counts, cons
   }
 }
 
-// Half a tile's sums by way of shared memory, so that lanes write neighbouring rows of y.
+// Half a tile's sums by way of shared memory, where a row's parts lie side by side, so that lanes write neighbouring
+// rows of y.
 __device__ inline void store_half(int half, index_t batch, const SlabCsrView& weight, const BiasActivation& epilogue,
                                   const float (&sums)[kQuads][8], float* staged, float* y) {
-  const int rows = int(weight.block_rows()), pitch = rows + 1;
-  const index_t first_row = index_t(blockIdx.x) * rows, first_sample = index_t(blockIdx.y) * kSamples + half * kHalf;
-  const std::int32_t* row_of = weight.row_of + first_row + threadIdx.y * SlabCsrView::kWarpRows;
-  const int lane = int(threadIdx.x);
+  const int places = int(weight.block_places()), pitch = places + 1, lane = int(threadIdx.x);
+  const index_t first_row = weight.first_rows[blockIdx.x], rows = weight.first_rows[blockIdx.x + 1] - first_row;
+  const index_t first_sample = index_t(blockIdx.y) * kSamples + half * kHalf;
+  const index_t first_place = index_t(blockIdx.x) * places + threadIdx.y * SlabCsrView::kWarpRows;
   __syncthreads();  // nobody reads any more what was there
   simt::unrolled<kQuads>([&](auto q) {
-    const int row = row_of[q * kQuad + lane / kLanesOfRow];
-    if (row < 0) return;
-    float* to = staged + lane % kLanesOfRow * 4 * pitch + (row - first_row);
+    const int part = weight.part_of[first_place + q * kQuad + lane / kLanesOfRow];
+    if (part < 0) return;
+    float* to = staged + lane % kLanesOfRow * 4 * pitch + part;
     simt::unrolled<4>([&](auto j) { to[j * pitch] = half == 0 ? sums[q][j] : sums[q][4 + j]; });
   });
   __syncthreads();
   for (int sample = int(threadIdx.y); sample < kHalf && first_sample + sample < batch; sample += int(blockDim.y)) {
     float* to = y + (first_sample + sample) * weight.rows + first_row;
-    for (int row = lane; row < rows && first_row + row < weight.rows; row += 32) {
-      const float bias = epilogue.bias == nullptr ? 0.0f : epilogue.bias[first_row + row];
-      to[row] = apply_activation(epilogue.activation, staged[sample * pitch + row] + bias, epilogue.slope);
+    for (int row = lane; row < rows; row += 32) {
+      const std::uint32_t parts = weight.parts[first_row + row];
+      const float* from = staged + sample * pitch + (parts & 0xFFFF);
+      float sum = epilogue.bias == nullptr ? 0.0f : epilogue.bias[first_row + row];
+      for (int part = int(parts >> 16); part > 0; --part) sum += *from++;
+      to[row] = apply_activation(epilogue.activation, sum, epilogue.slope);
     }
   }
 }
@@ -166,7 +170,7 @@ void csr_slab_spmm(index_t batch, const SlabCsrView& weight, const float* x, con
   require(shape.panels() <= kMaxGridYZ, "csr_slab_spmm: a batch of ", batch, " is too large for one product; split it");
   make_panels(shape, x, panels, SparseTeam::automatic, stream);
   simt::launch(csr_slab_spmm_kernel,
-               {dim3(unsigned(weight.blocks()), unsigned(shape.panels())), dim3(32, unsigned(weight.warps)),
+               {dim3(unsigned(weight.blocks), unsigned(shape.panels())), dim3(32, unsigned(weight.warps)),
                 std::size_t(kRingRows) * kSamples * sizeof(float), stream},
                batch, weight, panels, epilogue, y);
 }

@@ -9,14 +9,20 @@
 namespace espalier::kernels {
 
 // Sizes without pointers: blocks of so many warps that the busiest of so many multiprocessors has least to do in a
-// product with a batch of that size. It changes no sum: a row's nonzeros are added in ascending order in any case.
-SlabCsrView slab_csr_layout(index_t rows, index_t columns, index_t batch, index_t multiprocessors);
+// product with a batch of that size. `skew`: nonzeros of the longest row over those of a mean one; where rows differ
+// much there are places for parts of the long ones. Sums are those of a row's parts, in ascending order.
+SlabCsrView slab_csr_layout(index_t rows, index_t columns, index_t batch, index_t multiprocessors, double skew);
 
-// row_of [layout.places()], counts [layout.count_words()], group_offsets [layout.quads() + 1]
-void slab_csr_count(const CsrView& csr, const SlabCsrView& layout, std::int32_t* row_of, std::uint32_t* counts,
+// What slab_csr_count() writes besides counts [layout.count_words()] and group_offsets [layout.quads() + 1]; sizes as
+// SlabCsrView has them.
+struct SlabCsrOrder {
+  std::int32_t* first_rows;
+  std::uint32_t* parts;
+  std::int32_t *part_of, *row_of;
+};
+void slab_csr_count(const CsrView& csr, const SlabCsrView& layout, const SlabCsrOrder& order, std::uint32_t* counts,
                     std::int32_t* group_offsets, cudaStream_t stream);
-// values and ring_rows as SlabCsrView has them, at multiples of 16 bytes; `view` knows row_of, counts and
-// group_offsets.
+// values and ring_rows as SlabCsrView has them, at multiples of 16 bytes; `view` knows all the rest.
 void slab_csr_fill(const CsrView& csr, const SlabCsrView& view, float* values, std::uint32_t* ring_rows,
                    cudaStream_t stream);
 // weight [rows, columns]

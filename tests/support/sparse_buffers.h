@@ -74,14 +74,21 @@ struct TwoFourBuffers {
 };
 
 struct SlabCsrBuffers {
-  SlabCsrBuffers(const CsrBuffers& csr, int warps)
-      : layout{csr.shape.rows, csr.shape.columns, warps},
+  // As many blocks as there must be, or more.
+  SlabCsrBuffers(const CsrBuffers& csr, int warps, std::int64_t blocks = 0)
+      : layout{csr.shape.rows, csr.shape.columns, warps,
+               std::max(blocks, (csr.shape.rows + warps * kernels::SlabCsrView::kWarpRows - 1) /
+                                    (warps * kernels::SlabCsrView::kWarpRows))},
+        first_rows(std::size_t(layout.blocks + 1)),
+        parts(std::size_t(layout.rows)),
+        part_of(std::size_t(layout.places())),
         row_of(std::size_t(layout.places())),
         group_offsets(std::size_t(layout.quads() + 1)),
         counts(std::size_t(layout.count_words())),
         ring_rows(0),
         values(0) {
-    kernels::slab_csr_count(csr.view(), layout, row_of.data(), counts.data(), group_offsets.data(), nullptr);
+    kernels::slab_csr_count(csr.view(), layout, {first_rows.data(), parts.data(), part_of.data(), row_of.data()},
+                            counts.data(), group_offsets.data(), nullptr);
     layout.group_count = group_offsets.download().back();
     ring_rows = GuardedBuffer<std::uint32_t>(std::size_t((layout.group_count + 1) * layout.kQuad));
     values = GuardedBuffer<float>(ring_rows.size() * std::size_t(layout.kSteps));
@@ -89,16 +96,20 @@ struct SlabCsrBuffers {
   }
   kernels::SlabCsrView view() const {
     kernels::SlabCsrView view = layout;
+    view.first_rows = first_rows.data(), view.parts = parts.data(), view.part_of = part_of.data();
     view.row_of = row_of.data(), view.group_offsets = group_offsets.data(), view.counts = counts.data();
     view.values = values.data(), view.ring_rows = ring_rows.data();
     return view;
   }
   bool guards_intact() const {
-    return row_of.guards_intact() && group_offsets.guards_intact() && counts.guards_intact() &&
-           ring_rows.guards_intact() && values.guards_intact();
+    return first_rows.guards_intact() && parts.guards_intact() && part_of.guards_intact() && row_of.guards_intact() &&
+           group_offsets.guards_intact() && counts.guards_intact() && ring_rows.guards_intact() &&
+           values.guards_intact();
   }
   kernels::SlabCsrView layout;
-  GuardedBuffer<std::int32_t> row_of, group_offsets;
+  GuardedBuffer<std::int32_t> first_rows;
+  GuardedBuffer<std::uint32_t> parts;
+  GuardedBuffer<std::int32_t> part_of, row_of, group_offsets;
   GuardedBuffer<std::uint32_t> counts, ring_rows;
   GuardedBuffer<float> values;
 };
