@@ -50,9 +50,10 @@ int main(int count, char** arguments) {
   Output output;
   app.add_flag("--device-info", device, "Print what the work runs on");
   add_output_options(app, output);
-  const std::vector<Command> commands{
-      mnist_command(app),   train_command(app),   prune_command(app),  eval_command(app),   bench_command(app),
-      inspect_command(app), explain_command(app), export_command(app), shrink_command(app), compare_command(app)};
+  const std::vector<Command> commands{mnist_command(app),   train_command(app),      prune_command(app),
+                                      eval_command(app),    bench_command(app),      inspect_command(app),
+                                      explain_command(app), export_command(app),     shrink_command(app),
+                                      compare_command(app), sensitivity_command(app)};
   try {
     app.parse(count, arguments);
   } catch (const CLI::ParseError& error) {

@@ -41,6 +41,7 @@ class ChannelPattern {
     }
     require(ignored >= options_.ignore.size(), "channel pattern: an ignored name is of no group; there are", names);
     if (options_.norm == ChannelNorm::norm_scale) leave_unscaled();
+    check_widths();
     require(!groups_.empty(), "channel pattern: no channel of the model can fall; inspect --channels says why");
     std::size_t place = 0;  // parameters are named first
     for (const Parameter* parameter : model.parameters()) {
@@ -162,6 +163,7 @@ class ChannelPattern {
   }
 
   std::vector<bool> choose(const std::vector<double>& worth, const Budget& budget) const {
+    if (!options_.widths.empty()) return choose_widths(worth, budget.sparsity);
     std::vector<bool> kept(graph_.channels(), true);
     std::vector<std::int64_t> left, floor;
     std::int64_t removable = 0;
@@ -187,6 +189,42 @@ class ChannelPattern {
     require(options_.target == ChannelTarget::channels || enough(), "channel pattern: ", 100 * budget.sparsity,
             " % of ", all, " ", kUnits[std::size_t(options_.target)], " cannot go: ", left_of(kept),
             " are left when every layer is at its floor");
+    return kept;
+  }
+
+  void check_widths() const {
+    std::size_t found = 0;
+    for (const ChannelGroup& group : groups_) {
+      const auto width = options_.widths.find(group.name);
+      if (width == options_.widths.end()) continue;
+      ++found;
+      require(width->second >= 1 && width->second <= std::int64_t(group.channels.size()),
+              "channel pattern: ", group.name, " has ", group.channels.size(), " channels; it cannot come to ",
+              width->second);
+    }
+    require(found == options_.widths.size(), "channel pattern: a width is for a group that cannot lose channels");
+  }
+
+  std::vector<bool> choose_widths(const std::vector<double>& worth, double sparsity) const {
+    double all = 0, falling = 0;
+    for (const ChannelGroup& group : groups_) {
+      all += double(group.channels.size());
+      const auto width = options_.widths.find(group.name);
+      if (width != options_.widths.end()) falling += double(group.channels.size()) - double(width->second);
+    }
+    const double part = falling > 0 ? std::min(1.0, sparsity * all / falling) : 0.0;
+    std::vector<bool> kept(graph_.channels(), true);
+    for (const ChannelGroup& group : groups_) {
+      const auto width = options_.widths.find(group.name);
+      std::vector<int> order = group.numbers;
+      std::stable_sort(order.begin(), order.end(),
+                       [&](int a, int b) { return worth[std::size_t(a)] < worth[std::size_t(b)]; });
+      const double loss = width == options_.widths.end() ? 0 : double(order.size()) - double(width->second);
+      const auto fall = std::size_t(std::llround(part * loss));
+      for (std::size_t i = 0; i < order.size(); ++i) {
+        if (i < fall || worth[std::size_t(order[i])] < 0) kept[std::size_t(order[i])] = false;
+      }
+    }
     return kept;
   }
 

@@ -5,6 +5,8 @@
 //   ...                                                // train on
 //   Shrunk small = shrink(model, images.shape());      // the smaller dense network
 #pragma once
+#include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -30,7 +32,8 @@ enum class ChannelContest {
 };
 
 // What the budget's sparsity is a fraction of: channels that can fall, or what they take along of multiply-adds,
-// parameters or weights of products.
+// parameters or weights of products. Counted is what shrink() leaves, but for the constant channel that it may keep in
+// front of each padding convolution.
 enum class ChannelTarget { channels, macs, params, weights };
 
 struct ChannelOptions {
@@ -38,6 +41,9 @@ struct ChannelOptions {
   ChannelContest contest = ChannelContest::each_layer;
   ChannelTarget target = ChannelTarget::channels;
   std::vector<std::string> ignore = {};  // names of groups that lose nothing: "conv2d_1"
+  // If any: the widths that groups come to, all others keep theirs. The budget's sparsity is the fraction of all
+  // channels that fall; below the one that these widths make, each group goes the same part of its way.
+  std::map<std::string, std::int64_t> widths = {};
 };
 
 // A target (rates.h) in such units: {Unit::bytes, 0.3} is {params, 0.7}. Throws InvalidArgument for thresholds, and for

@@ -5,38 +5,14 @@
 #include <map>
 #include <numeric>
 
-#include "core/device/stream.h"
 #include "kernels/require.h"
 #include "pruning/criterion.h"
+#include "pruning/pruned_for_now.h"
 #include "pruning/reason.h"
 #include "pruning/weights.h"
 
 namespace espalier::pruning {
 namespace {
-
-// While it lives, the weights are what is left of them at the given rates.
-class PrunedForNow {
- public:
-  PrunedForNow(const std::vector<Parameter*>& parameters, std::span<const double> rates, const Pattern& pattern) {
-    for (std::size_t i = 0; i < parameters.size(); ++i) {
-      const Tensor& weight = parameters[i]->value.value();
-      saved_.push_back({weight, weight.clone()});
-      if (rates[i] == 0) continue;
-      Parameter copy(parameters[i]->name, weight.clone());
-      const Tensor scores[] = {magnitude()(copy)};
-      copy.set_mask(pattern(scores, {.sparsity = rates[i]}).front());
-      weight.copy_from(copy.value.value());
-    }
-  }
-  ~PrunedForNow() {
-    for (const auto& [weight, values] : saved_) weight.copy_from(values);
-  }
-  PrunedForNow(const PrunedForNow&) = delete;
-  PrunedForNow& operator=(const PrunedForNow&) = delete;
-
- private:
-  std::vector<std::pair<Tensor, Tensor>> saved_;
-};
 
 std::vector<double> harm_of(const Tensor& weight) {
   std::vector<double> squares;
@@ -63,59 +39,8 @@ std::map<std::string, double> product_times(const Plan& plan) {
   return us;
 }
 
-double rate_at(const LatencyTable& table, int step) { return std::min(double(step) / kHarmSteps, table.grid.back()); }
-
-int last_step(const LatencyTable& table) { return int(std::ceil(table.grid.back() * kHarmSteps)); }
-
-// The rates that are best for each layer alone where a microsecond costs so much harm.
-std::vector<double> rates_at_price(const LatencyTable& table, double price) {
-  std::vector<double> rates;
-  for (std::size_t layer = 0; layer < table.layers.size(); ++layer) {
-    const auto cost = [&](int step) {
-      return table.layers[layer].harm[std::size_t(step)] + price * table.layer_us(layer, rate_at(table, step));
-    };
-    int best = 0;
-    for (int step = 1; step <= last_step(table); ++step) {
-      if (cost(step) < cost(best)) best = step;
-    }
-    rates.push_back(rate_at(table, best));
-  }
-  return rates;
-}
-
-std::vector<double> fastest_rates(const LatencyTable& table) {
-  std::vector<double> rates(table.layers.size());
-  for (std::size_t layer = 0; layer < rates.size(); ++layer) {  // the lowest rate of those that are as fast as it gets
-    const double least = table.layer_us(layer, table.grid.back());
-    int step = 0;
-    while (table.layer_us(layer, rate_at(table, step)) > least) ++step;
-    rates[layer] = rate_at(table, step);
-  }
-  return rates;
-}
-
-// Gives back what the budget leaves over: each layer's rate falls as far as the whole still fits.
-void use_slack(const LatencyTable& table, double budget_us, std::vector<double>& rates) {
-  for (double& rate : rates) {
-    const double chosen = rate;
-    for (int step = 0; rate_at(table, step) < chosen; ++step) {
-      rate = rate_at(table, step);
-      if (table.network_us(rates) <= budget_us) break;
-      rate = chosen;
-    }
-  }
-}
-
-double sparsity_of(const LatencyTable& table, std::span<const double> rates) {
-  double removed = 0, all = 0;
-  for (std::size_t i = 0; i < rates.size(); ++i) {
-    removed += rates[i] * double(table.layers[i].weights), all += double(table.layers[i].weights);
-  }
-  return removed / all;
-}
-
 LatencyPlan plan_of(const LatencyTable& table, std::vector<double> rates, double measured_us) {
-  LatencyPlan plan{.sparsity = sparsity_of(table, rates),
+  LatencyPlan plan{.sparsity = sparsity_of(table.costs(), rates),
                    .dense_us = table.dense_us,
                    .predicted_us = table.network_us(rates),
                    .measured_us = measured_us,
@@ -144,19 +69,16 @@ double goal_us(const LatencyGoal& goal, double dense_us) {
 }  // namespace
 
 double LatencyTable::layer_us(std::size_t layer, double rate) const {
-  const std::vector<double>& us = layers[layer].us;
-  const auto above = std::lower_bound(grid.begin(), grid.end(), rate);
-  if (above == grid.begin()) return us.front();
-  if (above == grid.end()) return us.back();
-  const auto i = std::size_t(above - grid.begin());
-  const double t = (rate - grid[i - 1]) / (grid[i] - grid[i - 1]);
-  return us[i - 1] + t * (us[i] - us[i - 1]);
+  return interpolated(grid, layers[layer].us, rate);
 }
 
-double LatencyTable::network_us(std::span<const double> rates) const {
-  double sum = other_us;
-  for (std::size_t i = 0; i < layers.size(); ++i) sum += layer_us(i, rates[i]);
-  return scale * sum;
+double LatencyTable::network_us(std::span<const double> rates) const { return costs().network_cost(rates); }
+
+CostTable LatencyTable::costs() const {
+  CostTable table{.grid = grid, .other = other_us, .scale = scale};
+  for (const LayerLatency& layer : layers)
+    table.layers.push_back({layer.parameter, layer.weights, layer.us, layer.harm});
+  return table;
 }
 
 double network_us(const Plan& plan, const CompileOptions& options) {
@@ -188,7 +110,7 @@ LatencyTable latency_table(Module& model, const Shape& input, const LatencyOptio
   });
   for (const double sparsity : options.grid) {
     const std::vector<double> rates(parameters.size(), sparsity);
-    const PrunedForNow pruned(parameters, rates, options.pattern);
+    const PrunedForNow pruned(parameters, rates, magnitude(), options.pattern);
     const auto us = product_times(compile(model, input, of_layers));
     for (LayerLatency& layer : table.layers) {
       const double now = us.contains(layer.parameter) ? us.at(layer.parameter) : 0.0;
@@ -203,20 +125,7 @@ LatencyTable latency_table(Module& model, const Shape& input, const LatencyOptio
 }
 
 std::optional<std::vector<double>> least_harm(const LatencyTable& table, double budget_us) {
-  std::vector<double> rates = fastest_rates(table);
-  if (table.network_us(rates) > budget_us) return std::nullopt;
-  double low = 1e-9, high = 1e9;  // harm is at most 1 a layer, times are between nanoseconds and minutes
-  for (int i = 0; i < 100; ++i) {
-    const double price = std::sqrt(low * high);
-    std::vector<double> tried = rates_at_price(table, price);
-    if (table.network_us(tried) <= budget_us) {
-      high = price, rates = std::move(tried);
-    } else {
-      low = price;
-    }
-  }
-  use_slack(table, budget_us, rates);
-  return rates;
+  return least_harm(table.costs(), budget_us);
 }
 
 LatencyPlan prune_for_latency(Module& model, const Shape& input, const LatencyGoal& goal,
@@ -229,8 +138,8 @@ LatencyPlan prune_for_latency(Module& model, const Shape& input, const LatencyGo
   double budget_us = wanted;
   for (int attempt = 0; attempt < options.attempts; ++attempt) {
     const auto found = least_harm(table, budget_us);
-    const std::vector<double> rates = found.value_or(fastest_rates(table));
-    const PrunedForNow pruned(parameters, rates, options.pattern);
+    const std::vector<double> rates = found.value_or(cheapest_rates(table.costs()));
+    const PrunedForNow pruned(parameters, rates, magnitude(), options.pattern);
     const double us = network_us(compile(model, input, options.compile), options.compile);
     if (!best || us < best->measured_us) best = plan_of(table, rates, us);
     if (us <= wanted) {

@@ -19,6 +19,7 @@
 
 #include "pruning/pattern.h"
 #include "pruning/plan.h"
+#include "pruning/rate_search.h"
 
 namespace espalier::pruning {
 
@@ -42,7 +43,6 @@ struct LayerLatency {
   std::vector<double> us = {};    // at each sparsity of the grid, never rising
   std::vector<double> harm = {};  // of losing i of kHarmSteps parts: share of the squared weights
 };
-inline constexpr int kHarmSteps = 200;
 
 struct LatencyTable {
   std::vector<double> grid;
@@ -53,6 +53,7 @@ struct LatencyTable {
   std::string timing = {};                // whose times
   double layer_us(std::size_t layer, double rate) const;
   double network_us(std::span<const double> rates) const;
+  CostTable costs() const;  // in microseconds
 };
 
 LatencyTable latency_table(Module& model, const Shape& input, const LatencyOptions& options = {});

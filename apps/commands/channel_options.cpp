@@ -20,6 +20,21 @@ pruning::ChannelContest contest_of(const std::string& scope) {
   return scope == "global" ? pruning::ChannelContest::all_layers : pruning::ChannelContest::each_layer;
 }
 
+// The pattern counts all channels that can fall.
+double use_widths(const PruningOptions& options, Module& model, const Shape& input, pruning::PrunerOptions& made) {
+  made.pattern = pruning::channel_pattern(model, input, {.widths = options.widths});
+  made.scope = pruning::Scope::global;
+  made.ignore = {};
+  double all = 0, fall = 0;
+  for (const pruning::ChannelGroup& group : pruning::channel_groups(model, input)) {
+    if (!group.kept_because.empty()) continue;
+    all += double(group.channels.size());
+    const auto width = options.widths.find(group.name);
+    if (width != options.widths.end()) fall += double(group.channels.size()) - double(width->second);
+  }
+  return fall / all;
+}
+
 }  // namespace
 
 bool prunes_channels(const PruningOptions& options) {
@@ -28,6 +43,7 @@ bool prunes_channels(const PruningOptions& options) {
 }
 
 double use_channels(const PruningOptions& options, Module& model, const Shape& input, pruning::PrunerOptions& made) {
+  if (!options.widths.empty()) return use_widths(options, model, input, made);
   const pruning::ChannelBudget budget = pruning::channel_budget(model, input, options.target);
   const bool slims = options.criterion == "batch-norm-scale";
   made.pattern = pruning::channel_pattern(model, input,
@@ -35,8 +51,7 @@ double use_channels(const PruningOptions& options, Module& model, const Shape& i
                                            .contest = contest_of(options.scope),
                                            .target = budget.target,
                                            .ignore = options.ignore});
-  if (slims) made.criterion = pruning::magnitude();  // which only tells what has fallen
-  made.scope = pruning::Scope::global;               // shows the pattern all weights at once
+  made.scope = pruning::Scope::global;  // shows the pattern all weights at once
   made.ignore = {};
   return budget.sparsity;
 }

@@ -24,6 +24,7 @@ struct Command {
 
 Command train_command(CLI::App& app);
 Command prune_command(CLI::App& app);
+Command sensitivity_command(CLI::App& app);
 Command compare_command(CLI::App& app);
 Command eval_command(CLI::App& app);
 Command bench_command(CLI::App& app);

@@ -11,6 +11,7 @@
 #include "apps/commands/recipe_run.h"
 #include "apps/commands/run_folder.h"
 #include "apps/commands/table.h"
+#include "core/train/atomic_file.h"
 
 namespace espalier::apps {
 namespace {
@@ -18,12 +19,30 @@ namespace {
 struct CompareCommand {
   Output output;
   DataOptions data;
-  std::vector<std::string> recipes;
+  std::vector<std::string> recipes, criteria;
   std::int64_t seeds = 5;
+  std::optional<std::int64_t> train_epochs, tune_epochs;
   std::filesystem::path run_dir;
 
   void run() const;
+  std::vector<Recipe> read() const;
 };
+
+// All, before hours of training; with each of the criteria in place of their own, where some are given.
+std::vector<Recipe> CompareCommand::read() const {
+  std::vector<Recipe> found;
+  for (const std::string& name : recipes) {
+    Recipe recipe = read_recipe(name);
+    if (recipe.train.epochs > 0) recipe.train.epochs = train_epochs.value_or(recipe.train.epochs);
+    recipe.tune.epochs = tune_epochs.value_or(recipe.tune.epochs);
+    if (criteria.empty()) found.push_back(recipe);
+    for (const std::string& criterion : criteria) {
+      Recipe& other = found.emplace_back(recipe);
+      other.prune.criterion = criterion, other.name += "-" + criterion;
+    }
+  }
+  return found;
+}
 
 struct Interval {
   double mean = 0, half = 0;  // of the 95 % interval of the mean
@@ -57,30 +76,33 @@ nlohmann::json summary_of(const Recipe& recipe, const std::vector<RecipeResult>&
   }
   const Interval before = interval_of(dense), after = interval_of(pruned);
   const pruning::Report& layers = runs.back().layers;
-  return {{"recipe", recipe.name},
-          {"summary", recipe.summary},
-          {"seeds", runs.size()},
-          {"dense_accuracy", before.mean},
-          {"dense_interval", before.half},
-          {"test_accuracy", after.mean},
-          {"interval", after.half},
-          {"weights_kept", layers.kept()},
-          {"parameters_kept", layers.kept_parameters},
-          {"macs_kept", layers.kept_macs()},
-          {"bytes", layers.sparse_bytes()},
-          {"scoring_seconds", runs.back().scoring.seconds},
-          {"scoring_backward_passes", runs.back().scoring.backward_passes},
-          {"runs", std::move(all)}};
+  nlohmann::json summary{{"recipe", recipe.name},
+                         {"summary", recipe.summary},
+                         {"seeds", runs.size()},
+                         {"dense_accuracy", before.mean},
+                         {"dense_interval", before.half},
+                         {"test_accuracy", after.mean},
+                         {"interval", after.half},
+                         {"weights_kept", layers.kept()},
+                         {"parameters_kept", layers.kept_parameters},
+                         {"macs_kept", layers.kept_macs()},
+                         {"bytes", layers.sparse_bytes()},
+                         {"scoring_seconds", runs.back().scoring.seconds},
+                         {"scoring_backward_passes", runs.back().scoring.backward_passes},
+                         {"runs", std::move(all)}};
+  if (const nlohmann::json& small = runs.back().shrunk; !small.is_null()) {
+    summary["parameters_kept"] = small.at("parameters"), summary["macs_kept"] = small.at("macs");
+    summary["bytes"] = 4 * small.at("parameters").get<std::int64_t>();
+  }
+  return summary;
 }
 
 void CompareCommand::run() const {
-  std::vector<Recipe> read;
-  for (const std::string& name : recipes) read.push_back(read_recipe(name));  // all, before hours of training
   const RunFolder folder(run_dir, "compare");
   nlohmann::json report{{"recipes", nlohmann::json::array()}, {"device", device_json()}};
   Table table(
       {"recipe", "dense %", "pruned %", "± 95 %", "weights", "params", "MACs", "bytes", "scoring s", "backward"});
-  for (const Recipe& recipe : read) {
+  for (const Recipe& recipe : read()) {
     std::vector<RecipeResult> runs;
     for (std::int64_t seed = 1; seed <= seeds; ++seed) {
       const data::ImageData images = images_for(recipe, data, std::uint64_t(seed), output);
@@ -95,6 +117,7 @@ void CompareCommand::run() const {
                count("parameters_kept"), count("macs_kept"), count("bytes"),
                fmt::format("{:.2f}", row.at("scoring_seconds").get<double>()), count("scoring_backward_passes")});
     folder.write_report(report);  // what is done so far
+    write_file_atomically(folder / "table.md", table.to_markdown());
   }
   say(output, table.to_string());
   print_result(output, report);
@@ -109,6 +132,12 @@ Command compare_command(CLI::App& app) {
   parser->add_option("--seeds", command->seeds, "Runs of each, with seeds from 1 on")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  parser->add_option("--train-epochs", command->train_epochs, "Of the dense networks, in place of the recipes' own")
+      ->check(CLI::PositiveNumber);
+  parser->add_option("--tune-epochs", command->tune_epochs, "Of fine-tuning, in the same way")
+      ->check(CLI::NonNegativeNumber);
+  parser->add_option("--criteria", command->criteria, "Carry out each recipe with each of these in place of its own")
+      ->check(CLI::IsMember(apps::criteria()));
   add_data_options(*parser, command->data);
   parser->add_option("--run-dir", command->run_dir, "Folder for the results (default: runs/compare-DATE-TIME)");
   add_output_options(*parser, command->output);

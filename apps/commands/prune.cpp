@@ -6,6 +6,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "apps/commands/auto_options.h"
+#include "apps/commands/branch_options.h"
 #include "apps/commands/channel_options.h"
 #include "apps/commands/commands.h"
 #include "apps/commands/data.h"
@@ -29,6 +31,7 @@ struct PruneCommand {
   PruningOptions pruning;
   LatencyRequest latency;
   Distillation distillation;
+  AutoRequest automatic;
   std::optional<Math> math;
   Precision precision = Precision::fp32;
   std::filesystem::path checkpoint, run_dir, resume;
@@ -62,8 +65,10 @@ void PruneCommand::carry_out_recipe() const {
 void PruneCommand::prune_checkpoint() const {
   SavedModel model = load_model(checkpoint);
   const DataOptions trained_on = data_of(data, model.notes);
-  const data::ImageData images =
-      load_data(trained_on, {.seed = training.seed, .normalisation = model.normalisation}, output);
+  const data::ImageData images = load_data(
+      trained_on,
+      {.validation = automatic.samples_set_aside(), .seed = training.seed, .normalisation = model.normalisation},
+      output);
   const Teachers teachers(distillation);
   const RunFolder folder(run_dir, "prune");
   const Metrics before = judge(*model.module, images.test);
@@ -72,18 +77,15 @@ void PruneCommand::prune_checkpoint() const {
   PruningOptions asked = pruning;
   LatencyRequest request = latency;
   if (request.batch == 0) request.batch = training.batch;
-  std::optional<pruning::LatencyPlan> found;
-  require(!request.wanted() || !prunes_channels(asked),
-          "prune: --latency-ms and --speedup choose single weights; give them without whole channels");
-  if (request.wanted()) {
-    found = find_rates(request, *model.module, image, asked, output);
-    asked.target = {pruning::Target::Unit::sparsity, found->sparsity};
-    asked.rates = found->rates;
-  }
+  nlohmann::json choice;
+  if (automatic.wanted) choice = choose_rates(automatic, request, *model.module, images, training, asked, output);
+  const LatencyAnswer found = find_for_latency(request, *model.module, image, asked, output);
   const std::int64_t steps = steps_of(training, images);
+  RecipeResult result;
+  result.dense = before;
+  result.branches = fell_branches(model.module, images, training.seed, asked, output);
   PruningSetup setup(*model.module, images, asked, steps, training.seed, output);
   if (resume.empty()) setup.prune_before_training();
-  RecipeResult result;
   result.checkpoint = folder / "pruned.safetensors";
   const Notes notes = model_notes(*model.module, model.normalisation, model.notes);
   if (steps == 0) {
@@ -93,12 +95,12 @@ void PruneCommand::prune_checkpoint() const {
                           {.metrics = folder / "metrics.jsonl", .checkpoint = result.checkpoint, .resume = resume},
                           notes, output, &setup.pruner(), {}, teachers.loss());
   }
-  result.dense = before;
   result.pruned = judge(*model.module, images.test);
   result.layers = setup.report();
   result.scoring = setup.pruner().cost();
   nlohmann::json report = to_json(result);
-  if (found) report["latency"] = latency_report(request, *found, *model.module, image, output);
+  if (request.wanted()) report["latency"] = latency_report(request, found, *model.module, image, output);
+  if (automatic.wanted) report["auto"] = judge_choice(automatic, *model.module, images, choice, output);
   if (prunes_channels(asked)) {
     report["shrunk"] =
         save_shrunk({folder / "shrunk.safetensors", model.normalisation, model.notes}, *model.module, images, output);
@@ -126,6 +128,7 @@ Command prune_command(CLI::App& app) {
   const std::size_t before = parser->get_options().size();
   add_pruning_options(*parser, command->pruning);
   add_latency_options(*parser, command->latency);
+  add_auto_options(*parser, command->automatic);
   add_training_options(*parser, command->training);
   add_distillation_options(*parser, command->distillation);
   const std::vector<CLI::Option*> said_by_recipe = parser->get_options();

@@ -31,10 +31,10 @@ const char* meaning_of(Target::Unit unit) {
   }
 }
 
-void add_target_options(CLI::App& app, Target& target) {
+void add_target_options(CLI::App& app, PruningOptions& asked) {
   std::vector<CLI::Option*> options;
   for (const Target::Unit unit : kUnits) {
-    const auto take = [&target, unit](const double& value) { target = {unit, value}; };
+    const auto take = [&asked, unit](const double& value) { asked.target = {unit, value}, asked.target_said = true; };
     CLI::Option* option = app.add_option_function<double>("--" + std::string(to_string(unit)), take, meaning_of(unit));
     if (unit == Target::Unit::sparsity) option->check(CLI::Range(0.0, 0.9999))->default_str("0.9");
     for (CLI::Option* other : options) option->excludes(other);
@@ -48,14 +48,14 @@ void add_pruning_options(CLI::App& app, PruningOptions& options) {
   const auto choice = [&](const char* name, std::string& value, const Words& words, const char* meaning) {
     app.add_option(name, value, meaning)->check(CLI::IsMember(words))->capture_default_str();
   };
-  add_target_options(app, options.target);
+  add_target_options(app, options);
   choice("--criterion", options.criterion, criteria(), "What makes a weight matter");
   choice("--group", options.group, groups(), "Which weights are scored together");
   choice("--group-score", options.group_score, group_scores(), "... by the sum, mean or norm of their scores");
   choice("--normalisation", options.normalisation, normalisations(),
          "What scores are divided by before layers compete");
   choice("--pattern", options.pattern, patterns(),
-         "What falls together; coupled-channel: whole channels, in all layers that share them");
+         "What falls together; coupled-channel: whole channels, wherever shared; branch: bodies of residual blocks");
   choice("--scope", options.scope, scopes(),
          "Who competes: all layers (global), each on its own (local), or by shares");
   choice("--prune-schedule", options.schedule, schedules(), "When: gradually while training on, or all at once");
@@ -68,6 +68,8 @@ void add_pruning_options(CLI::App& app, PruningOptions& options) {
   app.add_option("--penalty-strength", options.penalty_strength, "... and how strongly")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  app.add_flag("--permute", options.permute,
+               "Before --pattern 2:4, reorder channels so that it keeps more of the weights");
   app.add_option("--min-density", options.min_density, "Fraction of its weights that each layer keeps at least")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
@@ -104,6 +106,7 @@ std::string in_words(const PruningOptions& options) {
                         {"min_density", options.min_density},
                         {"max_density", options.max_density},
                         {"ignore", options.ignore},
+                        {"permute", options.permute},
                         {"layers", options.layers},
                         {"rewind", options.rewind}}
       .dump();

@@ -13,26 +13,30 @@ class App;
 
 namespace espalier::apps {
 
-inline constexpr const char* kCoupledChannel = "coupled-channel";  // a pattern
+inline constexpr const char* kCoupledChannel = "coupled-channel";  // patterns that change the network's layers
+inline constexpr const char* kBranch = "branch";
 
 struct PruningOptions {
   std::string criterion = "magnitude", group = "element", group_score = "sum", normalisation = "none";
   std::string pattern = "unstructured", scope = "global", schedule = "cubic", regrowth = "none";
   pruning::Target target = {};
+  bool target_said = false;  // on the command line
   double min_density = 0.01, max_density = 1.0;
   std::vector<std::string> ignore = {};       // names of parameters; of groups of channels, where those fall
   std::map<std::string, double> layers = {};  // sparsities of their own
   std::int64_t calibration_samples = 1024, calibration_batch = 64;
-  std::vector<double> rates = {};     // of each weight, found for a latency; empty: the scope decides
-  double begin = 0.0, end = 0.4;      // of the schedule, as parts of the steps of fine-tuning
-  double fraction = 0.2;              // of the rest, at each pruning of an iterative schedule
-  double regrowth_fraction = 0.3;     // of the living weights, at each turn
-  std::int64_t regrowth_every = 100;  // steps
-  double release = 0.0;               // drop all masks after this part of the steps; 0: never
-  std::string preparation = "none";   // over the steps from begin to end
-  double strength = 10.0;             // of a preparation
-  std::string penalty = "none";       // in every step of fine-tuning
+  std::vector<double> rates = {};                   // of each weight, found for a latency; empty: the scope decides
+  std::map<std::string, std::int64_t> widths = {};  // of groups of channels, found for a latency
+  double begin = 0.0, end = 0.4;                    // of the schedule, as parts of the steps of fine-tuning
+  double fraction = 0.2;                            // of the rest, at each pruning of an iterative schedule
+  double regrowth_fraction = 0.3;                   // of the living weights, at each turn
+  std::int64_t regrowth_every = 100;                // steps
+  double release = 0.0;                             // drop all masks after this part of the steps; 0: never
+  std::string preparation = "none";                 // over the steps from begin to end
+  double strength = 10.0;                           // of a preparation
+  std::string penalty = "none";                     // in every step of fine-tuning
   double penalty_strength = 1e-4;
+  bool permute = false;      // channels, before 2:4
   std::int64_t rewind = -1;  // back to the weights after so many steps; -1: never
 };
 

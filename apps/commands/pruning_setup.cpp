@@ -3,10 +3,11 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <functional>
 
 #include "apps/commands/channel_options.h"
 #include "apps/commands/pruning_words.h"
+#include "kernels/require.h"
+#include "pruning/channel_permutation.h"
 #include "pruning/latency.h"
 
 namespace espalier::apps {
@@ -15,20 +16,22 @@ using namespace pruning;
 
 PruningSetup::PruningSetup(Module& model, const data::ImageData& images, const PruningOptions& options,
                            std::int64_t steps, std::uint64_t seed, const Output& output)
-    : model_(model), options_(options) {
+    : model_(model), options_(options), scoring_(model, images, options, seed) {
   const Shape image = images.train.samples().dataset().image_shape();
   input_ = {1, image[0], image[1], image[2]};
+  if (options.permute) {
+    require(options.pattern == "2:4", "prune: --permute reorders channels for --pattern 2:4, not ", options.pattern);
+    say(output, to_string(permute_for_n_of_m(model, input_, {.seed = seed})));
+  }
   at_once_ = steps < 2 || options.schedule == "before-training" || options.target.unit == Target::Unit::threshold;
-  PrunerOptions made{.criterion = prunes_channels(options) && options.criterion == "batch-norm-scale"
-                                      ? magnitude()
-                                      : criterion(images, seed),
+  PrunerOptions made{.criterion = scoring_.criterion(),
                      .min_density = options.min_density,
                      .max_density = options.max_density,
                      .ignore = options.ignore,
                      .layer_sparsity = options.layers,
                      .normalisation = normalisation_of(options.normalisation),
-                     .calibration = calibration_ ? &*calibration_ : nullptr,
-                     .movement = movement_ ? &*movement_ : nullptr,
+                     .calibration = scoring_.calibration(),
+                     .movement = scoring_.movement(),
                      .penalty = penalty(),
                      .rule = in_words(options)};
   choose_pattern(made);
@@ -56,7 +59,7 @@ void PruningSetup::choose_pattern(PrunerOptions& made) {
   if (prunes_channels(options_)) {
     channels_ = use_channels(options_, model_, input_, made);
   } else if (!options_.rates.empty()) {
-    made.pattern = at_rates(options_.rates, options_.target.value);
+    made.pattern = at_rates(options_.rates, options_.target.value, pattern_of(options_.pattern));
     made.scope = Scope::global;  // which shows the pattern all weights at once
   } else {
     made.pattern = pattern_of(options_.pattern);
@@ -67,36 +70,6 @@ void PruningSetup::choose_pattern(PrunerOptions& made) {
 void PruningSetup::prune_before_training() {
   if (at_once_ && channels_) return pruner_->prune_to(*channels_);
   if (at_once_) pruner_->prune_to(options_.target, input_);
-}
-
-Criterion PruningSetup::criterion(const data::ImageData& images, std::uint64_t seed) {
-  const auto calibration = [&]() -> Calibration& {
-    if (!calibration_) {
-      calibration_.emplace(
-          model_, images.train,
-          CalibrationOptions{.samples = options_.calibration_samples, .batch = options_.calibration_batch});
-    }
-    return *calibration_;
-  };
-  const std::map<std::string, std::function<Criterion()>> makers{
-      {"magnitude", magnitude},
-      {"random", [&] { return pruning::random(seed); }},
-      {"gradient", [&] { return absolute_gradient(calibration()); }},
-      {"taylor", [&] { return taylor(calibration()); }},
-      {"taylor-squared", [&] { return taylor_squared(calibration()); }},
-      {"snip", [&] { return snip(calibration()); }},
-      {"grasp", [&] { return grasp(calibration()); }},
-      {"movement", [&] { return movement(movement_.emplace(model_)); }},
-      {"fisher", [&] { return diagonal_fisher(calibration()); }},
-      {"block-obs", [&] { return block_obs(calibration()); }},
-      {"geometric-median", geometric_median},
-      {"dissimilarity", filter_dissimilarity},
-      {"batch-norm-scale", [&] { return batch_norm_scale(model_, input_); }},
-      {"activation-frequency", [&] { return activation_frequency(calibration()); }},
-      {"wanda", [&] { return wanda(calibration()); }}};
-  Criterion of_elements = meaning_of(makers, options_.criterion)();
-  if (options_.group == "element") return of_elements;
-  return grouped(std::move(of_elements), grouping_of(options_.group), group_score_of(options_.group_score));
 }
 
 Schedule PruningSetup::schedule(std::int64_t steps, double sparsity) const {

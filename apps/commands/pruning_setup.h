@@ -1,10 +1,11 @@
-// A pruner made of words and numbers, with whatever it looks at: calibration batches, movement.
+// A pruner made of words and numbers.
 #pragma once
 #include <cstdint>
 #include <optional>
 
 #include "apps/commands/output.h"
 #include "apps/commands/pruning_options.h"
+#include "apps/commands/scoring_setup.h"
 #include "core/data/image_data.h"
 #include "pruning/pruner.h"
 
@@ -25,7 +26,6 @@ class PruningSetup {
   pruning::Report report() const { return pruner_->report(input_); }
 
  private:
-  pruning::Criterion criterion(const data::ImageData& images, std::uint64_t seed);
   pruning::Schedule schedule(std::int64_t steps, double sparsity) const;
   void choose_pattern(pruning::PrunerOptions& options);
   std::shared_ptr<const pruning::Regularizer> penalty() const;
@@ -37,8 +37,7 @@ class PruningSetup {
   Shape input_;  // of one image
   bool at_once_;
   std::optional<double> channels_;  // the fraction that falls, where whole channels do
-  std::optional<pruning::Calibration> calibration_;
-  std::optional<pruning::Movement> movement_;
+  ScoringSetup scoring_;
   std::optional<pruning::Pruner> pruner_;
 };
 

@@ -38,7 +38,8 @@ const std::vector<std::string>& normalisations() {
   return words;
 }
 const std::vector<std::string>& patterns() {
-  static const std::vector<std::string> words{"unstructured", "2:4", "filter", "neuron", "channel", kCoupledChannel};
+  static const std::vector<std::string> words{"unstructured", "2:4",           "filter", "neuron",
+                                              "channel",      kCoupledChannel, kBranch};
   return words;
 }
 const std::vector<std::string>& scopes() {

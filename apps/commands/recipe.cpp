@@ -29,6 +29,7 @@ void read_training(TomlSection section, TrainingOptions& options) {
   section.read("learning_rate", options.learning_rate, 0, 1000);
   section.read("momentum", options.momentum, 0, 0.9999);
   section.read("weight_decay", options.weight_decay, 0, 1);
+  section.read("slimming", options.slimming, 0, 1);
   section.read("samples", options.samples, 0);
   section.read("augment", options.augment);
   section.read("rate_epochs", options.rate_epochs, 0);
@@ -76,6 +77,7 @@ void read_pruning(TomlSection section, PruningOptions& options) {
   section.read("regrowth_fraction", options.regrowth_fraction, 0.001, 0.999);
   section.read("regrowth_every", options.regrowth_every, 1);
   section.read("release", options.release, 0, 1);
+  section.read("permute", options.permute);
   section.read("rewind", options.rewind, -1);
   section.finish();
 }

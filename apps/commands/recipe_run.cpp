@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include "apps/commands/branch_options.h"
 #include "apps/commands/channel_options.h"
 #include "apps/commands/pruning_setup.h"
 #include "kernels/require.h"
@@ -16,9 +17,10 @@ namespace fs = std::filesystem;
 // Two recipes that train alike share the dense model.
 std::string dense_name(const Recipe& recipe, const std::string& model, std::uint64_t seed) {
   const TrainingOptions& train = recipe.train;
-  return fmt::format("dense-{}-{}-{}x{}-{}-{}-{}-{}-{}-{}{}-seed{}.safetensors", model, recipe.data, train.epochs,
-                     train.batch, train.optimizer, train.schedule, train.learning_rate, train.momentum,
-                     train.weight_decay, train.samples, train.augment ? "-augmented" : "", seed);
+  return fmt::format("dense-{}-{}-{}x{}-{}-{}-{}-{}-{}-{}{}{}-seed{}.safetensors", model, recipe.data,
+                     train.epochs, train.batch, train.optimizer, train.schedule, train.learning_rate, train.momentum,
+                     train.weight_decay, train.samples, train.augment ? "-augmented" : "",
+                     train.slimming > 0 ? fmt::format("-slimming{}", train.slimming) : "", seed);
 }
 
 Notes notes_of(const Recipe& recipe, const std::string& name, const Module& model, const data::ImageData& images) {
@@ -64,14 +66,16 @@ data::ImageData images_for(const Recipe& recipe, const DataOptions& data, std::u
 
 RecipeResult carry_out(const Recipe& recipe, std::uint64_t seed, const data::ImageData& images, const fs::path& folder,
                        const Output& output, const fs::path& resume) {
-  const std::unique_ptr<Module> model = dense_model(recipe, recipe.model, seed, images, folder, output);
+  std::unique_ptr<Module> model = dense_model(recipe, recipe.model, seed, images, folder, output);
   const Teachers teachers = teachers_of(recipe, seed, images, folder, output);
   RecipeResult result;
   result.dense = judge(*model, images.test);
   TrainingOptions tuning = recipe.tune;
   tuning.seed = seed;
   const std::int64_t steps = steps_of(tuning, images);
-  PruningSetup setup(*model, images, recipe.prune, steps, seed, output);
+  PruningOptions asked = recipe.prune;
+  result.branches = fell_branches(model, images, seed, asked, output);
+  PruningSetup setup(*model, images, asked, steps, seed, output);
   if (resume.empty()) setup.prune_before_training();
   result.checkpoint = folder / fmt::format("{}-seed{}.safetensors", recipe.name, seed);
   const Notes notes = notes_of(recipe, recipe.model, *model, images);
@@ -106,6 +110,7 @@ nlohmann::json to_json(const RecipeResult& result) {
                      {"bytes", result.scoring.bytes}};
   json.update(to_json(result.tuning));
   json["checkpoint"] = result.checkpoint.string();
+  if (!result.branches.is_null()) json["branches"] = result.branches;
   if (!result.shrunk.is_null()) json["shrunk"] = result.shrunk;
   return json;
 }

@@ -17,7 +17,8 @@ struct RecipeResult {
   pruning::ScoringCost scoring;
   TrainingResult tuning;
   std::filesystem::path checkpoint;
-  nlohmann::json shrunk = {};  // the smaller network, where whole channels fell
+  nlohmann::json branches = {};  // that fell
+  nlohmann::json shrunk = {};    // the smaller network, where whole channels fell
 };
 
 // Everything is written into `folder`, by names that tell seeds apart. A dense model that another recipe has trained

@@ -7,6 +7,7 @@
 #include "core/data/loader.h"
 #include "core/train/trainer.h"
 #include "layers/evaluate.h"
+#include "pruning/regularizer.h"
 
 namespace espalier::apps {
 namespace {
@@ -55,12 +56,19 @@ TrainingResult train(Module& model, const data::ImageData& data, const TrainingO
                                  .enough = stop.enough,
                                  .ask_every = stop.ask_every,
                                  .progress = output.quiet ? Progress::none : Progress::automatic};
+  std::unique_ptr<pruning::Regularizer> penalty;
+  if (options.slimming > 0) penalty = pruning::batch_norm_penalty(model, options.slimming);
   if (pruner) {
     pruner->attach(*optimizer);
     trainer_options.schedule = pruner->rates(trainer_options.schedule, options.epochs * loader.batches());
     trainer_options.companion = pruner;
-    trainer_options.after_update = [pruner, &optimizer] { pruner->prepare(optimizer->rate_on_device()); };
     trainer_options.after_step = [pruner](std::int64_t) { pruner->step(); };
+  }
+  if (pruner || penalty) {
+    trainer_options.after_update = [&] {
+      if (penalty) penalty->apply(optimizer->rate_on_device());
+      if (pruner) pruner->prepare(optimizer->rate_on_device());
+    };
   }
   Trainer trainer(classifier(model, loss), *optimizer, loader, trainer_options);
   if (!files.resume.empty()) trainer.resume(files.resume);

@@ -23,6 +23,7 @@ struct TrainingOptions {
   std::int64_t samples = 0;  // the first so many training images; 0: all
   std::uint64_t seed = 1;
   std::int64_t rate_epochs = 0;  // that the schedule of rates is for; 0: all. Runs that rewind go through it repeatedly
+  float slimming = 0.0f;         // L1 on the scales of batch norms: network slimming
   bool augment = false;          // shift, turn, scale and shear each image by random amounts
 };
 

@@ -111,9 +111,42 @@ TEST_CASE("espalier: channels fall, and what is left computes the same as a smal
     CAPTURE(impossible);
     CHECK(espalier(coupled + impossible) == 2);
   }
+  REQUIRE(espalier(coupled + " --speedup 1.2 --latency-batch 4096 --gpu t4 --width-granule 20") == 0);
+  CHECK(espalier.json().at("latency").at("timing") == "T4, modelled");
+  CHECK(espalier.json().at("shrunk").at("layers").at(0).at("after").get<int>() < 300);
+  CHECK(espalier(coupled + " --speedup 1000 --gpu t4") == 2);
   REQUIRE(espalier("prune " + dense + " --macs 0.25 --epochs 0 --json --run-dir " + run + data) ==
           0);  // single weights
   CHECK(espalier.json().at("layers").at("macs_kept").get<double>() == doctest::Approx(0.25 * 266'200).epsilon(1e-3));
+}
+
+TEST_CASE("espalier sensitivity, prune --auto: curves per layer, and rates that keep a bound") {
+  const Program espalier;
+  const std::string data = espalier.data_option(), dense = espalier.file("t/model.safetensors");
+  REQUIRE(espalier("train --model lenet-300-100 --epochs 1 --batch 16 --run-dir " + espalier.file("t") + data) == 0);
+  REQUIRE(espalier("sensitivity " + dense + " --at 0.5 0.9 --validation 20 --criterion taylor --json --svg " +
+                   espalier.file("curves.svg") + data) == 0);
+  const nlohmann::json curves = espalier.json();
+  REQUIRE(curves.at("layers").size() == 3);
+  CHECK(curves.at("layers").at(0).at("points").at(1).at("kept") == 23'520);
+  CHECK(curves.at("unpruned").at("samples") == 20);
+  CHECK(espalier.text("curves.svg").find("dense_3.weight") != std::string::npos);
+
+  const std::string prune = "prune " + dense + " --auto --validation 16 --epochs 1 --batch 16 --run-dir ";
+  REQUIRE(espalier(prune + espalier.file("p") + " --max-drop 60 --trials 2 --trial-epochs 1 --json" + data) == 0);
+  const nlohmann::json found = espalier.json().at("auto");
+  REQUIRE(found.at("candidates").size() == 2);
+  CHECK(found.at("timing") == "A100, modelled");
+  CHECK(found.contains("final"));
+  const auto chosen = found.at("candidates").at(found.at("chosen").get<std::size_t>());
+  CHECK(espalier.json().at("sparsity").get<double>() == doctest::Approx(chosen.at("sparsity").get<double>()));
+  REQUIRE(espalier(prune + espalier.file("p") + " --max-drop 90 --macs 0.25 --json" + data) == 0);
+  CHECK(espalier.json().at("layers").at("macs_kept").get<double>() == doctest::Approx(66'550).epsilon(0.02));
+  for (const char* wrong : {" --sparsity 0.5", " --channels 0.5", " --speedup 2", " --pattern 2:4", " --trials 0"}) {
+    CAPTURE(wrong);
+    CHECK(espalier(prune + espalier.file("p") + wrong + data) == 2);
+  }
+  CHECK(espalier("prune " + dense + " --max-drop 1 --run-dir " + espalier.file("p") + data) == 2);  // of --auto
 }
 
 TEST_CASE("espalier mnist: the report has what it promises, and both checkpoints and the metrics are there") {

@@ -150,6 +150,45 @@ TEST_CASE("recipes: whole channels fall and are taken out, by the same words as 
   CHECK(espalier.text("err").find("pruned: weights") != std::string::npos);
 }
 
+TEST_CASE("recipes: channels may be reordered before 2:4, and for nothing else") {
+  const Kitchen espalier;
+  const std::string recipe =
+      "model = \"lenet-300-100\"\n[tune]\nepochs = 0\n[prune]\nsparsity = 0.5\nscope = \"local\"\npermute = true\n";
+  REQUIRE(espalier("prune --recipe " + espalier.recipe("a.toml", recipe + "pattern = \"2:4\"\n")) == 0);
+  CHECK(espalier.text("err").find("dense_1: 300 channels reordered by") != std::string::npos);
+  CHECK(espalier("prune --recipe " + espalier.recipe("b.toml", recipe)) == 2);
+}
+
+TEST_CASE("espalier compare: one recipe by several criteria") {
+  const Kitchen espalier;
+  const std::string recipe =
+      espalier.recipe("small.toml", "model = \"lenet-300-100\"\n[tune]\nepochs = 9999\n[prune]\n");
+  REQUIRE(espalier("compare " + recipe + " --criteria magnitude random --seeds 1 --tune-epochs 0") == 0);
+  const nlohmann::json found = nlohmann::json::parse(espalier.text("out")).at("recipes");
+  CHECK(found.at(0).at("recipe") == "small-magnitude");
+  CHECK(found.at(1).at("recipe") == "small-random");
+  CHECK(espalier.text("run/table.md").find("| small-random") != std::string::npos);
+  CHECK(espalier("compare " + recipe + " --criteria magnitud") == 2);
+}
+
+TEST_CASE("recipes: scales of norms are slimmed, their channels fall; branches of residual blocks fall") {
+  const Kitchen espalier;
+  const std::string head = "model = \"resnet-small\"\n[tune]\nepochs = 0\n[prune]\n";
+  REQUIRE(espalier("prune --recipe " +
+                   espalier.recipe("slim.toml",
+                                   "model = \"resnet-small\"\n[train]\nepochs = 1\nbatch = 48\nslimming = 0.001\n"
+                                   "[tune]\nepochs = 0\n[prune]\nmacs = 0.5\npattern = \"coupled-channel\"\n"
+                                   "criterion = \"batch-norm-scale\"\n")) == 0);
+  const nlohmann::json shrunk = nlohmann::json::parse(espalier.text("out")).at("shrunk");
+  // Each padding convolution keeps a constant channel in front of it.
+  CHECK(shrunk.at("macs").get<double>() <= 0.6 * shrunk.at("macs_before").get<double>());
+  REQUIRE(espalier("prune --recipe " + espalier.recipe("deep.toml", head + "macs = 0.8\npattern = \"branch\"\n")) == 0);
+  const nlohmann::json branches = nlohmann::json::parse(espalier.text("out")).at("branches");
+  CHECK(branches.at("removed").size() >= 1);
+  CHECK(branches.at("macs").get<double>() <= 0.8 * branches.at("macs_before").get<double>());
+  CHECK(espalier("prune --recipe " + espalier.recipe("none.toml", head + "macs = 0.01\npattern = \"branch\"\n")) == 2);
+}
+
 TEST_CASE("recipes: all that come with the program can be read") {
   const Kitchen espalier;
   const std::filesystem::path folder = std::filesystem::path(test::source_dir()) / "apps/recipes";
