@@ -4,6 +4,7 @@
 #include "kernels/grid.h"
 #include "kernels/require.h"
 #include "kernels/simt/unrolled.h"
+#include "kernels/simt/vector_store.h"
 
 namespace espalier::kernels {
 namespace {
@@ -88,8 +89,7 @@ __device__ inline void multiply_group(const float* one_half, const float* other_
 __device__ inline void store_four(const ResidentProduct& product, index_t row, index_t first, const float* sums) {
   if (product.partial != nullptr) {
     float* to = product.partial + (blockIdx.y * product.weight.rows + row) * product.width + first;
-    *reinterpret_cast<float4*>(to) = make_float4(sums[0], sums[1], sums[2], sums[3]);
-    return;
+    return simt::store_global(to, {sums[0], sums[1], sums[2], sums[3]});
   }
   const BiasActivation& epilogue = product.epilogue;
   const float bias = epilogue.bias == nullptr ? 0.0f : epilogue.bias[row];
