@@ -180,6 +180,32 @@ Implementation vector_convolution(const RecordedCall& call, std::int64_t height,
   }
 }
 
+// The vendor's two ways with a weight in blocks: as they are (BSR), and as Blocked-ELL where they are square.
+void add_vendor_blocks(std::vector<Implementation>& found, const RecordedCall& call, const BlockCsr& blocks) {
+  const kernels::BlockCsrView view = blocks.view();
+  const std::int64_t batch = call.inputs[0].shape()[0];
+  const std::string vendor(kernels::vendor::sparse_name());
+  const auto add = [&](const char* layout, auto encode) {
+    Implementation one{.format = found.front().format, .library = fmt::format("{} {}", vendor, layout)};
+    if (!kernels::vendor::SparseProduct::takes(view)) {
+      one.not_eligible = "it takes whole blocks, these stick out of the weight";
+    } else {
+      try {
+        auto weight = encode();
+        one.weight_bytes = weight.bytes(), one.rows_sharing = double(view.block_rows);
+        one.stored = view.blocks * view.block_rows * view.block_columns;
+        one.function =
+            finished(std::make_shared<VendorBlockDenseFunction<decltype(weight)>>(std::move(weight), batch), call);
+      } catch (const simt::LaunchError& error) {  // a library older than the format
+        one.not_eligible = error.what();
+      }
+    }
+    found.push_back(std::move(one));
+  };
+  add("bsr", [&] { return blocks; });
+  if (view.block_rows == view.block_columns) add("blocked-ell", [&] { return BlockedEll::encode(blocks); });
+}
+
 std::vector<Implementation> lower(const RecordedCall& call, const BlockCsrCandidate& candidate) {
   const std::string format = fmt::format("block csr {}x{}", candidate.rows, candidate.columns);
   const std::string ours(to_string(Math::handwritten));
@@ -187,18 +213,18 @@ std::vector<Implementation> lower(const RecordedCall& call, const BlockCsrCandid
     if (kernels::is_vector_height(candidate.rows)) return {vector_convolution(call, candidate.rows, format)};
     return {refused(format, ours, "its convolution takes blocks of 4, 8, 16 or 32 rows")};
   }
-  BlockCsr blocks = BlockCsr::encode(call.inputs[1], {candidate.rows, candidate.columns});
+  const BlockCsr blocks = BlockCsr::encode(call.inputs[1], {candidate.rows, candidate.columns});
   const kernels::BlockCsrView view = blocks.view();
   const std::int64_t all = view.block_grid_rows() * view.block_grid_columns();
   if (view.blocks == all) return {refused(format, ours, fmt::format("none of the {} blocks is empty", all))};
   const std::int64_t bytes = blocks.bytes(), stored = view.blocks * candidate.rows * candidate.columns;
-  std::vector<Implementation> found{
-      {.format = format,
-       .library = ours,
-       .function = finished(std::make_shared<BlockCsrDenseFunction>(std::move(blocks)), call),
-       .weight_bytes = bytes,
-       .stored = stored,
-       .rows_sharing = double(candidate.rows)}};
+  std::vector<Implementation> found{{.format = format,
+                                     .library = ours,
+                                     .function = finished(std::make_shared<BlockCsrDenseFunction>(blocks), call),
+                                     .weight_bytes = bytes,
+                                     .stored = stored,
+                                     .rows_sharing = double(candidate.rows)}};
+  add_vendor_blocks(found, call, blocks);
   if (!kernels::is_tensor_block(candidate.rows, candidate.columns)) return found;
   add_on_tensor_cores(found, call, [&]<class T>(T, Implementation& one) {
     auto narrow = BlockTensor<T>::encode(call.inputs[1], candidate.rows);
@@ -250,6 +276,28 @@ std::vector<Implementation> lower(const RecordedCall& call, const VectorNmCandid
            .weight_bytes = bytes,
            .stored = view.vectors * view.height,
            .rows_sharing = double(view.height)}};
+}
+
+std::vector<Implementation> lower(const RecordedCall& call, const VnmCandidate& candidate) {
+  const auto [height, window] = candidate;
+  require(kernels::is_vnm_height(height) && window >= 4 && window <= kernels::VnmTensorView<float>::kMaxWindow,
+          "vnm: groups of ", height, " rows, windows of ", window, " columns; needs a multiple of 64, and 4 to 32");
+  const std::string format = fmt::format("{}:2:{}", height, window), ours(to_string(Math::handwritten));
+  if (convolution_of(*call.function)) return {refused(format, ours, "this format has no convolution")};
+  std::vector<Implementation> found{refused(format, ours, "it runs on tensor cores alone")};
+  add_on_tensor_cores(found, call, [&]<class T>(T, Implementation& one) {
+    auto encoded = VnmTensor<T>::encode(call.inputs[1], height, window);
+    if (!encoded.weight) {
+      one.not_eligible = fmt::format("{} windows keep more than four columns, {} groups more than it has room for",
+                                     encoded.violations.windows, encoded.violations.groups);
+      return;
+    }
+    const kernels::VnmTensorView<T> view = encoded.weight->view();
+    one.weight_bytes = view.bytes(), one.stored = view.rows * view.kept_columns() / 2;
+    one.rows_sharing = double(height);
+    one.function = finished(std::make_shared<VnmTensorFunction<T>>(std::move(*encoded.weight)), call);
+  });
+  return found;
 }
 
 std::vector<Implementation> lower(const RecordedCall&, const FusedNetworkCandidate&) { return {}; }

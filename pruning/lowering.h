@@ -24,12 +24,16 @@ struct TwoFourCandidate {};
 struct VectorNmCandidate {
   std::int64_t height = 8;  // 4, 8, 16 or 32 rows
 };
+// V:N:M on sparse tensor cores: groups of `height` rows, a multiple of 64, keep four of each `window` columns.
+struct VnmCandidate {
+  std::int64_t height = 128, window = 8;
+};
 // All layers in one launch (fused_plan.h): of the network as a whole, no single product has an implementation.
 struct FusedNetworkCandidate {};
 // The same as code compiled for its weights alone (compiled_plan.h).
 struct CompiledNetworkCandidate {};
 using Candidate = std::variant<DenseCandidate, CsrCandidate, BlockCsrCandidate, TwoFourCandidate, VectorNmCandidate,
-                               FusedNetworkCandidate, CompiledNetworkCandidate>;
+                               VnmCandidate, FusedNetworkCandidate, CompiledNetworkCandidate>;
 
 inline Candidate dense(Math math = Math::fastest) { return DenseCandidate{math}; }
 inline Candidate csr() { return CsrCandidate{}; }
@@ -37,6 +41,7 @@ inline Candidate block_csr(std::int64_t rows, std::int64_t columns) { return Blo
 inline Candidate two_four() { return TwoFourCandidate{}; }
 inline Candidate fused_network() { return FusedNetworkCandidate{}; }
 inline Candidate compiled_network() { return CompiledNetworkCandidate{}; }
+inline Candidate vnm(std::int64_t height, std::int64_t window) { return VnmCandidate{height, window}; }
 inline Candidate vector_nm(std::int64_t height) { return VectorNmCandidate{height}; }
 
 // A call of a Function as a trace shows it.

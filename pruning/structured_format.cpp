@@ -4,6 +4,7 @@
 
 #include "core/device/stream.h"
 #include "kernels/sparse/block_csr_tensor_core.h"
+#include "kernels/sparse/encode_blocked_ell.h"
 #include "kernels/sparse/encode_vector_nm.h"
 #include "kernels/sparse/two_four_tensor_core.h"
 
@@ -39,6 +40,32 @@ kernels::VectorNmView VectorNm::view() const {
           group_offsets_.data<std::int32_t>(),
           column_indices_.data<std::int32_t>(),
           values_.data<float>()};
+}
+
+BlockedEll BlockedEll::encode(const BlockCsr& blocks) {
+  const kernels::BlockCsrView from = blocks.view();
+  BlockedEll made;
+  const Tensor places = Tensor::empty({1}, DType::i32);
+  kernels::blocked_ell_places(from, places.data<std::int32_t>(), current_stream());
+  made.layout_ = {from.rows, from.columns, from.block_rows, places.to_host_as<std::int32_t>().front()};
+  const std::int64_t slots = std::max<std::int64_t>(made.layout_.places, 1);  // a tensor has at least one element
+  made.column_indices_ = Tensor::empty({from.block_grid_rows() * slots}, DType::i32);
+  made.values_ = Tensor::empty({from.rows * slots * from.block_columns});
+  kernels::blocked_ell_fill(from, made.layout_, made.column_indices_.data<std::int32_t>(), made.values_.data<float>(),
+                            current_stream());
+  return made;
+}
+
+Tensor BlockedEll::decode() const {
+  Tensor weight = Tensor::empty({layout_.rows, layout_.columns});
+  kernels::blocked_ell_decode(view(), weight.data<float>(), current_stream());
+  return weight;
+}
+
+kernels::BlockedEllView BlockedEll::view() const {
+  kernels::BlockedEllView view = layout_;
+  view.column_indices = column_indices_.data<std::int32_t>(), view.values = values_.data<float>();
+  return view;
 }
 
 namespace {
@@ -82,6 +109,45 @@ kernels::TwoFourTensorView<T> TwoFourTensor<T>::view() const {
 template class TwoFourTensor<kernels::half>;
 template class TwoFourTensor<kernels::bfloat16>;
 template class TwoFourTensor<float>;
+
+template <class T>
+typename VnmTensor<T>::Encoded VnmTensor<T>::encode(const Tensor& weight, std::int64_t height, std::int64_t window) {
+  VnmTensor made;
+  made.shape_ = weight.shape();
+  made.layout_ = kernels::vnm_layout<T>(matrix_shape(weight.shape()), height, window);
+  const kernels::VnmTensorView<T>& layout = made.layout_;
+  made.column_indices_ = Tensor::empty({layout.groups() * layout.kept.padded_columns()}, DType::i32);
+  made.values_ = Tensor::empty({layout.kept.values_size()}, kTypeOf<T>);
+  made.metadata_ = Tensor::empty({layout.kept.metadata_size()}, DType::u32);
+  const Tensor kept = Tensor::empty({layout.rows * layout.kept_columns()}), violations = Tensor::empty({2}, DType::i32);
+  kernels::vnm_tensor_encode(layout, weight.data<float>(), kept.data<float>(),
+                             made.column_indices_.template data<std::int32_t>(), static_cast<T*>(made.values_.raw()),
+                             made.metadata_.template data<std::uint32_t>(),
+                             static_cast<kernels::VnmViolations*>(violations.raw()), current_stream());
+  const auto counted = violations.to_host_as<std::int32_t>();
+  if (counted[0] > 0 || counted[1] > 0) return {std::nullopt, {counted[0], counted[1]}};
+  return {std::move(made), {}};
+}
+
+template <class T>
+Tensor VnmTensor<T>::decode() const {
+  Tensor weight = Tensor::empty(shape_);
+  const Tensor kept = Tensor::empty({layout_.rows * layout_.kept_columns()});
+  kernels::vnm_tensor_decode(view(), kept.data<float>(), weight.data<float>(), current_stream());
+  return weight;
+}
+
+template <class T>
+kernels::VnmTensorView<T> VnmTensor<T>::view() const {
+  kernels::VnmTensorView<T> view = layout_;
+  view.column_indices = column_indices_.data<std::int32_t>();
+  view.kept.values = static_cast<const T*>(values_.raw()), view.kept.metadata = metadata_.data<std::uint32_t>();
+  return view;
+}
+
+template class VnmTensor<kernels::half>;
+template class VnmTensor<kernels::bfloat16>;
+template class VnmTensor<float>;
 
 template <class T>
 BlockTensor<T> BlockTensor<T>::encode(const Tensor& weight, std::int64_t block) {

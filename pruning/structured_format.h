@@ -4,6 +4,7 @@
 
 #include "kernels/simt/half.h"
 #include "kernels/sparse/formats.h"
+#include "kernels/sparse/vnm_tensor_core.h"
 #include "pruning/format.h"
 
 namespace espalier::pruning {
@@ -21,6 +22,19 @@ class VectorNm {
   Tensor group_offsets_, column_indices_, values_;
 };
 
+// Square blocks in Blocked-ELL; rows and columns of the weight are multiples of the block.
+class BlockedEll {
+ public:
+  static BlockedEll encode(const BlockCsr& blocks);  // waits for the device once
+  Tensor decode() const;
+  std::int64_t bytes() const { return view().bytes(); }
+  kernels::BlockedEllView view() const;
+
+ private:
+  kernels::BlockedEllView layout_;
+  Tensor column_indices_, values_;
+};
+
 // 2:4 (of tf32: 1:2) as sparse tensor cores read it, rounded to T: half, bfloat16, or float for tf32.
 template <class T>
 class TwoFourTensor {
@@ -34,6 +48,25 @@ class TwoFourTensor {
  private:
   Shape shape_;
   Tensor values_, metadata_;
+};
+
+// V:N:M as sparse tensor cores read it, rounded to T.
+template <class T>
+class VnmTensor {
+ public:
+  struct Encoded {
+    std::optional<VnmTensor> weight;    // nothing where the weight does not obey
+    kernels::VnmViolations violations;  // why
+  };
+  static Encoded encode(const Tensor& weight, std::int64_t height, std::int64_t window);  // waits once
+  Tensor decode() const;
+  std::int64_t bytes() const { return view().bytes(); }
+  kernels::VnmTensorView<T> view() const;
+
+ private:
+  Shape shape_;
+  kernels::VnmTensorView<T> layout_;
+  Tensor column_indices_, values_, metadata_;
 };
 
 // Square blocks of 8, 16 or 32 as tensor cores read them, rounded to T.

@@ -1,6 +1,9 @@
 #include "pruning/structured_functions.h"
 
+#include <algorithm>
+
 #include "core/device/stream.h"
+#include "kernels/require.h"
 #include "kernels/sparse/block_csr_tensor_core.h"
 #include "kernels/sparse/two_four_tensor_core.h"
 #include "kernels/sparse/vector_nm_spmm.h"
@@ -17,6 +20,28 @@ Tensor VectorNmDenseFunction::forward(const Tensors& inputs, Context&) const {
                           current_stream());
   return y;
 }
+
+template <class Weight>
+VendorBlockDenseFunction<Weight>::VendorBlockDenseFunction(Weight blocks, std::int64_t samples)
+    : weight(std::move(blocks)),
+      batch(samples),
+      product(weight.view(), batch),
+      workspace(Tensor::empty({std::max<std::int64_t>(product.workspace_floats(), 1)})) {
+  product.prepare(workspace.template data<float>(), current_stream());
+}
+
+template <class Weight>
+Tensor VendorBlockDenseFunction<Weight>::forward(const Tensors& inputs, Context&) const {
+  const auto view = weight.view();
+  Tensor y = output_of(*this, inputs[0], view.rows, view.columns);
+  require(y.shape()[0] == batch, "dense, vendor's blocks: input ", inputs[0].shape().to_string(),
+          ", compiled for a batch of ", batch);
+  product(inputs[0].data<float>(), epilogue(), y.data<float>(), current_stream());
+  return y;
+}
+
+template struct VendorBlockDenseFunction<BlockCsr>;
+template struct VendorBlockDenseFunction<BlockedEll>;
 
 VectorNmConv2dFunction::VectorNmConv2dFunction(VectorNm vectors, const kernels::Conv2dShape& problem,
                                                kernels::ConvPool pool)
@@ -41,12 +66,13 @@ Tensor VectorNmConv2dFunction::forward(const Tensors& inputs, Context&) const {
 
 namespace {
 
-// launch(batch, view, x, epilogue, y, operand, stream), with scratch for x in the format of T.
+// launch(batch, view, x, epilogue, y, operand, stream), with scratch for x: so many elements of T.
 template <class T, class View, class Launch>
-Tensor forward_on_tensor_cores(const SparseFunction& function, const View& view, const Tensor& x, Launch launch) {
+Tensor forward_on_tensor_cores(const SparseFunction& function, const View& view, const Tensor& x, std::int64_t elements,
+                               Launch launch) {
   Tensor y = output_of(function, x, view.rows, view.columns);
   const std::int64_t batch = x.shape()[0];
-  const Tensor operand = Tensor::empty({batch * view.padded_columns() * std::int64_t(sizeof(T))}, DType::u8);
+  const Tensor operand = Tensor::empty({elements * std::int64_t(sizeof(T))}, DType::u8);
   launch(batch, view, x.data<float>(), function.epilogue(), y.data<float>(), static_cast<T*>(operand.raw()),
          current_stream());
   return y;
@@ -56,17 +82,31 @@ Tensor forward_on_tensor_cores(const SparseFunction& function, const View& view,
 
 template <class T>
 Tensor TwoFourTensorFunction<T>::forward(const Tensors& inputs, Context&) const {
-  return forward_on_tensor_cores<T>(*this, weight.view(), inputs[0], kernels::two_four_tensor_core<T>);
+  const kernels::TwoFourTensorView<T> view = weight.view();
+  return forward_on_tensor_cores<T>(*this, view, inputs[0], inputs[0].shape()[0] * view.padded_columns(),
+                                    kernels::two_four_tensor_core<T>);
+}
+
+template <class T>
+Tensor VnmTensorFunction<T>::forward(const Tensors& inputs, Context&) const {
+  const kernels::VnmTensorView<T> view = weight.view();
+  return forward_on_tensor_cores<T>(*this, view, inputs[0], kernels::vnm_operand_size(inputs[0].shape()[0], view),
+                                    kernels::vnm_tensor_core<T>);
 }
 
 template <class T>
 Tensor BlockTensorFunction<T>::forward(const Tensors& inputs, Context&) const {
-  return forward_on_tensor_cores<T>(*this, weight.view(), inputs[0], kernels::block_csr_tensor_core<T>);
+  const kernels::BlockTensorView<T> view = weight.view();
+  return forward_on_tensor_cores<T>(*this, view, inputs[0], kernels::block_operand_size(inputs[0].shape()[0], view),
+                                    kernels::block_csr_tensor_core<T>);
 }
 
 template struct TwoFourTensorFunction<kernels::half>;
 template struct TwoFourTensorFunction<kernels::bfloat16>;
 template struct TwoFourTensorFunction<float>;
+template struct VnmTensorFunction<kernels::half>;
+template struct VnmTensorFunction<kernels::bfloat16>;
+template struct VnmTensorFunction<float>;
 template struct BlockTensorFunction<kernels::half>;
 template struct BlockTensorFunction<kernels::bfloat16>;
 template struct BlockTensorFunction<float>;

@@ -1,148 +1,141 @@
-// A block of threads makes one row of blocks for 128 samples, 32 to a warp. With the kept columns packed side by side
-// it is a dense product: cp.async gathers chunks of x (16 bytes of a sample) and of W into a ring of shared tiles of
-// 64-byte rows (tensor_core_tile.h), ldmatrix reads fragments. The chunks' columns of a step are read one step before.
+// A block of threads makes one row of blocks for 64 samples; its warps share out the steps and their sums are added in
+// the end, in fixed order. No operand passes through shared memory, for nothing there would be read twice: a lane's 128
+// bits of x and of W, as they lie in memory, are fragments of two instructions. Which k an instruction multiplies then
+// differs from the documented order, but alike in both operands. A step of a row of blocks of 32 costs a warp 32 HMMA,
+// 8 loads of x, 4 of W and one of the chunks' columns; the loads of the next step run beside the HMMA of this one.
 #include "kernels/sparse/block_csr_tensor_core.h"
+
+#include <type_traits>
 
 #include "kernels/gemm_tensor_core.h"
 #include "kernels/grid.h"
 #include "kernels/require.h"
+#include "kernels/simt/async_copy.h"
+#include "kernels/simt/tensor_core.h"
 #include "kernels/sparse/narrow_operand.h"
 #include "kernels/sparse/straight_epilogue.h"
-#include "kernels/tensor_core_loaders.h"
 
 namespace espalier::kernels {
 namespace {
 
-struct GatherTile {
-  static constexpr int kM = 128, kWarpM = 32, kThreads = 128, kStages = 4;
-};
+constexpr int kWarps = 4, kThreads = 32 * kWarps, kPanel = int(kNarrowPanel), kFragments = kPanel / 16;
 
 template <class T, int kBlock>
-struct GatherBlock {
+struct BlockTile {
   using View = BlockTensorView<T>;
-  using TileA = OperandTile<T, GatherTile::kM, Along::depth>;
-  using TileB = OperandTile<T, kBlock, Along::depth>;
-  using FragmentsA = FragmentLoader<T, Side::a, GatherTile::kM, GatherTile::kWarpM, Along::depth>;
-  static constexpr int kFragmentsB = kBlock / 8, kStage = TileA::kBytes + TileB::kBytes;
-  static constexpr int kSharedBytes = kStage * GatherTile::kStages;
-  using Sums = float[FragmentsA::kFragments][kFragmentsB][4];
+  static constexpr int kRowFragments = kBlock / 8;
+  static constexpr int kPitch = kBlock == 8 ? 8 : kBlock + 8;  // of a sample's sums: lanes write to different banks
+  static constexpr int kWarpSums = kPanel * kPitch;
+  using Sums = float[kFragments][kRowFragments][4];
 };
 
-// What one thread copies: a chunk of every 32nd sample, and of W one chunk at most.
+// What a lane holds of a step: of x the operands of two instructions for each 16 samples, of W 16 bytes of one row of
+// each eight.
+template <int kRowFragments>
+struct StepOperands {
+  uint4 x[2 * kFragments], w[kRowFragments];
+};
+
+// Brings a warp's steps, each kWarps after the last; the columns of a step are read one before.
 template <class T, int kBlock>
-class GatherFeed {
-  using Block = GatherBlock<T, kBlock>;
+class StepFeed {
   using View = BlockTensorView<T>;
-  static constexpr int kRowsAtOnce = GatherTile::kThreads / View::kChunks, kPasses = GatherTile::kM / kRowsAtOnce;
-  static_assert(kRowsAtOnce % 8 == 0, "the swizzle is the same in each pass");
+  static constexpr unsigned kColumnBytes = kPanel * sizeof(T);  // of a column of x in a panel
 
  public:
-  __device__ GatherFeed(const View& weight, const T* operand, index_t batch, index_t sample, int first, int steps)
-      : steps_(steps) {
-    const int row = int(threadIdx.x) / View::kChunks, chunk = int(threadIdx.x) % View::kChunks;
-#pragma unroll
-    for (int pass = 0; pass < kPasses; ++pass) {
-      const index_t of = detail::clamp_index(sample + row + pass * kRowsAtOnce, batch - 1);
-      rows_[pass] = operand + of * weight.padded_columns();
-    }
-    columns_ = weight.chunk_columns + index_t(first) * View::kChunks + chunk;
-    values_ = weight.values + index_t(first) * kBlock * View::kDepth + threadIdx.x * View::kChunk;
-    to_ = Block::TileA::offset(row, chunk);
-    values_to_ = Block::TileA::kBytes + (row < kBlock ? Block::TileB::offset(row, chunk) : 0);
-    column_ = *columns_;
+  __device__ StepFeed(const View& weight, const T* panel, int first, int steps) : steps_(steps) {
+    const int lane = int(threadIdx.x) % 32, step = first + int(threadIdx.x) / 32;
+    x_ = reinterpret_cast<const char*>(panel) + lane / 4 * 16;
+    w_ = weight.values + (index_t(step) * kBlock + lane / 4) * View::kDepth + lane % 4 * View::kChunk;
+    columns_ = weight.chunk_columns + index_t(step) * View::kChunks + lane % 4;
+    column_ = unsigned(*columns_);
   }
-
-  // The next step; an empty group beyond the last.
-  __device__ void request(char* stage) {
-    if (steps_ > 0) {
+  // The next step; behind the last, that one again.
+  __device__ void load(StepOperands<kBlock / 8>& to) {
+    const uint4* x = reinterpret_cast<const uint4*>(x_ + std::uint64_t(column_) * kColumnBytes);
 #pragma unroll
-      for (int pass = 0; pass < kPasses; ++pass) {
-        simt::async_copy<kChunkBytes>(stage + to_ + pass * kRowsAtOnce * kStepBytes, rows_[pass] + column_);
-      }
-      if (int(threadIdx.x) < kBlock * View::kChunks) simt::async_copy<kChunkBytes>(stage + values_to_, values_);
+    for (int i = 0; i < 2 * kFragments; ++i) to.x[i] = x[8 * i];
+#pragma unroll
+    for (int j = 0; j < kBlock / 8; ++j) to.w[j] = *reinterpret_cast<const uint4*>(w_ + j * 8 * View::kDepth);
+    steps_ -= kWarps;
+    if (steps_ > 0) {
+      columns_ += kWarps * View::kChunks;
+      w_ += kWarps * kBlock * View::kDepth;
     }
-    simt::async_commit();
-    columns_ += --steps_ > 0 ? View::kChunks : 0;
-    values_ += kBlock * View::kDepth;
-    column_ = *columns_;
+    column_ = unsigned(*columns_);
   }
 
  private:
-  const T *rows_[kPasses], *values_;
+  const char* x_;
+  const T* w_;
   const std::int32_t* columns_;
-  int to_, values_to_, column_, steps_;
+  unsigned column_;
+  int steps_;
 };
 
-template <class T, int kBlock>
-__device__ inline void multiply_stage(const char* stage, const typename GatherBlock<T, kBlock>::FragmentsA& fragments,
-                                      typename GatherBlock<T, kBlock>::Sums& sums) {
-  using Block = GatherBlock<T, kBlock>;
+template <class T, int kRowFragments>
+__device__ inline void multiply_step(const StepOperands<kRowFragments>& step,
+                                     float (&sums)[kFragments][kRowFragments][4]) {
+#pragma unroll
+  for (int i = 0; i < kFragments; ++i) {
+    const uint4 &first = step.x[2 * i], &second = step.x[2 * i + 1];
+#pragma unroll
+    for (int j = 0; j < kRowFragments; ++j) {
+      const uint4& w = step.w[j];
+      simt::multiply_fragments<T>(sums[i][j], {first.x, first.y, first.z, first.w}, {w.x, w.y});
+      simt::multiply_fragments<T>(sums[i][j], {second.x, second.y, second.z, second.w}, {w.z, w.w});
+    }
+  }
+}
+
+// A warp's sums to shared memory, [samples, kPitch].
+template <class Tile>
+__device__ inline void put_sums(const typename Tile::Sums& sums, float* shared) {
   const int lane = int(threadIdx.x) % 32;
-  typename Block::FragmentsA::Registers left[2];
-  fragments.template load<0>(stage, left[0]);
-  fragments.template load<1>(stage, left[1]);
+  float* to = shared + int(threadIdx.x) / 32 * Tile::kWarpSums + lane / 4 * Tile::kPitch + lane % 4 * 2;
 #pragma unroll
-  for (int j = 0; j < Block::kFragmentsB; ++j) {
-    unsigned right[4];  // eight rows of W, 64 bytes deep: two instructions
-    simt::load_matrices<simt::MatrixOrder::as_stored>(
-        right, stage + Block::TileA::kBytes + Block::TileB::offset(lane % 8, lane / 8) + j * 8 * kStepBytes);
+  for (int i = 0; i < kFragments; ++i) {
 #pragma unroll
-    for (int i = 0; i < Block::FragmentsA::kFragments; ++i) {
-      simt::multiply_fragments<T>(sums[i][j], left[0][i], {right[0], right[1]});
-      simt::multiply_fragments<T>(sums[i][j], left[1][i], {right[2], right[3]});
+    for (int j = 0; j < Tile::kRowFragments; ++j) {
+      float* at = to + 16 * i * Tile::kPitch + 8 * j;
+      *reinterpret_cast<float2*>(at) = make_float2(sums[i][j][0], sums[i][j][1]);
+      *reinterpret_cast<float2*>(at + 8 * Tile::kPitch) = make_float2(sums[i][j][2], sums[i][j][3]);
     }
   }
 }
 
 template <class T, int kBlock>
-__device__ inline void multiply_row_of_blocks(const BlockTensorView<T>& weight, const T* operand, index_t batch,
-                                              index_t sample, index_t group,
-                                              typename GatherBlock<T, kBlock>::Sums& sums) {
-  using Block = GatherBlock<T, kBlock>;
-  constexpr int kStages = GatherTile::kStages, kStage = Block::kStage;
-  const int first = weight.step_offsets[group], steps = weight.step_offsets[group + 1] - first;
-  if (steps == 0) return;
-  char* const shared = simt::dynamic_shared<char>();
-  GatherFeed<T, kBlock> feed(weight, operand, batch, sample, first, steps);
-#pragma unroll
-  for (int stage = 0; stage < kStages - 1; ++stage) feed.request(shared + stage * kStage);
-  const typename Block::FragmentsA fragments(int(threadIdx.x) / 32 * GatherTile::kWarpM);
-  char *read = shared, *write = shared + (kStages - 1) * kStage;
-#pragma unroll 1
-  for (int step = 0; step < steps; ++step) {
-    simt::async_wait<kStages - 2>();
-    __syncthreads();  // this step is there, and everybody is done with the last one
-    feed.request(write);
-    multiply_stage<T, kBlock>(read, fragments, sums);
-    write = read;
-    read = read == shared + (kStages - 1) * kStage ? shared : read + kStage;
-  }
-}
-
-template <class T, int kBlock>
-__global__ void __launch_bounds__(GatherTile::kThreads)
+__global__ void __launch_bounds__(kThreads)
     block_csr_tensor_core_kernel(index_t batch, BlockTensorView<T> weight, const T* __restrict__ operand,
                                  StraightEpilogue epilogue, float* __restrict__ y) {
-  if constexpr (simt::kAsyncCopy) {
-    using Block = GatherBlock<T, kBlock>;
-    const index_t first_sample = index_t(blockIdx.x) * GatherTile::kM, group = blockIdx.y;
-    typename Block::Sums sums = {};
-    multiply_row_of_blocks<T, kBlock>(weight, operand, batch, first_sample, group, sums);
-    const int lane = int(threadIdx.x) % 32;
-    const index_t sample = first_sample + int(threadIdx.x) / 32 * GatherTile::kWarpM + lane / 4;
-    const index_t row = group * kBlock + lane % 4 * 2;
-#pragma unroll
-    for (int i = 0; i < Block::FragmentsA::kFragments; ++i) {
-#pragma unroll
-      for (int j = 0; j < Block::kFragmentsB; ++j) {
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          const index_t to_sample = sample + 16 * i + e / 2 * 8, to_row = row + 8 * j + e % 2;
-          if (to_sample < batch && to_row < weight.rows) {
-            y[to_sample * weight.rows + to_row] = epilogue(sums[i][j][e], to_row);
-          }
-        }
+  if constexpr (simt::kAsyncCopy || std::is_same_v<T, half>) {
+    using Tile = BlockTile<T, kBlock>;
+    const index_t first_sample = index_t(blockIdx.x) * kPanel, group = blockIdx.y;
+    const int first = weight.step_offsets[group], steps = weight.step_offsets[group + 1] - first;
+    typename Tile::Sums sums = {};
+    const int warp = int(threadIdx.x) / 32;
+    if (warp < steps) {
+      StepFeed<T, kBlock> feed(weight, operand + first_sample * weight.padded_columns(), first, steps - warp);
+      StepOperands<kBlock / 8> now, next;
+      feed.load(now);
+#pragma unroll 2
+      for (int step = warp; step < steps; step += kWarps) {
+        feed.load(next);
+        multiply_step<T>(now, sums);
+        now = next;
       }
+    }
+    float* shared = simt::dynamic_shared<float>();
+    put_sums<Tile>(sums, shared);
+    __syncthreads();
+    for (int i = int(threadIdx.x); i < kPanel * kBlock; i += kThreads) {
+      const index_t sample = first_sample + i / kBlock, row = group * kBlock + i % kBlock;
+      if (sample >= batch || row >= weight.rows) continue;
+      const float* from = shared + i / kBlock * Tile::kPitch + i % kBlock;
+      float sum = 0.0f;
+#pragma unroll
+      for (int part = 0; part < kWarps; ++part) sum += from[part * Tile::kWarpSums];
+      y[sample * weight.rows + row] = epilogue(sum, row);
     }
   }
 }
@@ -150,10 +143,10 @@ __global__ void __launch_bounds__(GatherTile::kThreads)
 template <class T, int kBlock>
 void launch(index_t batch, const BlockTensorView<T>& weight, const T* operand, const BiasActivation& epilogue, float* y,
             cudaStream_t stream) {
-  const dim3 grid(unsigned(ceil_div<index_t>(batch, GatherTile::kM)), unsigned(weight.groups()));
-  simt::launch(block_csr_tensor_core_kernel<T, kBlock>,
-               {grid, dim3(GatherTile::kThreads), std::size_t(GatherBlock<T, kBlock>::kSharedBytes), stream}, batch,
-               weight, operand, StraightEpilogue(epilogue), y);
+  const dim3 grid(unsigned(ceil_div<index_t>(batch, kPanel)), unsigned(weight.groups()));
+  const std::size_t bytes = sizeof(float) * kWarps * BlockTile<T, kBlock>::kWarpSums;
+  simt::launch(block_csr_tensor_core_kernel<T, kBlock>, {grid, dim3(kThreads), bytes, stream}, batch, weight, operand,
+               StraightEpilogue(epilogue), y);
 }
 
 }  // namespace
@@ -165,11 +158,12 @@ void block_csr_tensor_core(index_t batch, const BlockTensorView<T>& weight, cons
           weight.rows, " x ", weight.columns, "; all must be at least 1");
   require(is_tensor_block(weight.block, weight.block), "block_csr_tensor_core: blocks of ", weight.block,
           "; there are kernels for 8, 16 and 32");
-  require(has_tensor_cores_for(Precision::bf16),
-          "block_csr_tensor_core: needs compute capability 8.0; take block_csr_spmm, which runs on ordinary cores");
+  require(has_tensor_cores_for(kPrecisionOf<T>),
+          "block_csr_tensor_core: tf32 and bf16 need compute capability 8.0, fp16 7.5; take block_csr_spmm, which runs "
+          "on ordinary cores");
   require(weight.groups() <= kMaxGridYZ, "block_csr_tensor_core: ", weight.rows,
           " rows need more blocks than a grid has");
-  narrow_operand(batch, weight.columns, weight.padded_columns(), x, operand, stream);
+  narrow_panels(batch, weight.columns, weight.padded_columns(), x, operand, stream);
   if (weight.block == 8) launch<T, 8>(batch, weight, operand, epilogue, y, stream);
   if (weight.block == 16) launch<T, 16>(batch, weight, operand, epilogue, y, stream);
   if (weight.block == 32) launch<T, 32>(batch, weight, operand, epilogue, y, stream);

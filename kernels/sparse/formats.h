@@ -49,6 +49,16 @@ struct BlockCsrView {
   }
 };
 
+// Square blocks, as many places for them in every row of blocks: Blocked-ELL, which cuSPARSE multiplies. A place that
+// is left over has column -1 and zeros. rows and columns are multiples of `block`.
+struct BlockedEllView {
+  index_t rows = 0, columns = 0, block = 8, places = 0;
+  const std::int32_t* column_indices = nullptr;  // [rows / block, places], counted in blocks
+  const float* values = nullptr;                 // [rows, places * block]
+  constexpr index_t block_grid_rows() const { return rows / block; }
+  constexpr index_t bytes() const { return 4 * block_grid_rows() * places + 4 * rows * places * block; }
+};
+
 // Vectors of `height` neighbouring rows of one column that fall together (vector-wise N:M, V x 1): the rows of a group
 // share their column indices. Every group has a multiple of kAtOnce vectors: zeros at its last column fill it up, so
 // that products read whole steps without a guard. Rows beyond the last are padded with zeros.
@@ -94,6 +104,21 @@ struct TwoFourTensorView {
   constexpr index_t values_size() const { return padded_rows() * padded_columns() / 2; }
   constexpr index_t metadata_size() const { return padded_rows() * steps() * 2; }
   constexpr index_t bytes() const { return index_t(sizeof(T)) * values_size() + 4 * metadata_size(); }
+};
+
+// V:N:M: of each `window` columns a group of `height` rows keeps four, and of those each row two (tf32: one of each two
+// neighbours), which is 2:4 of the kept columns side by side. A window with fewer than four columns repeats its last
+// one, and padding the weight's first, with zeros.
+template <class T>
+struct VnmTensorView {
+  static constexpr int kKept = 4, kMaxWindow = 32;
+  index_t rows = 0, columns = 0, height = 128, window = 8;
+  TwoFourTensorView<T> kept = {};                // [rows, windows() * kKept]
+  const std::int32_t* column_indices = nullptr;  // [groups(), kept.padded_columns()]
+  constexpr index_t groups() const { return (rows + height - 1) / height; }
+  constexpr index_t windows() const { return (columns + window - 1) / window; }
+  constexpr index_t kept_columns() const { return windows() * kKept; }
+  constexpr index_t bytes() const { return kept.bytes() + 4 * groups() * kept.padded_columns(); }
 };
 
 // CSR arranged for warps that multiply four rows side by side, eight lanes each, out of a ring of slabs of the dense

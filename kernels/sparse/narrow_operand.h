@@ -10,4 +10,19 @@ namespace espalier::kernels {
 template <class T>
 void narrow_operand(index_t batch, index_t columns, index_t padded, const float* x, T* operand, cudaStream_t stream);
 
+// How many samples narrow_panels() puts side by side.
+inline constexpr index_t kNarrowPanel = 64;
+
+// operand [panels, padded / chunk, 4, 2, 8] of 16 bytes = x [batch, columns] rounded, with zeros behind rows and batch:
+// fragments of tensor cores, for lanes that load them straight from memory. A chunk is 16 bytes of a sample; of 16
+// samples the first 8 bytes of samples g and g + 8, word by word in turns, are the left operand of one instruction in
+// lane g, and their other 8 bytes of the next (simt/tensor_core.h: a[0..3]). `padded` is a multiple of 32.
+template <class T>
+void narrow_panels(index_t batch, index_t columns, index_t padded, const float* x, T* operand, cudaStream_t stream);
+
+// operand [columns, padded] = the transposed x [batch, columns], rounded, with zeros behind the batch: what products
+// gather columns of. padded is a multiple of 32.
+template <class T>
+void narrow_columns(index_t batch, index_t columns, index_t padded, const float* x, T* operand, cudaStream_t stream);
+
 }  // namespace espalier::kernels

@@ -1,6 +1,7 @@
 // The vendor's sparse product behind our signature: cuSPARSE in the cuda build, plain loops in the cpu build (no such
 // library is everywhere), chosen when linking. y [batch, rows] = activation(x [batch, columns] * W^T + bias), W in CSR,
-// full fp32. An object, because cuSPARSE wants its descriptors and its analysis of the weight made once.
+// in blocks (BSR) or in Blocked-ELL, full fp32. An object, because cuSPARSE wants its descriptors and its analysis of
+// the weight made once.
 #pragma once
 #include <memory>
 #include <string>
@@ -12,13 +13,19 @@
 
 namespace espalier::kernels::vendor {
 
-class CsrProduct {
+class SparseProduct {
  public:
-  // The weight's memory must outlive the product.
-  CsrProduct(const CsrView& weight, index_t batch);
-  ~CsrProduct();
-  CsrProduct(CsrProduct&&) noexcept;
-  CsrProduct& operator=(CsrProduct&&) noexcept;
+  // The weight's memory must outlive the product. Blocks may not stick out of the matrix: see takes().
+  SparseProduct(const CsrView& weight, index_t batch);
+  SparseProduct(const BlockCsrView& weight, index_t batch);
+  SparseProduct(const BlockedEllView& weight, index_t batch);
+  ~SparseProduct();
+  SparseProduct(SparseProduct&&) noexcept;
+  SparseProduct& operator=(SparseProduct&&) noexcept;
+
+  static constexpr bool takes(const BlockCsrView& weight) {
+    return weight.rows % weight.block_rows == 0 && weight.columns % weight.block_columns == 0;
+  }
 
   index_t workspace_floats() const;
   // Analyses the weight, on `stream`. The workspace, 16-byte aligned, belongs to the product from now on.
@@ -30,6 +37,8 @@ class CsrProduct {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+using CsrProduct = SparseProduct;
 
 std::string_view sparse_name();
 std::string sparse_version();  // empty: it has none of its own

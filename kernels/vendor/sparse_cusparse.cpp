@@ -10,7 +10,7 @@
 namespace espalier::kernels::vendor {
 namespace {
 
-constexpr cusparseSpMMAlg_t kAlgorithm = CUSPARSE_SPMM_ALG_DEFAULT;  // deterministic for CSR
+constexpr cusparseSpMMAlg_t kAlgorithm = CUSPARSE_SPMM_ALG_DEFAULT;  // deterministic; one for each format
 constexpr cusparseOperation_t kAsIs = CUSPARSE_OPERATION_NON_TRANSPOSE;
 constexpr float kOne = 1.0f, kZero = 0.0f;
 
@@ -37,23 +37,9 @@ cusparseHandle_t handle_on(cudaStream_t stream) {
 
 }  // namespace
 
-struct CsrProduct::State {
-  State(const CsrView& csr, index_t samples) : weight(csr), batch(samples) {
-    if (weight.nonzeros == 0) return;  // cuSPARSE refuses a matrix without values
-    check(cusparseCreateConstCsr(&w, weight.rows, weight.columns, weight.nonzeros, weight.row_offsets,
-                                 weight.column_indices, weight.values, CUSPARSE_INDEX_32I, CUSPARSE_INDEX_32I,
-                                 CUSPARSE_INDEX_BASE_ZERO, CUDA_R_32F),
-          "cusparseCreateConstCsr");
-    // Addresses of x and y come with each call; until then any valid one will do.
-    void* address = const_cast<float*>(weight.values);
-    check(cusparseCreateDnMat(&x, weight.columns, batch, weight.columns, address, CUDA_R_32F, CUSPARSE_ORDER_COL),
-          "cusparseCreateDnMat");
-    check(cusparseCreateDnMat(&y, weight.rows, batch, weight.rows, address, CUDA_R_32F, CUSPARSE_ORDER_COL),
-          "cusparseCreateDnMat");
-    check(cusparseSpMM_bufferSize(handle_on(nullptr), kAsIs, kAsIs, &kOne, w, x, &kZero, y, CUDA_R_32F, kAlgorithm,
-                                  &buffer_bytes),
-          "cusparseSpMM_bufferSize");
-  }
+struct SparseProduct::State {
+  State(index_t weight_rows, index_t weight_columns, index_t samples)
+      : rows(weight_rows), columns(weight_columns), batch(samples) {}
   ~State() {
     if (w != nullptr) cusparseDestroySpMat(w);
     if (x != nullptr) cusparseDestroyDnMat(x);
@@ -62,24 +48,66 @@ struct CsrProduct::State {
   State(const State&) = delete;
   State& operator=(const State&) = delete;
 
-  CsrView weight;
-  index_t batch;
-  cusparseConstSpMatDescr_t w = nullptr;
+  // The weight is described; `values` are any valid address until x and y come with a call.
+  void describe(const float* values) {
+    void* address = const_cast<float*>(values);
+    check(cusparseCreateDnMat(&x, columns, batch, columns, address, CUDA_R_32F, CUSPARSE_ORDER_COL),
+          "cusparseCreateDnMat");
+    check(cusparseCreateDnMat(&y, rows, batch, rows, address, CUDA_R_32F, CUSPARSE_ORDER_COL), "cusparseCreateDnMat");
+    check(cusparseSpMM_bufferSize(handle_on(nullptr), kAsIs, kAsIs, &kOne, w, x, &kZero, y, CUDA_R_32F, kAlgorithm,
+                                  &buffer_bytes),
+          "cusparseSpMM_bufferSize");
+  }
+
+  index_t rows, columns, batch;
+  cusparseConstSpMatDescr_t w = nullptr;  // null: no values, which cuSPARSE refuses
   cusparseDnMatDescr_t x = nullptr, y = nullptr;
   std::size_t buffer_bytes = 0;
   void* buffer = nullptr;
 };
 
-CsrProduct::CsrProduct(const CsrView& weight, index_t batch) : state_(std::make_unique<State>(weight, batch)) {}
-CsrProduct::~CsrProduct() = default;
-CsrProduct::CsrProduct(CsrProduct&&) noexcept = default;
-CsrProduct& CsrProduct::operator=(CsrProduct&&) noexcept = default;
+SparseProduct::SparseProduct(const CsrView& weight, index_t batch)
+    : state_(std::make_unique<State>(weight.rows, weight.columns, batch)) {
+  if (weight.nonzeros == 0) return;
+  check(cusparseCreateConstCsr(&state_->w, weight.rows, weight.columns, weight.nonzeros, weight.row_offsets,
+                               weight.column_indices, weight.values, CUSPARSE_INDEX_32I, CUSPARSE_INDEX_32I,
+                               CUSPARSE_INDEX_BASE_ZERO, CUDA_R_32F),
+        "cusparseCreateConstCsr");
+  state_->describe(weight.values);
+}
 
-index_t CsrProduct::workspace_floats() const {
+SparseProduct::SparseProduct(const BlockCsrView& weight, index_t batch)
+    : state_(std::make_unique<State>(weight.rows, weight.columns, batch)) {
+  require(takes(weight), "SparseProduct: blocks of ", weight.block_rows, " x ", weight.block_columns,
+          " stick out of a weight of ", weight.rows, " x ", weight.columns);
+  if (weight.blocks == 0) return;
+  check(cusparseCreateConstBsr(&state_->w, weight.block_grid_rows(), weight.block_grid_columns(), weight.blocks,
+                               weight.block_rows, weight.block_columns, weight.row_offsets, weight.column_indices,
+                               weight.values, CUSPARSE_INDEX_32I, CUSPARSE_INDEX_32I, CUSPARSE_INDEX_BASE_ZERO,
+                               CUDA_R_32F, CUSPARSE_ORDER_ROW),
+        "cusparseCreateConstBsr");
+  state_->describe(weight.values);
+}
+
+SparseProduct::SparseProduct(const BlockedEllView& weight, index_t batch)
+    : state_(std::make_unique<State>(weight.rows, weight.columns, batch)) {
+  if (weight.places == 0) return;
+  check(cusparseCreateConstBlockedEll(&state_->w, weight.rows, weight.columns, weight.block,
+                                      weight.places * weight.block, weight.column_indices, weight.values,
+                                      CUSPARSE_INDEX_32I, CUSPARSE_INDEX_BASE_ZERO, CUDA_R_32F),
+        "cusparseCreateConstBlockedEll");
+  state_->describe(weight.values);
+}
+
+SparseProduct::~SparseProduct() = default;
+SparseProduct::SparseProduct(SparseProduct&&) noexcept = default;
+SparseProduct& SparseProduct::operator=(SparseProduct&&) noexcept = default;
+
+index_t SparseProduct::workspace_floats() const {
   return index_t((state_->buffer_bytes + sizeof(float) - 1) / sizeof(float));
 }
 
-void CsrProduct::prepare(float* workspace, cudaStream_t stream) {
+void SparseProduct::prepare(float* workspace, cudaStream_t stream) {
   State& s = *state_;
   s.buffer = workspace;
   if (s.w == nullptr) return;
@@ -88,18 +116,18 @@ void CsrProduct::prepare(float* workspace, cudaStream_t stream) {
         "cusparseSpMM_preprocess");
 }
 
-void CsrProduct::operator()(const float* x, const BiasActivation& epilogue, float* y, cudaStream_t stream) const {
+void SparseProduct::operator()(const float* x, const BiasActivation& epilogue, float* y, cudaStream_t stream) const {
   const State& s = *state_;
   if (s.w == nullptr) {
-    const cudaError_t status = cudaMemsetAsync(y, 0, sizeof(float) * std::size_t(s.batch * s.weight.rows), stream);
-    if (status != cudaSuccess) throw simt::LaunchError(std::string("CsrProduct: ") + cudaGetErrorString(status));
+    const cudaError_t status = cudaMemsetAsync(y, 0, sizeof(float) * std::size_t(s.batch * s.rows), stream);
+    if (status != cudaSuccess) throw simt::LaunchError(std::string("SparseProduct: ") + cudaGetErrorString(status));
   } else {
     check(cusparseDnMatSetValues(s.x, const_cast<float*>(x)), "cusparseDnMatSetValues");  // only ever read
     check(cusparseDnMatSetValues(s.y, y), "cusparseDnMatSetValues");
     check(cusparseSpMM(handle_on(stream), kAsIs, kAsIs, &kOne, s.w, s.x, &kZero, s.y, CUDA_R_32F, kAlgorithm, s.buffer),
           "cusparseSpMM");
   }
-  gemm_epilogue({.m = s.batch, .n = s.weight.rows, .k = 0},
+  gemm_epilogue({.m = s.batch, .n = s.rows, .k = 0},
                 {.bias = epilogue.bias, .activation = epilogue.activation, .leaky_slope = epilogue.slope}, y, stream);
 }
 

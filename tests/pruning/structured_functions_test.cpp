@@ -111,6 +111,34 @@ TEST_CASE("2:4 on tensor cores: the function equals the dense layer within its p
   CHECK_THROWS_AS(function.backward(images, context), InvalidArgument);
 }
 
+TEST_CASE("v:n:m on tensor cores: the function equals the dense layer within its precision") {
+  Sequential model(Dense(70, 90, {.seed = 1}));
+  Pruner(model, {.pattern = v_n_m(64, 2, 8)}).prune_to(0.75);
+  const Tensor weight = model.parameters()[0]->value.value(), images = random_images({9, 70});
+  const auto encoded = VnmTensor<kernels::half>::encode(weight, 64, 8);
+  REQUIRE(encoded.weight);
+  CHECK(encoded.weight->bytes() > 0);
+  CHECK(test::difference(encoded.weight->decode().to_host(), weight.to_host(), 1e-3, 1e-6) == "");
+  CHECK(VnmTensor<kernels::half>::encode(weight, 128, 8).violations.windows > 0);
+  if (!kernels::has_sparse_tensor_cores()) return;
+  Context context{.recording = false};
+  const auto y = VnmTensorFunction<kernels::half>(*encoded.weight).forward({images}, context).to_host();
+  CHECK(test::difference(y, evaluated(model, images), 1e-2, 1e-2) == "");
+}
+
+TEST_CASE("plan: v:n:m is refused without tensor cores or in another precision, and says what it takes") {
+  Sequential model(Dense(24, 8, {.seed = 1}));
+  const Plan plan = compile(model, {2, 24}, only({vnm(64, 8)}));
+  CHECK(plan.steps()[0].candidates[0].note == "it runs on tensor cores alone");
+  CHECK_THROWS_WITH_AS(compile(model, {2, 24}, only({vnm(32, 8)})),
+                       "vnm: groups of 32 rows, windows of 8 columns; needs a multiple of 64, and 4 to 32",
+                       InvalidArgument);
+  const PrecisionScope scope(Precision::fp16);
+  const auto candidates = compile(model, {2, 24}, only({vnm(64, 8)})).steps()[0].candidates;
+  REQUIRE(candidates.size() == 2);
+  CHECK(!candidates[1].us.has_value());
+}
+
 TEST_CASE("block csr on tensor cores: the function equals the dense layer within its precision") {
   if (!kernels::has_tensor_cores_for(Precision::bf16)) return;
   Sequential model(Dense(70, 50, {.seed = 1}));

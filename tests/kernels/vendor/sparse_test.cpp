@@ -3,32 +3,77 @@
 
 #include <doctest/doctest.h>
 
+#include "kernels/require.h"
+#include "kernels/sparse/encode_blocked_ell.h"
 #include "tests/support/sparse_buffers.h"
 
 namespace espalier::test {
 namespace {
 
-void check(std::int64_t batch, std::int64_t rows, std::int64_t columns, double sparsity,
-           kernels::Activation activation = kernels::Activation::relu) {
-  CAPTURE(batch);
-  CAPTURE(rows);
-  CAPTURE(columns);
-  CAPTURE(sparsity);
-  const auto x = random_floats(std::size_t(batch * columns), 1), bias = random_floats(std::size_t(rows), 2);
-  const auto weight = sparse_weight(rows, columns, sparsity, 3);
-  const CsrBuffers csr(rows, columns, weight);
+struct Problem {
+  std::int64_t batch, rows, columns;
+  kernels::Activation activation = kernels::Activation::relu;
+};
+
+// `view` describes `weight`.
+template <class View>
+void check_product(const Problem& p, const std::vector<float>& weight, const View& view) {
+  CAPTURE(p.batch);
+  CAPTURE(p.rows);
+  CAPTURE(p.columns);
+  const auto x = random_floats(std::size_t(p.batch * p.columns), 1), bias = random_floats(std::size_t(p.rows), 2);
+  const auto expected = reference_linear(p.batch, p.rows, p.columns, x, weight, bias, p.activation);
   const GuardedBuffer<float> device_x(x), device_bias(bias);
-  GuardedBuffer<float> y(std::size_t(batch * rows));
-  kernels::vendor::CsrProduct product(csr.view(), batch);
+  GuardedBuffer<float> y(std::size_t(p.batch * p.rows));
+  kernels::vendor::SparseProduct product(view, p.batch);
   GuardedBuffer<float> workspace(std::size_t(product.workspace_floats()));
   product.prepare(workspace.data(), nullptr);
   for (int run = 0; run < 2; ++run) {  // the second meets everything prepared and used
-    product(device_x.data(), {device_bias.data(), activation}, y.data(), nullptr);
+    product(device_x.data(), {device_bias.data(), p.activation}, y.data(), nullptr);
     CHECK(y.guards_intact());
     CHECK(workspace.guards_intact());
-    CHECK(difference(y.download(), reference_linear(batch, rows, columns, x, weight, bias, activation), 1e-5,
-                     sum_tolerance(columns)) == "");
+    CHECK(difference(y.download(), expected, 1e-5, sum_tolerance(p.columns)) == "");
   }
+}
+
+void check(std::int64_t batch, std::int64_t rows, std::int64_t columns, double sparsity,
+           kernels::Activation activation = kernels::Activation::relu) {
+  CAPTURE(sparsity);
+  const auto weight = sparse_weight(rows, columns, sparsity, 3);
+  const CsrBuffers csr(rows, columns, weight);
+  check_product({batch, rows, columns, activation}, weight, csr.view());
+}
+
+// Also the Blocked-ELL that is made of them, and back.
+void check_blocks(std::int64_t batch, std::int64_t rows, std::int64_t columns, std::int64_t block, double sparsity) {
+  CAPTURE(sparsity);
+  const auto weight = sparse_weight(rows, columns, sparsity, 3);
+  const BlockCsrBuffers blocks(rows, columns, {block, block}, weight);
+  check_product({batch, rows, columns}, weight, blocks.view());
+  GuardedBuffer<std::int32_t> places(1);
+  kernels::blocked_ell_places(blocks.view(), places.data(), nullptr);
+  kernels::BlockedEllView ell{rows, columns, block, places.download().front()};
+  GuardedBuffer<std::int32_t> columns_of(std::size_t(ell.block_grid_rows() * ell.places));
+  GuardedBuffer<float> values(std::size_t(rows * ell.places * block)), decoded(weight.size());
+  kernels::blocked_ell_fill(blocks.view(), ell, columns_of.data(), values.data(), nullptr);
+  ell.column_indices = columns_of.data(), ell.values = values.data();
+  CHECK(columns_of.guards_intact());
+  CHECK(values.guards_intact());
+  kernels::blocked_ell_decode(ell, decoded.data(), nullptr);
+  CHECK(decoded.guards_intact());
+  CHECK(decoded.download() == weight);
+  check_product({batch, rows, columns}, weight, ell);
+}
+
+TEST_CASE("vendor block products equal the dense product with zeros, and blocked-ell gives the weight back") {
+  for (const std::int64_t block : {1, 4, 8}) check_blocks(5, 3 * block, 5 * block, block, 0.95);
+  for (const double sparsity : {0.0, 0.99, 1.0}) check_blocks(3, 32, 48, 16, sparsity);
+}
+
+TEST_CASE("vendor block products refuse blocks that stick out") {
+  const kernels::BlockCsrView view{.rows = 7, .columns = 8, .block_rows = 4, .block_columns = 4};
+  CHECK(!kernels::vendor::SparseProduct::takes(view));
+  CHECK_THROWS_AS(kernels::vendor::SparseProduct(view, 1), InvalidArgument);
 }
 
 TEST_CASE("vendor csr product equals the dense product with zeros") {
