@@ -2,9 +2,13 @@
 // shape, ours and the vendor's, in the precision that it has. flops are those of the kept weights.
 #include "apps/benchmarks/pruned_layer.h"
 #include "core/device/stream.h"
+#include "kernels/conv2d.h"
 #include "kernels/gemm_tensor_core.h"
+#include "kernels/sparse/block_csr_tensor_core.h"
 #include "kernels/sparse/two_four_tensor_core.h"
+#include "kernels/sparse/vector_nm_conv2d.h"
 #include "kernels/sparse/vector_nm_spmm.h"
+#include "kernels/sparse/vnm_tensor_core.h"
 #include "pruning/structured_format.h"
 #include "pruning/structured_pattern.h"
 
@@ -43,21 +47,19 @@ Variants vector_variants(const PrunedLayer& layer) {
   return variants;
 }
 
-// Beside the dense tensor-core product; both round x first.
-Variants two_four_variants(const PrunedLayer& layer) {
+// product(view, x, y, operand) beside the dense tensor-core product; both round x first, into `elements` of scratch.
+template <class Format, class Product>
+Variants tensor_core_variants(const PrunedLayer& layer, const Format& format, std::int64_t elements, Product product) {
   using kernels::half;
   const LayerOperands t(layer);
-  const auto format = *pruning::TwoFourTensor<half>::encode(two_four_weight(layer.rows, layer.columns));
   const Tensor weight = random_bytes({layer.rows * layer.columns * 2}, 60);  // fp16, any finite numbers
-  const auto view = format.view();
-  const Scratch operand = Scratch::of_bytes(std::size_t(layer.batch * view.padded_columns()) * sizeof(half));
+  const Scratch operand = Scratch::of_bytes(std::size_t(elements) * sizeof(half));
   const Scratch narrow = Scratch::of_bytes(std::size_t(layer.batch * layer.columns) * sizeof(half));
   const Scratch scratch(kernels::gemm_tensor_core_workspace_floats(layer.gemm()));
   return {{"ours",
            [=] {
-             static_cast<void>(format);
-             kernels::two_four_tensor_core(layer.batch, view, t.x.data<float>(), {}, t.y.data<float>(),
-                                           static_cast<half*>(operand.raw()), current_stream());
+             product(layer.batch, format.view(), t.x.data<float>(), {}, t.y.data<float>(),
+                     static_cast<half*>(operand.raw()), current_stream());
            }},
           {"ours, dense", [=] {
              half* const x = static_cast<half*>(narrow.raw());
@@ -68,6 +70,81 @@ Variants two_four_variants(const PrunedLayer& layer) {
            }}};
 }
 
+Variants two_four_variants(const PrunedLayer& layer) {
+  const auto format = *pruning::TwoFourTensor<kernels::half>::encode(two_four_weight(layer.rows, layer.columns));
+  return tensor_core_variants(layer, format, layer.batch * format.view().padded_columns(),
+                              kernels::two_four_tensor_core<kernels::half>);
+}
+
+Variants vnm_variants(const PrunedLayer& layer) {
+  const Tensor weight = pruned_weight(layer, pruning::v_n_m(128, 2, 16));
+  const auto format = *pruning::VnmTensor<kernels::half>::encode(weight, 128, 16).weight;
+  return tensor_core_variants(layer, format, kernels::vnm_operand_size(layer.batch, format.view()),
+                              kernels::vnm_tensor_core<kernels::half>);
+}
+
+template <int kBlock>
+Variants block_variants(const PrunedLayer& layer) {
+  const Tensor weight = pruned_weight(layer, pruning::block(kBlock, kBlock));
+  const auto format = pruning::BlockTensor<kernels::half>::encode(weight, kBlock);
+  return tensor_core_variants(layer, format, kernels::block_operand_size(layer.batch, format.view()),
+                              kernels::block_csr_tensor_core<kernels::half>);
+}
+
+constexpr kernels::Conv2dShape kConvolution{.batch = 32,
+                                            .channels = 64,
+                                            .height = 28,
+                                            .width = 28,
+                                            .filters = 64,
+                                            .kernel_height = 3,
+                                            .kernel_width = 3,
+                                            .stride = 1,
+                                            .padding = 1};
+
+template <int kHeight>
+Variants vector_convolution_variants() {
+  constexpr kernels::Conv2dShape s = kConvolution;
+  const PrunedLayer matrix{"", 1, s.filters, s.patch()};
+  const Tensor weight = pruned_weight(matrix, pruning::vector_n_of_m(kHeight, 4, 32));
+  const Tensor x = random({s.input_size()}), y = Tensor::empty({s.output_size()});
+  const auto vectors = pruning::VectorNm::encode(weight, kHeight);
+  const auto layout = kernels::vector_nm_conv2d_layout(s);
+  const Tensor offsets = Tensor::empty({vectors.view().vectors}, DType::i32);
+  kernels::csr_conv2d_offsets(s, layout, vectors.view().vectors, vectors.view().column_indices,
+                              offsets.data<std::int32_t>(), current_stream());
+  const Scratch scratch(kernels::conv2d_forward_workspace(s));
+  return {{"ours",
+           [=] {
+             kernels::VectorNmView by_offset = vectors.view();
+             by_offset.column_indices = offsets.data<std::int32_t>();
+             kernels::vector_nm_conv2d(s, layout, by_offset, x.data<float>(), {}, y.data<float>(), current_stream());
+           }},
+          {"ours, dense", [=] {
+             kernels::conv2d_forward(s, x.data<float>(), weight.data<float>(), nullptr, y.data<float>(),
+                                     kernels::Activation::none, current_stream(), kernels::Conv2dMethod::fastest,
+                                     kernels::kDefaultLeakySlope, scratch.get());
+           }}};
+}
+
+Case vector_convolution_case() {
+  constexpr kernels::Conv2dShape s = kConvolution;
+  return {.kernel = "vector_nm_conv2d, 8 x 1, 4 of 32",
+          .shape = "64 -> 64, 3x3, 28 x 28, batch 32",
+          .flops = kKept * double(s.flops()),
+          .bytes = 4.5 * kKept * double(s.weight_size()) + 4.0 * double(s.input_size() + s.output_size()),
+          .prepare = vector_convolution_variants<8>};
+}
+
+void add_on_tensor_cores(Cases& cases, const PrunedLayer& layer) {
+  cases.push_back(pruned_layer_case(layer, "two_four_tensor_core, fp16", 0.5, 1.125, two_four_variants));
+  cases.back().tensor = true;
+  cases.push_back(pruned_layer_case(layer, "vnm_tensor_core, 128:2:16, fp16", kKept, 2.25 * kKept, vnm_variants));
+  cases.back().tensor = true;
+  cases.push_back(
+      pruned_layer_case(layer, "block_csr_tensor_core, 16 x 16, fp16", kKept, 2 * kKept, block_variants<16>));
+  cases.back().tensor = true;
+}
+
 }  // namespace
 
 Cases structured_cases() {
@@ -76,10 +153,9 @@ Cases structured_cases() {
     cases.push_back(pruned_layer_case(layer, "vector_nm_spmm, 8 x 1, 4 of 32", kKept, 4.5 * kKept, vector_variants<8>));
     cases.push_back(
         pruned_layer_case(layer, "vector_nm_spmm, 32 x 1, 4 of 32", kKept, 4.125 * kKept, vector_variants<32>));
-    if (simt::kEmulated || !kernels::has_sparse_tensor_cores()) continue;
-    cases.push_back(pruned_layer_case(layer, "two_four_tensor_core, fp16", 0.5, 1.125, two_four_variants));
-    cases.back().tensor = true;
+    if (!simt::kEmulated && kernels::has_sparse_tensor_cores()) add_on_tensor_cores(cases, layer);
   }
+  cases.push_back(vector_convolution_case());
   return cases;
 }
 

@@ -30,8 +30,10 @@ pruning::CompileOptions compile_options(const PlanOptions& options) {
 
 pruning::CompileOptions compile_options_of_all(const PlanOptions& options) {
   pruning::CompileOptions result = compile_options(options);
-  for (const auto& more : {pruning::vector_nm(8), pruning::fused_network(), pruning::compiled_network()})
+  for (const auto& more :
+       {pruning::vector_nm(8), pruning::vnm(128, 8), pruning::fused_network(), pruning::compiled_network()}) {
     result.candidates.push_back(more);
+  }
   return result;
 }
 
