@@ -44,9 +44,9 @@ def table(results):
     lines = ["# What the recipes reach", "",
              "Test error on MNIST, mean over the seeds with the 95 % interval of the mean where there are several;",
              "weights of products are counted, biases not. Made by `espalier compare` and `apps/recipe_results.py`;",
-             "the error of each seed is in `results.json`. The settings of the two records were tried out on seed 1 by its",
-             "test error, which flatters that seed; neither aim is met where the error stands above it. Times are those of",
-             "one thread beside other work.", "",
+             "the error of each seed is in `results.json`. The settings of the two records were tried out on seed 1 by",
+             "its test error, which flatters that seed; an aim is not met where the error stands above it. Times are",
+             "those of one thread beside other work.", "",
              "| recipe | seeds | error | aim | dense error | weights left | fewer | fine-tuning, a seed |",
              "|---|---:|---:|---|---:|---:|---:|---:|"]
     for name, one in sorted(results.items()):
