@@ -1,8 +1,7 @@
 // Loaders of tensor_core_product.h that gather the patches of a convolution from images in nhwc, 8 channels (of one
 // tap, since channels are padded to eights) at a time:
-//   PixelLoader        B [k = (tap row, tap column, channel), n = pixel]: forward, and the input gradient of a phase
-//   PatchLoader         B [k = pixel, n = (tap row, tap column, channel)]: the weight gradient, 16-bit formats
-//   TurningPatchLoader  the same for tf32, which ldmatrix cannot transpose, by copies of 4 bytes
+//   PixelLoader   B [k = (tap row, tap column, channel), n = pixel]: forward, and the input gradient of a phase
+//   PatchLoader   B [k = pixel, n = (tap row, tap column, channel)]: the weight gradient
 // A pixel reads source row `row * scale + shift + tap row * step`, the same for columns; what lies outside is zero.
 #pragma once
 #include "kernels/conv2d_tiles.h"
@@ -79,6 +78,7 @@ class PixelLoader {
         k_(range.k_begin + Map::chunk() * kChunk<T>),
         tap_(k_, p.grid.tap_columns, p.source.channels),
         step_(kStepDepth<T>, p.grid.tap_columns, p.source.channels) {
+    find_tap();
 #pragma unroll
     for (int pass = 0; pass < Map::kPasses; ++pass) {
       const PixelPlace place(p.grid,
@@ -93,30 +93,36 @@ class PixelLoader {
     copy(tile, Map::chunk() * kChunk<T> < depth ? 0u : ~0u);
     k_ += depth;
     tap_ = Odometer(k_, p_.grid.tap_columns, p_.source.channels);
+    find_tap();
   }
   template <Place>
   __device__ void fetch(char* tile) {
     copy(tile, 0u);
     tap_.add(step_);
+    find_tap();
   }
   __device__ void commit(char*) {}
 
  private:
-  __device__ void copy(char* tile, unsigned never) const {
+  __device__ void find_tap() {
     const int pixel = (tap_.high * p_.source.width + tap_.middle) * p_.grid.step;
-    const T* from = data_ + (pixel * p_.source.pixel + tap_.low);
-    const unsigned wanted = tap_mask(tap_.high, tap_.middle) | never;
+    from_ = data_ + (pixel * p_.source.pixel + tap_.low);
+    wanted_ = tap_mask(tap_.high, tap_.middle);
+  }
+  __device__ void copy(char* tile, unsigned never) const {
+    const unsigned wanted = wanted_ | never;
 #pragma unroll
     for (int pass = 0; pass < Map::kPasses; ++pass) {
-      simt::async_copy_or_zero<kChunkBytes>(tile + Map::offset() + pass * Map::kPassBytes,
-                                            from + index_t(chunk_[pass]) * kChunk<T>, (wanted & ~valid_[pass]) == 0);
+      simt::async_copy_or_zero<kChunkBytes>(tile + Map::offset(pass), simt::step_from(from_, chunk_[pass], kChunkBytes),
+                                            (wanted & ~valid_[pass]) == 0);
     }
   }
 
   const Parameters& p_;
-  const T* data_;
+  const T *data_, *from_;
   index_t k_;
   Odometer tap_, step_;
+  unsigned wanted_;               // the mask of the tap
   int chunk_[Map::kPasses];       // of the pixel's first tap
   unsigned valid_[Map::kPasses];  // which tap rows, and above them which tap columns, meet the image
 };
@@ -124,7 +130,7 @@ class PixelLoader {
 // Where the patch of a pixel begins, and which taps of it meet the image: made once for all blocks, since a weight
 // gradient walks along the pixels.
 struct alignas(8) PatchOrigin {
-  int eighth;      // of the source's elements
+  int chunk;       // of the source
   unsigned valid;  // taps
 };
 
@@ -191,8 +197,8 @@ class PatchLoader {
 #pragma unroll
     for (int pass = 0; pass < Map::kPasses; ++pass) {
       const bool inside = depth == kStepDepth<T> || Map::row() + pass * Map::kRowsAtOnce < depth;
-      simt::async_copy_or_zero<kChunkBytes>(tile + Map::offset() + pass * Map::kPassBytes,
-                                            data_ + index_t(next_[pass].eighth) * 8,
+      simt::async_copy_or_zero<kChunkBytes>(tile + Map::offset(pass),
+                                            simt::step_from(data_, next_[pass].chunk, kChunkBytes),
                                             inside && (column_.wanted & ~next_[pass].valid) == 0);
     }
   }
@@ -201,70 +207,6 @@ class PatchLoader {
   const T* data_;
   const PatchOrigin* origin_;
   PatchOrigin next_[Map::kPasses];
-};
-
-// As TurningLoader: a thread keeps its k, a pixel, and walks over the columns, eight channels of a tap to a pass.
-template <class Tile, Side kSide>
-class TurningPatchLoader {
-  using Shared = OperandTile<float, kTileWidth<Tile, kSide>, Along::depth>;
-  static constexpr int kPasses = kTileWidth<Tile, kSide> / 8;
-  static constexpr int kGroup =
-      8;  // columns read before they are used: ptxas fences a read from a copy by 3 instructions
-  static_assert(Tile::kThreads == 32 * Shared::kRowChunks, "a warp for each chunk of k");
-  static_assert(kPasses % kGroup == 0, "the groups cover the columns");
-
- public:
-  using Element = float;
-  using Parameters = PatchView<float>;
-  static constexpr Along kAlong = Along::depth;
-  static constexpr bool kStaged = false;
-
-  static constexpr int kTableBytes = kPasses * int(sizeof(PatchColumn));  // in shared memory
-
-  __device__ TurningPatchLoader(const Parameters& p, index_t first, const BlockRange& range, char* table)
-      : data_(p.source.data + range.batch * p.source.group + row()),
-        origin_(p.origins + range.k_begin + k()),
-        next_(*origin_),
-        columns_(reinterpret_cast<PatchColumn*>(table)) {
-    const index_t last = index_t(p.grid.tap_rows) * p.grid.tap_columns * p.source.channels - 8;
-    if (int(threadIdx.x) < kPasses) {
-      columns_[threadIdx.x] = PatchColumn(p, detail::clamp_index(first + int(threadIdx.x) * 8, last));
-    }
-    __syncthreads();
-  }
-
-  __device__ void fetch_first(char* tile, int depth) { copy(tile, depth); }
-  template <Place>
-  __device__ void fetch(char* tile) {
-    copy(tile, kStepDepth<float>);
-  }
-  __device__ void commit(char*) {}
-
- private:
-  __device__ static int row() { return int(threadIdx.x) % 8; }
-  __device__ static int k() { return int(threadIdx.x) / 8; }
-  __device__ void copy(char* tile, int depth) {
-    tile += Shared::offset(row(), k() / kChunk<float>) + k() % kChunk<float> * int(sizeof(float));
-    const float* from = data_ + index_t(next_.eighth) * 8;
-#pragma unroll
-    for (int group = 0; group < kPasses; group += kGroup) {
-      PatchColumn column[kGroup];
-#pragma unroll
-      for (int i = 0; i < kGroup; ++i) column[i] = columns_[group + i];
-#pragma unroll
-      for (int i = 0; i < kGroup; ++i) {
-        const bool valid = (depth == kStepDepth<float> || k() < depth) && (column[i].wanted & ~next_.valid) == 0;
-        simt::async_copy_or_zero<4>(tile + (group + i) * 8 * Shared::kPitch, from + column[i].offset, valid);
-      }
-    }
-    origin_ += depth;
-    next_ = *origin_;
-  }
-
-  const float* data_;
-  const PatchOrigin* origin_;
-  PatchOrigin next_;
-  PatchColumn* columns_;
 };
 
 }  // namespace espalier::kernels

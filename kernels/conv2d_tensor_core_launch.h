@@ -145,19 +145,24 @@ NarrowView<T> packed_filters(Scratch& scratch, const Conv2dShape& s, Conv2dLayou
   return {ready ? w : to, leading, filters, true, filters * leading};
 }
 
+// visit(tile) with the tile for products of so many rows.
+template <class T, class Visit>
+void with_tile_for(index_t rows, const Visit& visit) {
+  if (rows > TensorFlatTile::kM) return visit(TensorLargeTile{});
+  if constexpr (std::is_same_v<T, half>) {  // the one format of hardware without cp.async
+    if (!has_tensor_cores_for(Precision::tf32)) return visit(TensorSmallTile{});
+  }
+  visit(TensorFlatTile{});
+}
+
 template <class T, class Store>
 void gather_product(const ProductShape& product, const NarrowView<T>& a, const GatherView<T>& b, const Store& store,
                     cudaStream_t stream) {
-  const auto launch = [&]<class Tile>(Tile) {
+  with_tile_for<T>(product.m, [&]<class Tile>(Tile) {
     using LoaderA = ChunkLoader<Tile, Side::a, T, Along::depth, false>;
     using LoaderB = PixelLoader<Tile, Side::b, T>;
     tensor_core_product<Tile, LoaderA, LoaderB>(product_grid<Tile>(product, 0), a, b, store, stream);
-  };
-  if (product.m > TensorFlatTile::kM) return launch(TensorLargeTile{});
-  if constexpr (std::is_same_v<T, half>) {  // the one format of hardware without cp.async
-    if (!has_tensor_cores_for(Precision::tf32)) return launch(TensorSmallTile{});
-  }
-  launch(TensorFlatTile{});
+  });
 }
 
 // The output pixels, and where their patches lie in the image.

@@ -11,7 +11,7 @@ __global__ void patch_origins_kernel(NhwcView<T> source, PixelGrid grid, index_t
   for_each_element(count, [&](index_t i) {
     const PixelPlace place(grid, clamp_index(i, grid.pixels - 1));
     const index_t pixel = index_t(place.row) * source.width + place.column;
-    origins[i] = {int((place.image * source.image + pixel * source.pixel) / 8),
+    origins[i] = {int((place.image * source.image + pixel * source.pixel) / kChunk<T>),
                   valid_taps(grid, place, source.height, source.width)};
   });
 }
@@ -66,10 +66,8 @@ struct WeightProduct {
 
 template <class Tile, class T>
 void weight_product(const WeightProduct<T>& product, Workspace workspace, cudaStream_t stream) {
-  constexpr bool kTurning = sizeof(T) == sizeof(float);
-  using LoaderA =
-      std::conditional_t<kTurning, TurningLoader<Tile, Side::a>, ChunkLoader<Tile, Side::a, T, Along::width, false>>;
-  using LoaderB = std::conditional_t<kTurning, TurningPatchLoader<Tile, Side::b>, PatchLoader<Tile, Side::b, T>>;
+  using LoaderA = ChunkLoader<Tile, Side::a, T, Along::width, false>;
+  using LoaderB = PatchLoader<Tile, Side::b, T>;
   const ProductGrid grid = product_grid<Tile>(product.shape, workspace.floats);
   WeightStore store = product.store;
   store.partial = grid.splits > 1 ? workspace.data : nullptr;
@@ -89,10 +87,8 @@ void backward_weight_on_tensor_cores(const Conv2dShape& s, Conv2dLayout layout, 
   float* partial = scratch.take<float>(kBiasSlices * s.filters);
   const index_t width = s.kernel_height * s.kernel_width * source.channels;
   const ProductShape shape{.m = own, .n = width, .k = grid.pixels, .batch = s.groups};
-  const bool large = own > TensorSmallTile::kM && width > TensorSmallTile::kN;
   if (scratch.counts_only()) {
-    scratch.take<float>(large ? product_workspace_floats<TensorLargeTile>(shape)
-                              : product_workspace_floats<TensorSmallTile>(shape));
+    with_tile_for<T>(own, [&]<class Tile>(Tile) { scratch.take<float>(product_workspace_floats<Tile>(shape)); });
     return;
   }
   simt::launch(patch_origins_kernel<T>, elements_grid(count, stream), source, grid, count, origins);
@@ -111,8 +107,7 @@ void backward_weight_on_tensor_cores(const Conv2dShape& s, Conv2dLayout layout, 
                                   .filter_stride = s.patch(),
                                   .tap_stride = layout == Conv2dLayout::nhwc ? s.channels_per_group() : 1,
                                   .channel_stride = to.channel}};
-  large ? weight_product<TensorLargeTile>(product, scratch.rest(), stream)
-        : weight_product<TensorSmallTile>(product, scratch.rest(), stream);
+  with_tile_for<T>(own, [&]<class Tile>(Tile) { weight_product<Tile>(product, scratch.rest(), stream); });
   if (db == nullptr) return;
   NarrowView<T> own_filters = filters;
   own_filters.width = own;

@@ -15,12 +15,15 @@ struct ChunkMap {
   static constexpr int kRowsAtOnce = Tile::kThreads / Shared::kRowChunks, kPasses = Shared::kRows / kRowsAtOnce;
   static_assert(Tile::kThreads % Shared::kRowChunks == 0 && Shared::kRows % kRowsAtOnce == 0,
                 "the threads cover whole rows of the tile");
-  static_assert(kRowsAtOnce % 8 == 0, "the swizzle is the same in each pass");
-  static constexpr int kPassBytes = kRowsAtOnce * Shared::kPitch;
+  static_assert((kRowsAtOnce & (kRowsAtOnce - 1)) == 0, "a pass changes other bits of a row's number than the row");
 
   __device__ static int row() { return int(threadIdx.x) / Shared::kRowChunks; }
   __device__ static int chunk() { return int(threadIdx.x) % Shared::kRowChunks; }
-  __device__ static int offset() { return Shared::offset(row(), chunk()); }
+  // Rows are powers of two apart, so that a pass changes other bits of the swizzle than the row of its first.
+  __device__ static int offset(int pass) {
+    const int swizzle = Shared::swizzle(pass * kRowsAtOnce) * kChunkBytes;
+    return (Shared::offset(row(), chunk()) ^ swizzle) + pass * kRowsAtOnce * Shared::kPitch;
+  }
 };
 
 // Aligned rows, 16 bytes a time: past the registers, or (kStaged_) through them.
@@ -58,8 +61,7 @@ class ChunkLoader {
         stage_[pass] = make_uint4(0, 0, 0, 0);
         if (k < depth) stage_[pass] = *reinterpret_cast<const uint4*>(from_[pass]);
       } else {
-        simt::async_copy<kChunkBytes>(tile + Map::offset() + pass * Map::kPassBytes, from_[pass],
-                                      k < depth ? kChunkBytes : 0);
+        simt::async_copy<kChunkBytes>(tile + Map::offset(pass), from_[pass], k < depth ? kChunkBytes : 0);
       }
       from_[pass] += depth * step_;
     }
@@ -71,7 +73,7 @@ class ChunkLoader {
       if constexpr (kStaged) {
         stage_[pass] = *reinterpret_cast<const uint4*>(from_[pass]);
       } else {
-        simt::async_copy<kChunkBytes>(tile + Map::offset() + pass * Map::kPassBytes, from_[pass]);
+        simt::async_copy<kChunkBytes>(tile + Map::offset(pass), from_[pass]);
       }
       from_[pass] += kStepDepth<T> * step_;
     }
@@ -80,7 +82,7 @@ class ChunkLoader {
     if constexpr (kStaged) {
 #pragma unroll
       for (int pass = 0; pass < Map::kPasses; ++pass) {
-        *reinterpret_cast<uint4*>(tile + Map::offset() + pass * Map::kPassBytes) = stage_[pass];
+        *reinterpret_cast<uint4*>(tile + Map::offset(pass)) = stage_[pass];
       }
     }
   }
@@ -184,7 +186,7 @@ class ElementLoader {
     for (int pass = 0; pass < Map::kPasses; ++pass) {
       uint4 chunk;
       memcpy(&chunk, stage_[pass], sizeof chunk);
-      *reinterpret_cast<uint4*>(tile + Map::offset() + pass * Map::kPassBytes) = chunk;
+      *reinterpret_cast<uint4*>(tile + Map::offset(pass)) = chunk;
     }
   }
 

@@ -8,8 +8,7 @@
 // A loader:
 //   using Element, Parameters; static constexpr Along kAlong;  // of its tile
 //   static constexpr bool kStaged;  // through registers: fetch() reads memory, commit() writes the tile
-//   __device__ Loader(const Parameters&, index_t first, const BlockRange&);  // and `char* table` of B's kTableBytes,
-//                                                                            // if it has that
+//   __device__ Loader(const Parameters&, index_t first, const BlockRange&);
 //   __device__ void fetch_first(char* tile, int depth);   // the first step; zeros from `depth` on
 //   template <Place kPlace> __device__ void fetch(char* tile);  // every further step, whole
 //   __device__ void commit(char* tile);
@@ -36,19 +35,6 @@ struct TensorCoreBlock {
   using Sums = float[Tile::kWarpM / 16][Tile::kWarpN / 8][4];
   static constexpr int kWarpsAcross = Tile::kN / Tile::kWarpN;
   static constexpr int kStageBytes = TileA::kBytes + TileB::kBytes, kRingBytes = kStageBytes * Tile::kStages;
-  static constexpr bool kHasTable = requires { LoaderB::kTableBytes; };
-
-  __host__ __device__ static constexpr int shared_bytes() {
-    if constexpr (kHasTable) return kRingBytes + LoaderB::kTableBytes;
-    return kRingBytes;
-  }
-  __device__ static LoaderB loader_b(const typename LoaderB::Parameters& parameters, const BlockRange& range) {
-    if constexpr (kHasTable) {
-      return LoaderB(parameters, range.column, range, simt::dynamic_shared<char>() + kRingBytes);
-    } else {
-      return LoaderB(parameters, range.column, range);
-    }
-  }
   static constexpr bool kStaged = LoaderA::kStaged;
   static_assert(Tile::kThreads == Tile::kM / Tile::kWarpM * kWarpsAcross * 32, "the warps cover the tile");
   static_assert(!kStaged || Tile::kStages == 2, "what passes through registers is one step ahead");
@@ -94,7 +80,7 @@ __device__ inline void tensor_core_sums(const BlockRange& range, const typename 
   const int first_depth = int(range.k_end - range.k_begin - index_t(steps - 1) * kDepth);
   char* shared = simt::dynamic_shared<char>();
   LoaderA a(parameters_a, range.row, range);
-  LoaderB b = Block::loader_b(parameters_b, range);
+  LoaderB b(parameters_b, range.column, range);
   const auto commit = [&](char* tile) {
     if constexpr (Block::kStaged) a.commit(tile), b.commit(tile + Block::TileA::kBytes);
   };
@@ -154,13 +140,14 @@ template <class Block, class Store>
 __device__ inline void store_fragments(const typename Block::Sums& sums, const BlockRange& range, const Store& store) {
   const int t = int(threadIdx.x) % 4, g = int(threadIdx.x) % 32 / 4;
   const bool odd = t % 2 == 1;
-  const index_t first_row = range.row + Block::warp_row() + g;
+  constexpr bool kPaired = Block::TileA::kPaired;  // an instruction's rows g and g + 8 are neighbours
+  const index_t first_row = range.row + Block::warp_row() + (kPaired ? 2 * g : g);
   const index_t first_column = range.column + Block::warp_column() + t % 2 * 8 + t / 2 * 4;
 #pragma unroll
   for (int i = 0; i < Block::FragmentsA::kFragments; ++i) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const index_t row = first_row + i * 16 + half * 8;
+      const index_t row = first_row + i * 16 + half * (kPaired ? 1 : 8);
 #pragma unroll
       for (int run = 0; run < Block::FragmentsB::kFragments / 2; ++run) {
         float four[4];
@@ -210,7 +197,7 @@ void tensor_core_product(const ProductGrid& grid, const typename LoaderA::Parame
           grid.shape.m, ", n ", grid.shape.n, ", batch ", grid.shape.batch,
           " need more blocks than a grid has; split the batch");
   const simt::Launch launch{grid.dimensions(), dim3(unsigned(Tile::kThreads)),
-                            std::size_t(TensorCoreBlock<Tile, LoaderA, LoaderB>::shared_bytes()), stream, where};
+                            std::size_t(TensorCoreBlock<Tile, LoaderA, LoaderB>::kRingBytes), stream, where};
   simt::launch(tensor_core_product_kernel<Tile, LoaderA, LoaderB, Store>, launch, grid, a, b, store);
 }
 

@@ -3,8 +3,9 @@
 // depth" lies as [width, 64 bytes], one "along width" as [k, width]; either is cut into chunks of 16 bytes, since that
 // is what cp.async copies and a lane of ldmatrix names. Chunk c of row r lies at chunk c XOR f(r): the eight rows of a
 // matrix that ldmatrix reads then are in 8 different quarters of the 32 banks, and no byte is spent on padding.
-// ldmatrix transposes 16-bit elements only, so tiles of tf32 always are along depth. Swizzle: CUTLASS,
-// efficient_gemm.md
+// ldmatrix transposes 16-bit elements only. Of tf32 "along width" lanes read what an instruction wants by themselves,
+// of A two neighbours at once: which row of C is an instruction's row is ours to choose (store_fragments()). Swizzle:
+// CUTLASS, efficient_gemm.md
 #pragma once
 #include "kernels/gemm_loaders.h"
 #include "kernels/simt/tensor_core.h"
@@ -39,13 +40,17 @@ inline constexpr int kStepDepth = kStepBytes / int(sizeof(T));
 // A step of an operand in shared memory.
 template <class T, int kWidth, Along kAlong>
 struct OperandTile {
-  static_assert(kAlong == Along::depth || sizeof(T) == 2, "ldmatrix transposes 16-bit elements only");
   static constexpr int kPitch = kAlong == Along::depth ? kStepBytes : kWidth * int(sizeof(T));  // bytes
   static constexpr int kRows = kAlong == Along::depth ? kWidth : kStepDepth<T>;
   static constexpr int kRowChunks = kPitch / kChunkBytes, kBytes = kRows * kPitch;
 
-  // Eight rows that follow each other get 8 different places among the 128 bytes of all banks.
-  __device__ static int swizzle(int row) { return kPitch == kStepBytes ? row / 2 % 4 : row % 8; }
+  static constexpr bool kPaired = kAlong == Along::width && sizeof(T) == 4;
+
+  // Eight rows that follow each other get 8 different places among the 128 bytes of all banks; where lanes read two
+  // chunks of a row, four rows do.
+  __device__ static constexpr int swizzle(int row) {
+    return kPaired ? row % 4 * 2 : kPitch == kStepBytes ? row / 2 % 4 : row % 8;
+  }
   __device__ static int offset(int row, int chunk) { return row * kPitch + (chunk ^ swizzle(row)) * kChunkBytes; }
 };
 
@@ -55,6 +60,7 @@ template <class T, Side kSide, int kWidth, int kWarp, Along kAlong>
 class FragmentLoader {
   using Tile = OperandTile<T, kWidth, kAlong>;
   static constexpr int kLoads = kWarp / 16;
+  static_assert(!Tile::kPaired || kLoads == 4, "offsets of the fragments repeat after four loads");
 
  public:
   static constexpr int kFragments = kSide == Side::a ? kWarp / 16 : kWarp / 8;
@@ -67,7 +73,13 @@ class FragmentLoader {
     // A: matrices [width 0-7, k 0-7], [8-15, 0-7], [0-7, 8-15], [8-15, 8-15]; B: k before width.
     const int width_half = kSide == Side::a ? eighth % 2 : eighth / 2;
     const int depth_half = kSide == Side::a ? eighth / 2 : eighth % 2;
-    if constexpr (kAlong == Along::depth) {
+    if constexpr (Tile::kPaired) {
+      const int width = first + (kSide == Side::a ? lane / 4 * 2 : lane / 4), period = kSide == Side::a ? 16 : 8;
+#pragma unroll
+      for (int i = 0; i < kLoads; ++i) {
+        offset_[i] = Tile::offset(lane % 4, (width + i * period) / 4) + width % 4 * 4;
+      }
+    } else if constexpr (kAlong == Along::depth) {
       offset_[0] = Tile::offset(first + width_half * 8 + in_eighth, depth_half);
     } else {
 #pragma unroll
@@ -80,6 +92,16 @@ class FragmentLoader {
   // Instruction kStep (0 or 1) of the step.
   template <int kStep>
   __device__ void load(const char* tile, Registers& r) const {
+    if constexpr (Tile::kPaired) {
+      load_paired<kStep>(tile, r);
+    } else {
+      load_matrices<kStep>(tile, r);
+    }
+  }
+
+ private:
+  template <int kStep>
+  __device__ void load_matrices(const char* tile, Registers& r) const {
 #pragma unroll
     for (int i = 0; i < kLoads; ++i) {
       unsigned four[4];
@@ -93,7 +115,26 @@ class FragmentLoader {
     }
   }
 
- private:
+  // What lies 64 or 32 bytes further differs in bits of its chunk that the swizzle changes, too.
+  template <int kStep>
+  __device__ void load_paired(const char* tile, Registers& r) const {
+#pragma unroll
+    for (int i = 0; i < kFragments; ++i) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        constexpr int kPeriod = kSide == Side::a ? 2 : 4;
+        const int beyond = i / kPeriod * 128 + (kStep * 8 + half * 4) * Tile::kPitch;
+        const char* from = tile + offset_[i % kPeriod] + beyond;
+        if constexpr (kSide == Side::a) {
+          const uint2 pair = *reinterpret_cast<const uint2*>(from);
+          r[i][2 * half] = pair.x, r[i][2 * half + 1] = pair.y;
+        } else {
+          r[i][half] = *reinterpret_cast<const unsigned*>(from);
+        }
+      }
+    }
+  }
+
   __device__ static void take(const unsigned (&four)[4], int i, Registers& r) {
     if constexpr (kSide == Side::a) {
 #pragma unroll
