@@ -1,6 +1,7 @@
 // SGD and Adam with masks, one block per chunk of a tensor; formulae and cost in optimizer.h.
 // A GPU thread takes four neighbouring weights through 128-bit loads and stores, and their four mask bits from one word
-// that eight threads share; a CPU thread runs along its chunk, and the compiler vectorises.
+// that eight threads share; a CPU thread runs along its chunk, and the compiler vectorises. Of kept weights alone a GPU
+// thread takes one at a time: their sectors are what it costs, 4 to 32 bytes for each array's weight.
 #include "kernels/optimizer.h"
 
 #include "kernels/last_block.h"
@@ -109,13 +110,46 @@ __device__ void update_by_words(const Chunk& chunk, const float* gradient, const
   }
 }
 
+// Weights that lie apart. A CPU thread brings them together first: then the update vectorises.
 template <int kArrays, class Rule>
-__device__ void update_chunk(const Chunk& chunk, const float* gradient, const Changed<kArrays>& changed,
-                             const std::uint32_t* keep, const Rule& rule) {
+__device__ void update_places(const Chunk& chunk, const float* __restrict__ gradient, const Changed<kArrays>& changed,
+                              const std::int32_t* __restrict__ places, const Rule& rule) {
   if constexpr (simt::kEmulated) {
-    update_by_words(chunk, gradient, changed, keep, rule);
+    constexpr int kRun = 512;
+    float together[kArrays][kRun];
+    Changed<kArrays> run;
+    for (int k = 0; k < kArrays; ++k) run.array[k] = together[k];
+    for (index_t begin = chunk.begin; begin < chunk.end; begin += kRun) {
+      const index_t left = chunk.end - begin, count = left < kRun ? left : kRun;
+      for (int k = 0; k < kArrays; ++k) {
+        for (index_t i = 0; i < count; ++i) together[k][i] = changed.array[k][places[begin + i]];
+      }
+      update_run(0, count, gradient + begin, run, rule, [](index_t, float value) { return value; });
+      for (int k = 0; k < kArrays; ++k) {
+        for (index_t i = 0; i < count; ++i) changed.array[k][places[begin + i]] = together[k][i];
+      }
+    }
   } else {
-    update_by_quads(chunk, gradient, changed, keep, rule);
+    for (index_t i = chunk.begin + index_t(threadIdx.x); i < chunk.end; i += Chunk::kThreads) {
+      const std::int32_t place = places[i];
+      float of_weight[kArrays];
+#pragma unroll
+      for (int k = 0; k < kArrays; ++k) of_weight[k] = changed.array[k][place];
+      rule(gradient[i], of_weight);
+#pragma unroll
+      for (int k = 0; k < kArrays; ++k) changed.array[k][place] = of_weight[k];
+    }
+  }
+}
+
+template <class Tensor, int kArrays, class Rule>
+__device__ void update_chunk(const Chunk& chunk, const Tensor& tensor, const Changed<kArrays>& changed,
+                             const Rule& rule) {
+  if (tensor.places != nullptr) return update_places(chunk, tensor.gradient, changed, tensor.places, rule);
+  if constexpr (simt::kEmulated) {
+    update_by_words(chunk, tensor.gradient, changed, tensor.keep, rule);
+  } else {
+    update_by_quads(chunk, tensor.gradient, changed, tensor.keep, rule);
   }
 }
 
@@ -172,16 +206,15 @@ __global__ void sgd_update_kernel(const TensorTable<SgdTensor> table, SgdState* 
   const Verdict verdict = verdict_on(of);
   const auto decayed = [&](float gradient, float w) { return verdict.gradient_scale * gradient + of.weight_decay * w; };
   if (verdict.good && tensor.momentum == nullptr) {
-    update_chunk<1>(chunk, tensor.gradient, {{tensor.value}}, tensor.keep,
-                    [&](float gradient, float(&value)[1]) { value[0] -= rate * decayed(gradient, value[0]); });
+    update_chunk(chunk, tensor, Changed<1>{{tensor.value}},
+                 [&](float gradient, float(&value)[1]) { value[0] -= rate * decayed(gradient, value[0]); });
   } else if (verdict.good) {
-    update_chunk<2>(chunk, tensor.gradient, {{tensor.value, tensor.momentum}}, tensor.keep,
-                    [&](float gradient, float(&value)[2]) {
-                      const float g = decayed(gradient, value[0]), velocity = of.momentum * value[1] + g;
-                      const float direction = of.nesterov != 0 ? g + of.momentum * velocity : velocity;
-                      value[0] -= rate * direction;
-                      value[1] = velocity;
-                    });
+    update_chunk(chunk, tensor, Changed<2>{{tensor.value, tensor.momentum}}, [&](float gradient, float(&value)[2]) {
+      const float g = decayed(gradient, value[0]), velocity = of.momentum * value[1] + g;
+      const float direction = of.nesterov != 0 ? g + of.momentum * velocity : velocity;
+      value[0] -= rate * direction;
+      value[1] = velocity;
+    });
   }
   if (is_last_block(&state->finished_blocks, blocks) && threadIdx.x == 0) count_step(state, of, rate, verdict.good);
 }
@@ -209,14 +242,14 @@ __global__ void adam_update_kernel(const TensorTable<AdamTensor> table, AdamStat
   const float rate = learning_rate / correction.first, inverse_root = 1.0f / correction.root_second;
   const Verdict verdict = verdict_on(of);
   if (verdict.good) {
-    update_chunk<3>(chunk, tensor.gradient, {{tensor.value, tensor.first_moment, tensor.second_moment}}, tensor.keep,
-                    [&](float gradient, float(&value)[3]) {
-                      const float g = verdict.gradient_scale * gradient + decay * value[0];
-                      value[1] += complement1 * (g - value[1]);
-                      value[2] = beta2 * value[2] + complement2 * g * g;
-                      const float spread = sqrtf(value[2]) * inverse_root + of.epsilon;
-                      value[0] = value[0] * shrink - rate * value[1] / spread;
-                    });
+    update_chunk(chunk, tensor, Changed<3>{{tensor.value, tensor.first_moment, tensor.second_moment}},
+                 [&](float gradient, float(&value)[3]) {
+                   const float g = verdict.gradient_scale * gradient + decay * value[0];
+                   value[1] += complement1 * (g - value[1]);
+                   value[2] = beta2 * value[2] + complement2 * g * g;
+                   const float spread = sqrtf(value[2]) * inverse_root + of.epsilon;
+                   value[0] = value[0] * shrink - rate * value[1] / spread;
+                 });
   }
   if (is_last_block(&state->finished_blocks, blocks) && threadIdx.x == 0) {
     const BiasCorrections next = verdict.good ? corrections_of(of, of.step + 2) : correction;

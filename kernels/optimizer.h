@@ -39,7 +39,9 @@ struct SgdTensor {
   const float* gradient = nullptr;
   float* momentum = nullptr;            // zeros to begin with; null: plain SGD, whatever the state's momentum
   const std::uint32_t* keep = nullptr;  // bit i % 32 of word i / 32: weight i lives; null: all do
-  index_t count = 0;
+  index_t count = 0;                    // of gradients
+  // For training on kept weights alone: gradient i is that of weight places[i], the others stay as they are. No mask.
+  const std::int32_t* places = nullptr;
 };
 
 // One update of all tensors; it counts as one step unless they are all empty. Where the loss is scaled, gradients are
@@ -70,6 +72,7 @@ struct AdamTensor {
   float *first_moment = nullptr, *second_moment = nullptr;  // zeros to begin with
   const std::uint32_t* keep = nullptr;                      // bits as above; null: no mask
   index_t count = 0;
+  const std::int32_t* places = nullptr;  // as above
 };
 
 // m += (1 - beta1) * (g - m); v = beta2 * v + (1 - beta2) * g^2

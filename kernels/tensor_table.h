@@ -1,6 +1,6 @@
 // One launch for many tensors. A table of them travels by value as the kernel's argument, so nothing is uploaded, a
 // captured graph keeps its own copy, and a model of a dozen layers costs one launch instead of a dozen. Every tensor is
-// cut into chunks, one block each; a block finds its tensor by bisection. 64 tensors of at most 48 bytes stay under
+// cut into chunks, one block each; a block finds its tensor by bisection. 60 tensors of at most 56 bytes stay under
 // the 4 KiB that every architecture takes as arguments. Device code: for .cu files only.
 #pragma once
 #include <algorithm>
@@ -24,7 +24,7 @@ struct Chunk {
 
 template <class Entry>
 struct TensorTable {
-  static constexpr int kEntries = 64;
+  static constexpr int kEntries = 60;
 
   Entry entry[kEntries];
   unsigned first_chunk[kEntries];  // of each entry, ascending

@@ -6,6 +6,7 @@
 #include "kernels/reduce.h"
 #include "kernels/require.h"
 #include "kernels/vendor/blas.h"
+#include "layers/kept_dense.h"
 #include "layers/reduced_precision.h"
 #include "layers/scratch.h"
 
@@ -128,14 +129,29 @@ Dense::Dense(std::int64_t in_features, std::int64_t out_features, const DenseOpt
                    options.bias ? std::optional(Tensor::zeros({out_features})) : std::nullopt),
       in_features_(in_features),
       out_features_(out_features),
-      has_bias_(options.bias) {}
+      has_bias_(options.bias) {
+  weight().can_train_kept = true;
+}
 
 Variable Dense::with_activation(const Variable& x, kernels::Activation activation, float slope) {
+  if (trains_kept()) return kept_product(x, activation, slope);
   auto function = std::make_shared<DenseFunction>();
   function->label = label();
   function->activation = activation;
   function->slope = slope;
   return espalier::apply(std::move(function), inputs(x));  // std::apply would be found too
+}
+
+bool Dense::trains_kept() { return training() && weight().kept() != nullptr && current_precision() == Precision::fp32; }
+
+Variable Dense::kept_product(const Variable& x, kernels::Activation activation, float slope) {
+  auto function = std::make_shared<KeptDenseFunction>(weight().value.value(), weight().kept());
+  function->label = label();
+  function->activation = activation;
+  function->slope = slope;
+  std::vector<Variable> inputs{x, weight().kept()->values};
+  if (bias() != nullptr) inputs.push_back(bias()->value);
+  return espalier::apply(std::move(function), inputs);
 }
 
 Description Dense::describe() const {

@@ -31,6 +31,9 @@ class Dense : public ProductLayer {
   Description describe() const override;
 
  private:
+  bool trains_kept();  // in training, in fp32, while the weight says so
+  Variable kept_product(const Variable& x, kernels::Activation activation, float slope);
+
   std::int64_t in_features_, out_features_;
   bool has_bias_;
 };

@@ -53,7 +53,10 @@ void require_finite(const std::vector<Parameter*>& parameters, const std::vector
 }  // namespace
 
 Pruner::Pruner(Module& model, PrunerOptions options)
-    : model_(model), options_(std::move(options)), parameters_(prunable(model, options_.ignore)) {
+    : model_(model),
+      options_(std::move(options)),
+      parameters_(prunable(model, options_.ignore)),
+      execution_(parameters_, options_.sparse_training) {
   require_usable(options_);
   std::size_t named = 0;
   for (const Parameter* parameter : parameters_) {
@@ -97,6 +100,7 @@ bool Pruner::step() {
   }
   if (options_.movement) options_.movement->weights_were_set();
   ++step_;
+  choose_execution();
   return preparation_ ? removed : sparsity.has_value();
 }
 
@@ -122,6 +126,17 @@ std::vector<Mask> Pruner::masks_near(const std::vector<Tensor>& weights) {
   std::vector<Mask> masks = masks_for(score(), prepared_sparsity_);
   for (std::size_t i = 0; i < parameters_.size(); ++i) parameters_[i]->value.set_value(own[i]);
   return masks;
+}
+
+std::string Pruner::always_dense() const {
+  if (options_.movement) return "movement is observed of every weight";
+  if (options_.splicing) return "splicing trains pruned weights in a shadow";
+  return {};
+}
+
+void Pruner::choose_execution() {
+  const bool grows_next = options_.regrowth && options_.regrowth->reads_gradients && options_.regrowth->due(step_);
+  execution_.choose(grows_next || !always_dense().empty());
 }
 
 void Pruner::regrow_or_splice() {
@@ -214,12 +229,14 @@ void Pruner::set_masks(std::vector<Mask> masks) {
             " would be left, and no signal would pass; raise min_density, or name the layer in `ignore`");
   }
   for (std::size_t i = 0; i < masks.size(); ++i) parameters_[i]->set_mask(std::move(masks[i]));
+  choose_execution();
   if (options_.after_prune) options_.after_prune();
 }
 
 std::string Pruner::record() const {
   nlohmann::json json{{"step", step_}, {"rule", options_.rule}};
   if (preparation_) json.update({{"preparing", preparation_->age()}, {"sparsity", prepared_sparsity_}});
+  if (!execution_.thresholds().empty()) json["sparse_from"] = execution_.thresholds();
   return json.dump();
 }
 
@@ -231,6 +248,11 @@ void Pruner::check(const std::string& record) const {
   require(!preparation_ || (json.contains("preparing") && json["preparing"].is_number_integer() &&
                             json.contains("sparsity") && json["sparsity"].is_number()),
           "its record does not say how far the preparation was");
+  if (json.contains("sparse_from")) {
+    for (const auto& threshold : json["sparse_from"]) {
+      require(threshold.is_number(), "its record of sparse training cannot be used");
+    }
+  }
   require(json["rule"] == options_.rule, "was pruned by the rule ", json["rule"].dump(), ", the run to resume by ",
           nlohmann::json(options_.rule).dump());
 }
@@ -243,7 +265,9 @@ void Pruner::restore(const std::string& record) {
     preparation_->set_age(json.at("preparing").get<int>());
     prepared_sparsity_ = json.at("sparsity").get<double>();
   }
+  execution_.set_thresholds(json.value("sparse_from", std::map<std::string, double>()));
   if (options_.movement) options_.movement->weights_were_set();
+  choose_execution();
 }
 
 std::vector<Buffer*> Pruner::state() {

@@ -23,6 +23,7 @@
 #include "pruning/report.h"
 #include "pruning/rewind.h"
 #include "pruning/schedule.h"
+#include "pruning/sparse_training.h"
 
 namespace espalier::pruning {
 
@@ -52,6 +53,7 @@ struct PrunerOptions {
   std::optional<Splicing> splicing = {};
   std::optional<PreparationOptions> preparation = {};  // from a choice that the schedule makes to its masks
   std::shared_ptr<const Regularizer> penalty = {};     // part of each update; what it makes zero is not masked
+  SparseTrainingOptions sparse_training = {};          // steps that need the gradients of pruned weights stay dense
   std::optional<Rewind> rewind = {};                   // after each pruning of the schedule beyond rewind->to
   std::optional<int> release_at = {};                  // drops all masks at this step: dense-sparse-dense training
   std::string rule = {};                               // these options in words; a run only resumes under the same
@@ -95,6 +97,9 @@ class Pruner : public Companion {
   const std::vector<Parameter*>& parameters() const { return parameters_; }
   // With the shape of one input batch, multiply-adds left are counted too.
   Report report(const std::optional<Shape>& input = std::nullopt) const;
+  std::vector<SparseTrainingChoice> sparse_training() const { return execution_.choices(); }
+  // Where every step needs the gradients of pruned weights, why no layer trains sparse; else empty.
+  std::string always_dense() const;
   const ScoringCost& cost() const { return cost_; }            // of all scorings so far
   const ScoringCost& last_cost() const { return last_cost_; }  // of the last
 
@@ -115,6 +120,7 @@ class Pruner : public Companion {
                           double* sparsity) const;
   void set_masks(std::vector<Mask> masks);
   void regrow_or_splice();
+  void choose_execution();
 
   Module& model_;
   PrunerOptions options_;
@@ -124,6 +130,7 @@ class Pruner : public Companion {
   std::optional<Snapshot> snapshot_;
   std::optional<Preparation> preparation_;
   double prepared_sparsity_ = 0;  // of the choice that is under way
+  SparseExecution execution_;
   ScoringCost cost_, last_cost_;
   int step_ = 0;
 };

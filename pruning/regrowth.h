@@ -20,6 +20,7 @@ struct Regrowth {
   Growth growth = grow_by_gradient();
   double fraction = 0.3;
   int begin = 0, end = 1000, every = 100;
+  bool reads_gradients = true;  // of pruned weights: the step before a turn computes them, whatever trains sparse
   bool due(int step) const { return step > begin && step < end && (step - begin) % every == 0; }
   double fraction_at(int step) const;
 };

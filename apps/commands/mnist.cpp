@@ -12,6 +12,7 @@
 #include "apps/commands/measure.h"
 #include "apps/commands/pruning_setup.h"
 #include "apps/commands/run_folder.h"
+#include "apps/commands/sparse_training.h"
 #include "apps/commands/stages.h"
 #include "apps/commands/trace_file.h"
 #include "layers/model_file.h"
@@ -65,6 +66,7 @@ void MnistCommand::run() const {
   setup.prune_before_training();
   const StageFiles pruned_files{.metrics = folder / "metrics.jsonl", .checkpoint = folder / "pruned.safetensors"};
   const TrainingResult tuned = train(model, images, fine_tuning, pruned_files, notes, output, &setup.pruner());
+  const nlohmann::json sparse_training = tell_sparse_training(setup.pruner(), output);
   const Metrics pruned = judge(model, images.test);
   const pruning::Report layers = pruning::report(model, {{1, image[0], image[1], image[2]}});
   say(output, fmt::format("{}\n   test accuracy {:.2f} %\n\n", layers, 100 * pruned.accuracy()));
@@ -78,6 +80,7 @@ void MnistCommand::run() const {
                         {"device", device_json()}, {"data", images.name},
                         {"model", kModel},         {"seed", seed},
                         {"quick", quick},          {"math", to_string(current_math())}};
+  if (!sparse_training.is_null()) report["sparse_training"] = sparse_training;
   report["dense"].update(to_json(trained));
   report["pruned"].update(to_json(tuned));
   report["pruned"]["sparsity"] = layers.sparsity();

@@ -15,6 +15,7 @@
 #include "apps/commands/pruning_setup.h"
 #include "apps/commands/recipe_run.h"
 #include "apps/commands/run_folder.h"
+#include "apps/commands/sparse_training.h"
 #include "apps/commands/stages.h"
 #include "apps/commands/teachers.h"
 #include "apps/commands/trace_file.h"
@@ -72,9 +73,9 @@ void PruneCommand::prune_checkpoint() const {
   const Teachers teachers(distillation);
   const RunFolder folder(run_dir, "prune");
   const Metrics before = judge(*model.module, images.test);
-
   const Shape image = images.test.samples().dataset().image_shape();
   PruningOptions asked = pruning;
+  asked.sparse_batch = training.batch;
   LatencyRequest request = latency;
   if (request.batch == 0) request.batch = training.batch;
   nlohmann::json choice;
@@ -98,6 +99,7 @@ void PruneCommand::prune_checkpoint() const {
   result.pruned = judge(*model.module, images.test);
   result.layers = setup.report();
   result.scoring = setup.pruner().cost();
+  result.sparse_training = tell_sparse_training(setup.pruner(), output);
   nlohmann::json report = to_json(result);
   if (request.wanted()) report["latency"] = latency_report(request, found, *model.module, image, output);
   if (automatic.wanted) report["auto"] = judge_choice(automatic, *model.module, images, choice, output);

@@ -70,6 +70,9 @@ void add_pruning_options(CLI::App& app, PruningOptions& options) {
       ->capture_default_str();
   app.add_flag("--permute", options.permute,
                "Before --pattern 2:4, reorder channels so that it keeps more of the weights");
+  choice("--sparse-training", options.sparse_training, sparse_trainings(),
+         "Dense layers train their kept weights alone: from 90 % pruned (on), or from where that was measured to be "
+         "faster here (auto: weights may differ from run to run in their last bits)");
   app.add_option("--min-density", options.min_density, "Fraction of its weights that each layer keeps at least")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
@@ -90,26 +93,27 @@ std::string goal_of(const Target& target) {
 }
 
 std::string in_words(const PruningOptions& options) {
-  return nlohmann::json{{"criterion", options.criterion},
-                        {"group", options.group},
-                        {"group_score", options.group_score},
-                        {"normalisation", options.normalisation},
-                        {"pattern", options.pattern},
-                        {"scope", options.scope},
-                        {"schedule", options.schedule},
-                        {"regrowth", options.regrowth},
-                        {"preparation", options.preparation},
-                        {"strength", options.strength},
-                        {"penalty", options.penalty},
-                        {"penalty_strength", options.penalty_strength},
-                        {std::string(to_string(options.target.unit)), options.target.value},
-                        {"min_density", options.min_density},
-                        {"max_density", options.max_density},
-                        {"ignore", options.ignore},
-                        {"permute", options.permute},
-                        {"layers", options.layers},
-                        {"rewind", options.rewind}}
-      .dump();
+  nlohmann::json rule{{"criterion", options.criterion},
+                      {"group", options.group},
+                      {"group_score", options.group_score},
+                      {"normalisation", options.normalisation},
+                      {"pattern", options.pattern},
+                      {"scope", options.scope},
+                      {"schedule", options.schedule},
+                      {"regrowth", options.regrowth},
+                      {"preparation", options.preparation},
+                      {"strength", options.strength},
+                      {"penalty", options.penalty},
+                      {"penalty_strength", options.penalty_strength},
+                      {std::string(to_string(options.target.unit)), options.target.value},
+                      {"min_density", options.min_density},
+                      {"max_density", options.max_density},
+                      {"ignore", options.ignore},
+                      {"permute", options.permute},
+                      {"layers", options.layers},
+                      {"rewind", options.rewind}};
+  if (options.sparse_training != "off") rule["sparse_training"] = options.sparse_training;
+  return rule.dump();
 }
 
 }  // namespace espalier::apps

@@ -38,6 +38,8 @@ struct PruningOptions {
   double penalty_strength = 1e-4;
   bool permute = false;      // channels, before 2:4
   std::int64_t rewind = -1;  // back to the weights after so many steps; -1: never
+  std::string sparse_training = "off";
+  std::int64_t sparse_batch = 128;  // that measured thresholds of sparse training are for
 };
 
 // The words that each choice knows.
@@ -51,6 +53,7 @@ const std::vector<std::string>& schedules();
 const std::vector<std::string>& regrowths();
 const std::vector<std::string>& preparations();
 const std::vector<std::string>& penalties();
+const std::vector<std::string>& sparse_trainings();
 
 void add_pruning_options(CLI::App& app, PruningOptions& options);
 std::string goal_of(const pruning::Target& target);   // "remove 90 % of the weights", "leave 12000 params"

@@ -24,16 +24,18 @@ PruningSetup::PruningSetup(Module& model, const data::ImageData& images, const P
     say(output, to_string(permute_for_n_of_m(model, input_, {.seed = seed})));
   }
   at_once_ = steps < 2 || options.schedule == "before-training" || options.target.unit == Target::Unit::threshold;
-  PrunerOptions made{.criterion = scoring_.criterion(),
-                     .min_density = options.min_density,
-                     .max_density = options.max_density,
-                     .ignore = options.ignore,
-                     .layer_sparsity = options.layers,
-                     .normalisation = normalisation_of(options.normalisation),
-                     .calibration = scoring_.calibration(),
-                     .movement = scoring_.movement(),
-                     .penalty = penalty(),
-                     .rule = in_words(options)};
+  PrunerOptions made{
+      .criterion = scoring_.criterion(),
+      .min_density = options.min_density,
+      .max_density = options.max_density,
+      .ignore = options.ignore,
+      .layer_sparsity = options.layers,
+      .normalisation = normalisation_of(options.normalisation),
+      .calibration = scoring_.calibration(),
+      .movement = scoring_.movement(),
+      .penalty = penalty(),
+      .sparse_training = {.when = sparse_training_of(options.sparse_training), .batch = options.sparse_batch},
+      .rule = in_words(options)};
   choose_pattern(made);
   if (options.rewind >= 0) made.rewind = Rewind{.to = int(options.rewind)};
   if (options.release > 0) made.release_at = int(options.release * double(steps));
@@ -114,10 +116,12 @@ void PruningSetup::add_regrowth(PrunerOptions& made, std::int64_t steps, std::ui
     made.splicing = Splicing{.end = end, .every = every};
     return;
   }
-  made.regrowth = Regrowth{.growth = options_.regrowth == "gradient" ? grow_by_gradient() : grow_at_random(seed),
+  const bool by_gradient = options_.regrowth == "gradient";
+  made.regrowth = Regrowth{.growth = by_gradient ? grow_by_gradient() : grow_at_random(seed),
                            .fraction = options_.regrowth_fraction,
                            .end = end,
-                           .every = every};
+                           .every = every,
+                           .reads_gradients = by_gradient};
 }
 
 }  // namespace espalier::apps

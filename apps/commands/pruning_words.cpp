@@ -66,6 +66,11 @@ const std::vector<std::string>& penalties() {
   return words;
 }
 
+const std::vector<std::string>& sparse_trainings() {
+  static const std::vector<std::string> words{"off", "on", "auto"};
+  return words;
+}
+
 Grouping grouping_of(const std::string& word) {
   return meaning_of<Grouping>({{"element", group::element()},
                                {"row", group::row()},
@@ -107,6 +112,11 @@ Scope scope_of(const std::string& word) {
                             {"erdos-renyi", Scope::erdos_renyi},
                             {"erdos-renyi-kernel", Scope::erdos_renyi_kernel}},
                            word);
+}
+
+SparseTraining sparse_training_of(const std::string& word) {
+  return meaning_of<SparseTraining>(
+      {{"off", SparseTraining::off}, {"on", SparseTraining::on}, {"auto", SparseTraining::measured}}, word);
 }
 
 }  // namespace espalier::apps

@@ -21,5 +21,6 @@ pruning::GroupScore group_score_of(const std::string& word);
 pruning::ScoreNormalisation normalisation_of(const std::string& word);
 pruning::Pattern pattern_of(const std::string& word);
 pruning::Scope scope_of(const std::string& word);
+pruning::SparseTraining sparse_training_of(const std::string& word);
 
 }  // namespace espalier::apps

@@ -76,6 +76,7 @@ void read_pruning(TomlSection section, PruningOptions& options) {
   section.read("fraction", options.fraction, 0.001, 0.999);
   section.read("regrowth_fraction", options.regrowth_fraction, 0.001, 0.999);
   section.read("regrowth_every", options.regrowth_every, 1);
+  section.read_word("sparse_training", options.sparse_training, sparse_trainings());
   section.read("release", options.release, 0, 1);
   section.read("permute", options.permute);
   section.read("rewind", options.rewind, -1);

@@ -5,6 +5,7 @@
 #include "apps/commands/branch_options.h"
 #include "apps/commands/channel_options.h"
 #include "apps/commands/pruning_setup.h"
+#include "apps/commands/sparse_training.h"
 #include "kernels/require.h"
 #include "layers/model_file.h"
 #include "layers/zoo.h"
@@ -17,8 +18,8 @@ namespace fs = std::filesystem;
 // Two recipes that train alike share the dense model.
 std::string dense_name(const Recipe& recipe, const std::string& model, std::uint64_t seed) {
   const TrainingOptions& train = recipe.train;
-  return fmt::format("dense-{}-{}-{}x{}-{}-{}-{}-{}-{}-{}{}{}-seed{}.safetensors", model, recipe.data,
-                     train.epochs, train.batch, train.optimizer, train.schedule, train.learning_rate, train.momentum,
+  return fmt::format("dense-{}-{}-{}x{}-{}-{}-{}-{}-{}-{}{}{}-seed{}.safetensors", model, recipe.data, train.epochs,
+                     train.batch, train.optimizer, train.schedule, train.learning_rate, train.momentum,
                      train.weight_decay, train.samples, train.augment ? "-augmented" : "",
                      train.slimming > 0 ? fmt::format("-slimming{}", train.slimming) : "", seed);
 }
@@ -74,6 +75,7 @@ RecipeResult carry_out(const Recipe& recipe, std::uint64_t seed, const data::Ima
   tuning.seed = seed;
   const std::int64_t steps = steps_of(tuning, images);
   PruningOptions asked = recipe.prune;
+  asked.sparse_batch = tuning.batch;
   result.branches = fell_branches(model, images, seed, asked, output);
   PruningSetup setup(*model, images, asked, steps, seed, output);
   if (resume.empty()) setup.prune_before_training();
@@ -90,6 +92,7 @@ RecipeResult carry_out(const Recipe& recipe, std::uint64_t seed, const data::Ima
   result.pruned = judge(*model, images.test);
   result.layers = setup.report();
   result.scoring = setup.pruner().cost();
+  result.sparse_training = tell_sparse_training(setup.pruner(), output);
   if (prunes_channels(recipe.prune)) {
     const fs::path small = folder / fmt::format("{}-shrunk-seed{}.safetensors", recipe.name, seed);
     result.shrunk = save_shrunk({small, images.normalisation, notes}, *model, images, output);
@@ -111,6 +114,7 @@ nlohmann::json to_json(const RecipeResult& result) {
   json.update(to_json(result.tuning));
   json["checkpoint"] = result.checkpoint.string();
   if (!result.branches.is_null()) json["branches"] = result.branches;
+  if (!result.sparse_training.is_null()) json["sparse_training"] = result.sparse_training;
   if (!result.shrunk.is_null()) json["shrunk"] = result.shrunk;
   return json;
 }

@@ -16,6 +16,7 @@ struct RecipeResult {
   pruning::Report layers;
   pruning::ScoringCost scoring;
   TrainingResult tuning;
+  nlohmann::json sparse_training = {};  // what tell_sparse_training() says
   std::filesystem::path checkpoint;
   nlohmann::json branches = {};  // that fell
   nlohmann::json shrunk = {};    // the smaller network, where whole channels fell

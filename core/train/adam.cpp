@@ -37,16 +37,16 @@ void Adam::step() {
   const simt::Range range("update", kind(), "update");
   std::vector<kernels::AdamTensor> tensors;
   for (std::size_t i = 0; i < parameters().size(); ++i) {
-    const Parameter& parameter = *parameters()[i];
-    if (!parameter.value.has_gradient()) continue;
-    kernels::AdamTensor tensor;
-    tensor.value = parameter.value.value().data<float>();
-    tensor.gradient = parameter.value.gradient().data<float>();
-    tensor.first_moment = first_moments_[i].value.data<float>();
-    tensor.second_moment = second_moments_[i].value.data<float>();
-    if (parameter.mask()) tensor.keep = parameter.keep_bits().data<std::uint32_t>();
-    tensor.count = parameter.size();
-    tensors.push_back(tensor);
+    const Tensor &first = first_moments_[i].value, &second = second_moments_[i].value;
+    const auto change = change_of(i, {&first, &second});
+    if (!change) continue;
+    tensors.push_back({.value = parameters()[i]->value.value().data<float>(),
+                       .gradient = change->gradient,
+                       .first_moment = first.data<float>(),
+                       .second_moment = second.data<float>(),
+                       .keep = change->keep,
+                       .count = change->count,
+                       .places = change->places});
   }
   look_for_overflow();
   kernels::adam_update(tensors, device_state(), current_stream());

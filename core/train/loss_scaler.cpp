@@ -39,8 +39,8 @@ LossScaler::LossScaler(const LossScaleOptions& options)
 void LossScaler::look_at(const std::vector<Parameter*>& parameters) const {
   std::vector<kernels::GradientTensor> gradients;
   for (const Parameter* parameter : parameters) {
-    if (!parameter->value.has_gradient()) continue;
-    gradients.push_back({parameter->value.gradient().data<float>(), parameter->size()});
+    const Variable& trained = parameter->trained();
+    if (trained.has_gradient()) gradients.push_back({trained.gradient().data<float>(), trained.value().size()});
   }
   kernels::find_overflow(gradients, state_.get(), current_stream());
 }

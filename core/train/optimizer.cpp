@@ -28,7 +28,7 @@ Optimizer::Optimizer(std::vector<Parameter*> parameters, float learning_rate)
 }
 
 void Optimizer::zero_gradients() {
-  for (Parameter* parameter : parameters_) parameter->value.clear_gradient();
+  for (Parameter* parameter : parameters_) parameter->clear_gradient();
 }
 
 void Optimizer::backward(Variable loss) {
@@ -76,6 +76,28 @@ void Optimizer::set_learning_rates(std::span<const float> rates) {
   learning_rate_ = learning_rate();
   listed_rates_ = Tensor::from({count}, rates);
   write_rates({learning_rate_, {listed_rates_.data<float>(), begin, begin + count}});
+}
+
+std::optional<Optimizer::Change> Optimizer::change_of(std::size_t i, std::initializer_list<const Tensor*> moments) {
+  const Parameter& parameter = *parameters_[i];
+  const Variable& trained = parameter.trained();
+  if (!trained.has_gradient()) return std::nullopt;
+  Change change{.gradient = trained.gradient().data<float>(), .count = trained.value().size()};
+  if (!parameter.mask()) return change;
+  if (&trained == &parameter.value) {
+    change.keep = parameter.keep_bits().data<std::uint32_t>();
+    return change;
+  }
+  change.places = parameter.kept()->view().places;
+  if (updated_kept_.empty()) updated_kept_.resize(parameters_.size());
+  if (updated_kept_[i] == parameter.kept()) return change;
+  updated_kept_[i] = parameter.kept();
+  for (const Tensor* moment : moments) {
+    const auto address = moment->data<float>();
+    kernels::apply_keep(moment->size(), parameter.mask()->keep.data<std::uint8_t>(), address, address,
+                        current_stream());
+  }
+  return change;
 }
 
 std::vector<Buffer> Optimizer::zeros_for_each(const std::string& role) const {

@@ -3,6 +3,8 @@
 // pass: a weight that was pruned stays 0.0f, and so does its momentum.
 #pragma once
 #include <cstdint>
+#include <initializer_list>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -59,6 +61,15 @@ class Optimizer {
   virtual float* device_learning_rate() const = 0;
   virtual void write_loss_scale(const kernels::LossScale& loss_scale) = 0;  // waits
   void look_for_overflow();  // once in each step(), before the update; nothing where no loss is scaled
+  // What an update does to parameter i; nothing without a gradient. An update of kept weights passes over the moments
+  // of pruned ones, so the first with a structure zeroes these, as an update of all weights does each time.
+  struct Change {
+    const float* gradient = nullptr;
+    const std::uint32_t* keep = nullptr;
+    const std::int32_t* places = nullptr;
+    kernels::index_t count = 0;
+  };
+  std::optional<Change> change_of(std::size_t i, std::initializer_list<const Tensor*> moments);
   // One tensor of zeros for each parameter, called "role/conv2d_1.weight".
   std::vector<Buffer> zeros_for_each(const std::string& role) const;
 
@@ -67,7 +78,8 @@ class Optimizer {
   float learning_rate_;
   Tensor listed_rates_;  // what set_learning_rates() was given; undefined: nothing
   std::optional<LossScaler> loss_scaler_;
-  bool backward_was_scaled_ = false;  // since the last step
+  bool backward_was_scaled_ = false;                              // since the last step
+  std::vector<std::shared_ptr<const KeptWeights>> updated_kept_;  // of each parameter: the last structure met
 };
 
 // An optimizer whose update kernel counts steps and follows rates in a State of its own.

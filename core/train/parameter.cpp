@@ -22,6 +22,7 @@ void Parameter::set_mask(Mask mask) {
           mask.keep.shape().to_string(), " (", std::string(to_string(mask.keep.dtype())), ") was given for a weight ",
           value.shape().to_string(), "; it needs the same shape and type u8");
   mask_ = std::move(mask);
+  train_all();
   const Tensor& weight = value.value();
   const auto address = weight.data<float>();
   kernels::apply_keep(weight.size(), mask_->keep.data<std::uint8_t>(), address, address, current_stream());
@@ -33,6 +34,17 @@ void Parameter::set_mask(Mask mask) {
 void Parameter::clear_mask() {
   mask_.reset();
   keep_bits_ = Tensor();
+  train_all();
+}
+
+void Parameter::train_kept() {
+  require(mask_.has_value(), name, ": only of a weight with a mask can the kept ones be trained alone");
+  kept_ = std::make_shared<KeptWeights>(mask_->keep);
+}
+
+void Parameter::clear_gradient() {
+  value.clear_gradient();
+  if (kept_) kept_->values.clear_gradient();
 }
 
 }  // namespace espalier

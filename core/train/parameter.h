@@ -8,6 +8,7 @@
 #include <string>
 
 #include "core/autograd/variable.h"
+#include "core/train/kept_weights.h"
 
 namespace espalier {
 
@@ -34,9 +35,21 @@ class Parameter {
   const Tensor& keep_bits() const { return keep_bits_; }
   std::int64_t size() const { return value.value().size(); }
 
+  // A layer says by this that it can compute with the living weights alone; it then does while kept() is there.
+  bool can_train_kept = false;
+  // From now on gradients flow to kept()->values, and those of pruned weights do not exist. Until the mask changes.
+  void train_kept();  // needs a mask
+  void train_all() { kept_.reset(); }
+  const std::shared_ptr<KeptWeights>& kept() const { return kept_; }  // null: all weights are trained, or none pruned
+  // What the last backward() left a gradient in: kept()->values or value.
+  Variable& trained() { return kept_ && kept_->values.has_gradient() ? kept_->values : value; }
+  const Variable& trained() const { return kept_ && kept_->values.has_gradient() ? kept_->values : value; }
+  void clear_gradient();
+
  private:
   std::optional<Mask> mask_;
   Tensor keep_bits_;
+  std::shared_ptr<KeptWeights> kept_;
 };
 
 }  // namespace espalier

@@ -30,14 +30,14 @@ void Sgd::step() {
   const simt::Range range("update", kind(), "update");
   std::vector<kernels::SgdTensor> tensors;
   for (std::size_t i = 0; i < parameters().size(); ++i) {
-    const Parameter& parameter = *parameters()[i];
-    if (!parameter.value.has_gradient()) continue;
-    kernels::SgdTensor tensor;
-    tensor.value = parameter.value.value().data<float>();
-    tensor.gradient = parameter.value.gradient().data<float>();
+    const auto change = velocities_.empty() ? change_of(i, {}) : change_of(i, {&velocities_[i].value});
+    if (!change) continue;
+    kernels::SgdTensor tensor{.value = parameters()[i]->value.value().data<float>(),
+                              .gradient = change->gradient,
+                              .keep = change->keep,
+                              .count = change->count,
+                              .places = change->places};
     if (!velocities_.empty()) tensor.momentum = velocities_[i].value.data<float>();
-    if (parameter.mask()) tensor.keep = parameter.keep_bits().data<std::uint32_t>();
-    tensor.count = parameter.size();
     tensors.push_back(tensor);
   }
   look_for_overflow();

@@ -9,6 +9,15 @@
 #include "kernels/simt/range.h"
 
 namespace espalier {
+namespace {
+
+// To what a captured step computes it for.
+void give_gradient(Parameter& parameter, const Tensor& gradient) {
+  const bool of_kept = parameter.kept() && gradient.shape() == parameter.kept()->values.shape();
+  (of_kept ? parameter.kept()->values : parameter.value).set_gradient(gradient);
+}
+
+}  // namespace
 
 Trainer::Trainer(Trainable model, Optimizer& optimizer, DataLoader& loader, TrainerOptions options)
     : model_(std::move(model)),
@@ -111,11 +120,12 @@ void Trainer::update(const Batch& buffers) {
 void Trainer::update_captured() {
   CapturedStep& step = captured_[loader_.next_size()];
   std::vector<const void*> now = addresses();
+  std::vector<std::shared_ptr<KeptWeights>> kept_now = kept();
   const std::vector<Parameter*>& parameters = optimizer_.parameters();
-  if (step.graph && now == step.addresses) {
+  if (step.graph && now == step.addresses && kept_now == step.kept) {
     step.graph->launch();
     for (std::size_t i = 0; i < parameters.size(); ++i) {  // those of a graph of another size may stand there
-      if (step.gradients[i].defined()) parameters[i]->value.set_gradient(step.gradients[i]);
+      if (step.gradients[i].defined()) give_gradient(*parameters[i], step.gradients[i]);
     }
     return;
   }
@@ -130,8 +140,9 @@ void Trainer::update_captured() {
     if (gradients.empty()) gradients = copies_of_gradients();
   });
   step.addresses = std::move(now);
+  step.kept = std::move(kept_now);
   for (std::size_t i = 0; i < parameters.size(); ++i) {
-    step.gradients.push_back(gradients[i].defined() ? parameters[i]->value.gradient() : Tensor());
+    step.gradients.push_back(gradients[i].defined() ? parameters[i]->trained().gradient() : Tensor());
     if (gradients[i].defined()) step.gradients[i].copy_from(gradients[i]);
   }
 }
@@ -139,7 +150,8 @@ void Trainer::update_captured() {
 Tensors Trainer::copies_of_gradients() const {
   Tensors copies;
   for (const Parameter* parameter : optimizer_.parameters()) {
-    copies.push_back(parameter->value.has_gradient() ? parameter->value.gradient().clone() : Tensor());
+    const Variable& trained = parameter->trained();
+    copies.push_back(trained.has_gradient() ? trained.gradient().clone() : Tensor());
   }
   return copies;
 }
@@ -157,6 +169,12 @@ std::vector<const void*> Trainer::addresses() const {
 TrainingState Trainer::state() const {
   return {model_.parameters, model_.buffers,     &optimizer_,       &loader_, step_,
           options_.notes,    options_.precision, options_.companion};
+}
+
+std::vector<std::shared_ptr<KeptWeights>> Trainer::kept() const {
+  std::vector<std::shared_ptr<KeptWeights>> kept;
+  for (const Parameter* parameter : optimizer_.parameters()) kept.push_back(parameter->kept());
+  return kept;
 }
 
 void Trainer::save(const std::filesystem::path& file) const { save_checkpoint(file, state()); }

@@ -3,12 +3,13 @@
 // A training step, from gathering the batch to the update, is captured once as a graph and replayed (the smaller last
 // batch of an epoch as one of its own): its buffers, learning rates, counters and place in the epoch live on the
 // device, so that within an epoch the host does nothing but launch it, and never waits. It is captured anew when a mask
-// has been set or replaced.
+// has been set or replaced, or training begins or ends to leave pruned weights out.
 #pragma once
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -81,8 +82,9 @@ class Trainer {
   struct CapturedStep {
     Batch buffers;
     std::optional<Graph> graph = {};
-    std::vector<const void*> addresses = {};  // that it is valid for
-    Tensors gradients = {};                   // that it writes
+    std::vector<const void*> addresses = {};              // that it is valid for
+    std::vector<std::shared_ptr<KeptWeights>> kept = {};  // of each parameter: the same, and alive as long as it
+    Tensors gradients = {};                               // that it writes
   };
   EpochReport run_epoch(TrainingLog& log);
   bool is_enough(std::int64_t asked_every) const;
@@ -92,6 +94,7 @@ class Trainer {
   void update_captured();
   Tensors copies_of_gradients() const;
   std::vector<const void*> addresses() const;
+  std::vector<std::shared_ptr<KeptWeights>> kept() const;
   TrainingState state() const;
 
   Trainable model_;

@@ -255,3 +255,45 @@ TEST_CASE("sgd_update: tensors off 16-byte boundaries are updated as well") {
     CHECK(w.guards_intact());
   }
 }
+
+// What an update of kept weights alone leaves, beside one of all weights under the same mask and gradients.
+template <class State, class Entry>
+void check_places(const State& initial, void (*update)(std::span<const Entry>, State*, cudaStream_t)) {
+  for (const std::size_t count : {std::size_t(1), std::size_t(33), std::size_t(513), std::size_t(20'011)}) {
+    const std::vector<std::uint8_t> keep = random_mask(count, 3);
+    const std::vector<float> slope = random_floats(count, 2);
+    std::vector<float> start = random_floats(count, 1), kept_slope;
+    std::vector<std::int32_t> places;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (keep[i] == 0) start[i] = 0.0f;
+      if (keep[i] != 0) places.push_back(std::int32_t(i)), kept_slope.push_back(slope[i]);
+    }
+    std::vector<std::vector<float>> results[2];
+    for (const bool alone : {false, true}) {
+      GuardedBuffer<float> value(start), gradient(alone ? kept_slope : slope);
+      GuardedBuffer<float> first(std::vector<float>(count, 0.0f)), second(std::vector<float>(count, 0.0f));
+      const GuardedBuffer<std::uint32_t> bits(bits_of(keep));
+      const GuardedBuffer<std::int32_t> at(places);
+      GuardedBuffer<State> state = on_device(initial);
+      Entry tensor{value.data(), gradient.data(), first.data()};
+      if constexpr (std::is_same_v<Entry, AdamTensor>) tensor.second_moment = second.data();
+      if (alone) tensor.places = at.data();
+      if (!alone) tensor.keep = bits.data();
+      tensor.count = index_t(gradient.size());
+      for (int step = 0; step < kSteps; ++step) update(std::span<const Entry>(&tensor, 1), state.data(), nullptr);
+      results[alone] = {value.download(), first.download(), second.download()};
+      CHECK((value.guards_intact() && first.guards_intact() && second.guards_intact()));
+    }
+    for (std::size_t k = 0; k < 3; ++k) {  // on a CPU a compiler fuses other products with sums in either loop
+      CHECK(difference(results[1][k], results[0][k], kTolerance, kTolerance) == "");
+      for (std::size_t i = 0; i < count; ++i) {
+        if (keep[i] == 0) REQUIRE(std::bit_cast<std::uint32_t>(results[1][k][i]) == 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("updates of kept weights alone equal updates under their mask, pruned weights and moments are not touched") {
+  check_places<SgdState, SgdTensor>({.momentum = 0.9f, .weight_decay = 0.01f, .nesterov = 1}, sgd_update);
+  check_places<AdamState, AdamTensor>({.weight_decay = 0.01f}, adam_update);
+}

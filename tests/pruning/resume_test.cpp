@@ -78,6 +78,7 @@ struct PrunedRun {
 };
 
 const Schedule kRamp = cubic({.to = 0.8, .begin = 1, .end = 12, .every = 3});
+const SparseTrainingOptions kSparse{.when = SparseTraining::on, .threshold = 0.5};
 
 struct Way {
   std::string name;
@@ -138,6 +139,25 @@ const std::vector<Way> kWays{
            .schedule = one_shot(0.6, 2),
            .calibration = &run.calibration,
            .preparation = PreparationOptions{.kind = PreparationKind::admm, .strength = 30, .steps = 11, .every = 3}};
+     }},
+    {"sparse", [](PrunedRun&) { return PrunerOptions{.schedule = kRamp, .sparse_training = kSparse}; }},
+    {"sparse rigl",
+     [](PrunedRun&) {
+       return PrunerOptions{.criterion = random(3),
+                            .scope = Scope::local,
+                            .schedule = one_shot(0.7),
+                            .regrowth = Regrowth{.begin = 0, .end = 18, .every = 3},
+                            .sparse_training = kSparse};
+     }},
+    {"sparse set",
+     [](PrunedRun&) {
+       return PrunerOptions{
+           .criterion = random(3),
+           .scope = Scope::local,
+           .schedule = one_shot(0.7),
+           .regrowth =
+               Regrowth{.growth = grow_at_random(5), .begin = 0, .end = 18, .every = 2, .reads_gradients = false},
+           .sparse_training = kSparse};
      }},
     {"filters",
      [](PrunedRun&) {

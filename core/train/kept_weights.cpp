@@ -1,0 +1,41 @@
+#include "core/train/kept_weights.h"
+
+#include "core/device/stream.h"
+#include "kernels/require.h"
+#include "kernels/sparse/kept.h"
+
+namespace espalier {
+namespace {
+
+Tensor indices(std::int64_t count) { return Tensor::empty({count}, DType::i32); }
+
+}  // namespace
+
+KeptWeights::KeptWeights(const Tensor& keep) {
+  require(keep.shape().rank() == 2, "kept weights: a mask ", keep.shape().to_string(), "; it must have two axes");
+  const kernels::WeightShape shape{keep.shape()[0], keep.shape()[1]};
+  row_offsets_ = indices(shape.rows + 1);
+  column_offsets_ = indices(shape.columns + 1);
+  const auto mask = keep.data<std::uint8_t>();
+  kernels::kept_count(shape, mask, row_offsets_.data<std::int32_t>(), current_stream());
+  const std::int64_t kept = row_offsets_.to_host_as<std::int32_t>().back();
+  require(kept > 0, "kept weights: nothing of a weight ", keep.shape().to_string(), " lives");
+  for (Tensor* array : {&column_indices_, &places_, &row_indices_, &transposed_}) *array = indices(kept);
+  const kernels::KeptArrays arrays{column_indices_.data<std::int32_t>(), places_.data<std::int32_t>(),
+                                   column_offsets_.data<std::int32_t>(), row_indices_.data<std::int32_t>(),
+                                   transposed_.data<std::int32_t>()};
+  kernels::kept_fill(shape, mask, row_offsets_.data<std::int32_t>(), arrays, current_stream());
+  values = Variable(Tensor::empty({kept}), Gradient::required);
+  transposed_values = Tensor::empty({kept});
+  view_ = {shape.rows,
+           shape.columns,
+           kept,
+           row_offsets_.data<std::int32_t>(),
+           arrays.column_indices,
+           arrays.places,
+           arrays.column_offsets,
+           arrays.row_indices,
+           arrays.transposed};
+}
+
+}  // namespace espalier
