@@ -4,15 +4,15 @@
     build/cpu/espalier compare lenet300-record --data-dir DIR --run-dir runs/records
     python3 apps/recipe_results.py runs/records/report.json
 
-puts each recipe of the reports in the place of its older figures in pruning/results.json, and writes pruning/results.md
-from all of them: error and compression with the 95 % interval of the mean, layer by layer what is left.
+puts each recipe of the reports in the place of its older figures in apps/recipes/results/records.json, and writes
+records.md there from all of them: error and compression with the 95 % interval of the mean, layer by layer what is left.
 """
 import json
 import pathlib
 import sys
 
 AIMS = {"lenet5-record": (0.0080, 280), "lenet300-record": (0.0170, 60)}  # error at most, times fewer at least
-FOLDER = pathlib.Path(__file__).resolve().parent.parent / "pruning"
+FOLDER = pathlib.Path(__file__).resolve().parent / "recipes" / "results"
 
 
 def condensed(recipe, device):
@@ -44,7 +44,7 @@ def table(results):
     lines = ["# What the recipes reach", "",
              "Test error on MNIST, mean over the seeds with the 95 % interval of the mean where there are several;",
              "weights of products are counted, biases not. Made by `espalier compare` and `apps/recipe_results.py`;",
-             "the error of each seed is in `results.json`. The settings of the two records were tried out on seed 1 by",
+             "the error of each seed is in `records.json`. The settings of the two records were tried out on seed 1 by",
              "its test error, which flatters that seed; an aim is not met where the error stands above it. Times are",
              "those of one thread beside other work.", "",
              "| recipe | seeds | error | aim | dense error | weights left | fewer | fine-tuning, a seed |",
@@ -66,12 +66,12 @@ def table(results):
 def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    file = FOLDER / "results.json"
+    file = FOLDER / "records.json"
     results = json.loads(file.read_text()) if file.exists() else {}
     for report in map(json.loads, (pathlib.Path(name).read_text() for name in sys.argv[1:])):
         results.update({recipe["recipe"]: condensed(recipe, report["device"]) for recipe in report["recipes"]})
     file.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
-    (FOLDER / "results.md").write_text(table(results))
+    (FOLDER / "records.md").write_text(table(results))
 
 
 if __name__ == "__main__":
