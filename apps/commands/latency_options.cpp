@@ -92,6 +92,8 @@ void add_latency_options(CLI::App& app, LatencyRequest& request) {
 LatencyAnswer find_for_latency(const LatencyRequest& request, Module& model, const Shape& image, PruningOptions& asked,
                                const Output& output) {
   if (!request.wanted()) return {};
+  require(!asked.target_said, "prune: --latency-ms and --speedup find what falls; leave out --",
+          std::string(to_string(asked.target.unit)), " ", asked.target.value);
   if (prunes_channels(asked)) return {{}, find_widths(request, model, image, asked, output)};
   return {find_rates(request, model, image, asked, output), {}};
 }
