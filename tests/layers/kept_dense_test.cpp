@@ -3,6 +3,12 @@
 
 #include <doctest/doctest.h>
 
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "core/train/adam.h"
 #include "core/train/sgd.h"
 #include "kernels/require.h"
