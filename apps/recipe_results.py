@@ -5,7 +5,8 @@
     python3 apps/recipe_results.py runs/records/report.json
 
 puts each recipe of the reports in the place of its older figures in apps/recipes/results/records.json, and writes
-records.md there from all of them: error and compression with the 95 % interval of the mean, layer by layer what is left.
+records.md there from all of them: error and compression with the 95 % interval of the mean, and what is left of each
+layer.
 """
 import json
 import pathlib

@@ -105,7 +105,7 @@ TEST_CASE("kept weights: inference, reduced precision and a new mask are dense a
   CHECK(function_of() == "dense");
   dense.set_training(true);
   {
-    const PrecisionScope scope(Precision::bf16);
+    const PrecisionScope scope(Precision::fp16);
     CHECK(function_of() == "dense");
   }
   dense.weight().set_mask(mask_of(4, 6, 0.5, 4));
