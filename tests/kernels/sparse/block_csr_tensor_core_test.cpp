@@ -6,6 +6,7 @@
 
 #include "kernels/require.h"
 #include "tests/support/narrow.h"
+#include "tests/support/rounded_product.h"
 #include "tests/support/sparse_buffers.h"
 
 namespace espalier::test {
@@ -62,17 +63,10 @@ void check(const Problem& p) {
   const auto weight = block_weight(p.rows, p.columns, p.block, p.sparsity);
   const Buffers<T> blocks(p.rows, p.columns, p.block, weight);
   CHECK(blocks.guards_intact());
-  const auto x = random_floats(std::size_t(p.batch * p.columns), 1), bias = random_floats(std::size_t(p.rows), 2);
-  const auto expected = reference_linear(p.batch, p.rows, p.columns, floats(rounded<T>(x)), floats(rounded<T>(weight)),
-                                         bias, p.activation);
-  const GuardedBuffer<float> device_x(x), device_bias(bias);
-  GuardedBuffer<float> y(expected.size());
-  GuardedBuffer<T> operand(std::size_t(kernels::block_operand_size(p.batch, blocks.layout)));
-  kernels::block_csr_tensor_core(p.batch, blocks.layout, device_x.data(), {device_bias.data(), p.activation}, y.data(),
-                                 operand.data(), nullptr);
-  CHECK(y.guards_intact());
-  CHECK(operand.guards_intact());
-  CHECK(difference(y.download(), expected, 1e-5, sum_tolerance(p.columns)) == "");
+  check_rounded_product<T>(p, weight, kernels::block_operand_size(p.batch, blocks.layout),
+                           [&](const float* x, const auto& epilogue, float* y, T* operand) {
+                             kernels::block_csr_tensor_core(p.batch, blocks.layout, x, epilogue, y, operand, nullptr);
+                           });
 }
 
 template <class T>

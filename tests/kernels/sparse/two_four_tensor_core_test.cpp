@@ -6,6 +6,7 @@
 
 #include "kernels/require.h"
 #include "tests/support/narrow.h"
+#include "tests/support/rounded_product.h"
 #include "tests/support/sparse_problems.h"
 
 namespace espalier::test {
@@ -79,17 +80,10 @@ void check(const Problem& p) {
   CAPTURE(p.columns);
   const auto weight = obedient_weight<T>(p.rows, p.columns, 0.3);
   const Buffers<T> buffers(p.rows, p.columns, weight);
-  const auto x = random_floats(std::size_t(p.batch * p.columns), 1), bias = random_floats(std::size_t(p.rows), 2);
-  const auto expected = reference_linear(p.batch, p.rows, p.columns, floats(rounded<T>(x)), floats(rounded<T>(weight)),
-                                         bias, p.activation);
-  const GuardedBuffer<float> device_x(x), device_bias(bias);
-  GuardedBuffer<float> y(expected.size());
-  GuardedBuffer<T> operand(std::size_t(p.batch * buffers.layout.padded_columns()));
-  kernels::two_four_tensor_core(p.batch, buffers.layout, device_x.data(), {device_bias.data(), p.activation}, y.data(),
-                                operand.data(), nullptr);
-  CHECK(y.guards_intact());
-  CHECK(operand.guards_intact());
-  CHECK(difference(y.download(), expected, 1e-5, sum_tolerance(p.columns)) == "");
+  check_rounded_product<T>(p, weight, p.batch * buffers.layout.padded_columns(),
+                           [&](const float* x, const auto& epilogue, float* y, T* operand) {
+                             kernels::two_four_tensor_core(p.batch, buffers.layout, x, epilogue, y, operand, nullptr);
+                           });
 }
 
 template <class T>

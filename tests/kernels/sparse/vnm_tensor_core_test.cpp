@@ -7,6 +7,7 @@
 #include "kernels/require.h"
 #include "kernels/sparse/two_four_tensor_core.h"
 #include "tests/support/narrow.h"
+#include "tests/support/rounded_product.h"
 #include "tests/support/sparse_problems.h"
 
 namespace espalier::test {
@@ -96,17 +97,10 @@ void check(const Problem& p) {
   CAPTURE(p.height);
   const auto weight = obedient_weight<T>(p.rows, p.columns, p.height, p.window);
   const Buffers<T> buffers({p.rows, p.columns}, p.height, p.window, weight);
-  const auto x = random_floats(std::size_t(p.batch * p.columns), 1), bias = random_floats(std::size_t(p.rows), 2);
-  const auto expected = reference_linear(p.batch, p.rows, p.columns, floats(rounded<T>(x)), floats(rounded<T>(weight)),
-                                         bias, p.activation);
-  const GuardedBuffer<float> device_x(x), device_bias(bias);
-  GuardedBuffer<float> y(expected.size());
-  GuardedBuffer<T> operand(std::size_t(kernels::vnm_operand_size(p.batch, buffers.layout)));
-  kernels::vnm_tensor_core(p.batch, buffers.layout, device_x.data(), {device_bias.data(), p.activation}, y.data(),
-                           operand.data(), nullptr);
-  CHECK(y.guards_intact());
-  CHECK(operand.guards_intact());
-  CHECK(difference(y.download(), expected, 1e-5, sum_tolerance(p.columns)) == "");
+  check_rounded_product<T>(p, weight, kernels::vnm_operand_size(p.batch, buffers.layout),
+                           [&](const float* x, const auto& epilogue, float* y, T* operand) {
+                             kernels::vnm_tensor_core(p.batch, buffers.layout, x, epilogue, y, operand, nullptr);
+                           });
 }
 
 template <class T>
