@@ -56,12 +56,15 @@ std::string add_choices(Table& table, const pruning::Plan& plan, std::int64_t ba
 
 Measurement measure(Module& model, const Shape& image, const std::vector<std::int64_t>& batches) {
   Measurement result;
-  Table times({"batch", "dense µs", "pruned µs", "speed-up", "pruned images/s", "products of the pruned plan"}, {5});
+  Table times({"batch", "dense µs", "pruned µs", "speed-up", "pruned images/s", "formats of the pruned plan"}, {5});
   Table choices({"batch", "layer", "format", "by", "µs", "reason"}, {1, 2, 3, 5});
+  pruning::CompileOptions options{.objects = pruning::ObjectCache(pruning::user_object_cache())};
+  options.candidates.push_back(pruning::fused_network());
+  options.candidates.push_back(pruning::compiled_network());
   for (const std::int64_t batch : batches) {
     const Tensor images = random_images({batch, image[0], image[1], image[2]});
     const pruning::Plan dense = pruning::compile(model, images.shape(), {.candidates = {pruning::dense()}});
-    const pruning::Plan pruned = pruning::compile(model, images.shape(), {});
+    const pruning::Plan pruned = pruning::compile(model, images.shape(), options);
     dense.input().copy_from(images);
     pruned.input().copy_from(images);
     const Times best = time_in_turns(dense, pruned);
