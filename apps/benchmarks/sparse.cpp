@@ -7,6 +7,7 @@
 #include "kernels/conv2d.h"
 #include "kernels/sparse/block_csr_spmm.h"
 #include "kernels/sparse/csr_conv2d.h"
+#include "kernels/sparse/csr_resident_spmm.h"
 #include "kernels/sparse/csr_slab_spmm.h"
 #include "kernels/sparse/csr_spmm.h"
 #include "kernels/sparse/csr_spmv.h"
@@ -27,23 +28,32 @@ constexpr PrunedLayer kLayers[] = {
     {"lenet-300-100 dense_1, batch 128", 128, 300, 784},
     {"seed-cnn dense_1, batch 128", 128, 64, 1600},
     {"4096 x 4096, batch 1", 1, 4096, 4096},
+    {"4096 x 4096, batch 32", 32, 4096, 4096},
     {"4096 x 4096, batch 256", 256, 4096, 4096, true},
 };
 
-// The same product by the arrangement that a GPU prefers for the batch.
-Variant arranged_variant(const PrunedLayer& layer, const LayerOperands& t, const pruning::Csr& csr) {
+// The same product by the arrangements that a GPU prefers for one sample or for several.
+void add_arranged(Variants& variants, const PrunedLayer& layer, const LayerOperands& t, const pruning::Csr& csr) {
   if (layer.batch == 1) {
     const auto pieces = pruning::PieceCsr<float>::encode(csr);
-    return {"ours, pieces", [=] {
-              kernels::csr_spmv(layer.batch, pieces.view(), t.x.data<float>(), {}, t.y.data<float>(), current_stream());
-            }};
+    variants.push_back({"ours, pieces", [=] {
+                          kernels::csr_spmv(layer.batch, pieces.view(), t.x.data<float>(), {}, t.y.data<float>(),
+                                            current_stream());
+                        }});
+    return;
   }
   const auto slabs = pruning::SlabCsr::encode(csr, layer.batch);
   const Scratch panels(kernels::csr_slab_panels(layer.batch, layer.columns).floats());
-  return {"ours, slabs", [=] {
-            kernels::csr_slab_spmm(layer.batch, slabs.view(), t.x.data<float>(), {}, t.y.data<float>(), panels.floats(),
-                                   current_stream());
-          }};
+  variants.push_back({"ours, slabs", [=] {
+                        kernels::csr_slab_spmm(layer.batch, slabs.view(), t.x.data<float>(), {}, t.y.data<float>(),
+                                               panels.floats(), current_stream());
+                      }});
+  const auto resident = pruning::ResidentCsr::encode(csr, layer.batch);
+  const Scratch partial(kernels::csr_resident_scratch(layer.batch, resident.view()));
+  variants.push_back({"ours, resident panel", [=] {
+                        kernels::csr_resident_spmm(layer.batch, resident.view(), t.x.data<float>(), {},
+                                                   t.y.data<float>(), partial.floats(), current_stream());
+                      }});
 }
 
 Variants csr_variants(const PrunedLayer& layer) {
@@ -55,7 +65,7 @@ Variants csr_variants(const PrunedLayer& layer) {
                        kernels::csr_spmm(layer.batch, csr.view(), t.x.data<float>(), {}, t.y.data<float>(),
                                          scratch.get(), current_stream());
                      }}};
-  if (!simt::kEmulated) variants.push_back(arranged_variant(layer, t, csr));
+  if (!simt::kEmulated) add_arranged(variants, layer, t, csr);
   const auto product = std::make_shared<kernels::vendor::CsrProduct>(csr.view(), layer.batch);
   const Scratch theirs(product->workspace_floats());
   product->prepare(theirs.floats(), current_stream());

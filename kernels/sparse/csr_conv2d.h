@@ -37,8 +37,6 @@ struct CsrConv2dLayout {
 CsrConv2dLayout csr_conv2d_layout(const Conv2dShape& shape, SparseTeam team = SparseTeam::automatic,
                                   ConvPool pool = ConvPool::none);
 
-// y [batch, filters, out_height, out_width], or half as high and wide with ConvPool::halves, behind the activation.
-
 // offsets [count]: where in shared memory what multiplies a column of the weight [filters, patch] finds its run.
 void csr_conv2d_offsets(const Conv2dShape& shape, const CsrConv2dLayout& layout, index_t count,
                         const std::int32_t* column_indices, std::int32_t* offsets, cudaStream_t stream);
@@ -47,6 +45,7 @@ inline void csr_conv2d_offsets(const Conv2dShape& shape, const CsrConv2dLayout& 
   csr_conv2d_offsets(shape, layout, weight.nonzeros, weight.column_indices, offsets, stream);
 }
 
+// y [batch, filters, out_height, out_width], or half as high and wide with ConvPool::halves, behind the activation.
 // `weight` with csr_conv2d_offsets() of the same layout in place of its column indices.
 void csr_conv2d(const Conv2dShape& shape, const CsrConv2dLayout& layout, const CsrView& weight_by_offset,
                 const float* x, const BiasActivation& epilogue, float* y, cudaStream_t stream,

@@ -188,6 +188,10 @@ void csr_resident_spmm(index_t batch, const ResidentCsrView& weight, const float
           weight.rows, " x ", weight.columns, "; all must be at least 1");
   require(weight.warps > 0 && 32 * weight.warps <= kMaxThreads && weight.parts > 0, "csr_resident_spmm: ", weight.parts,
           " parts of ", weight.warps, " warps; blocks of 1 to ", kMaxThreads / 32, " warps are possible");
+  require(weight.samples == 8 || weight.samples == 16 || weight.samples == 32, "csr_resident_spmm: tiles of ",
+          weight.samples, " samples; there are kernels for 8, 16 and 32");
+  require(weight.chunks() == 1 || scratch != nullptr, "csr_resident_spmm: ", weight.chunks(),
+          " chunks make partial sums; give scratch of csr_resident_scratch() floats");
   const ResidentProduct product{
       batch, weight, x, epilogue, y, weight.chunks() == 1 ? nullptr : scratch, width_of(batch, weight)};
   require(product.width / weight.samples <= kMaxGridYZ && weight.chunks() <= kMaxGridYZ,

@@ -16,6 +16,7 @@ namespace espalier::kernels {
 // Floats of scratch memory for the partial sums; 0 where there is one chunk.
 index_t csr_resident_scratch(index_t batch, const ResidentCsrView& weight);
 
+// y [batch, rows] of x [batch, columns]. Throws InvalidArgument for sizes that no launch can have.
 void csr_resident_spmm(index_t batch, const ResidentCsrView& weight, const float* x, const BiasActivation& epilogue,
                        float* y, float* scratch, cudaStream_t stream);
 

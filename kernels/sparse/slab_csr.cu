@@ -49,7 +49,7 @@ __global__ void cut_blocks_kernel(CsrView csr, SlabCsrView layout, std::int32_t*
     const index_t share = csr.nonzeros * (block + 1) / layout.blocks, behind = layout.blocks - block - 1;
     const index_t last = row + places < csr.rows ? row + places : csr.rows;
     const index_t least = csr.rows - behind * places;  // so that the blocks behind have places for the rest
-    while (row < last && (row < least || csr.row_offsets[row] + csr.row_offsets[row + 1] < 2 * share)) ++row;
+    while (row < last && (row < least || index_t(csr.row_offsets[row]) + csr.row_offsets[row + 1] < 2 * share)) ++row;
   }
   first_rows[layout.blocks] = std::int32_t(csr.rows);
 }

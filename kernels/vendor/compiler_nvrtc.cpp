@@ -132,7 +132,7 @@ std::string compiled_object(const std::string& source, std::string architecture)
   const auto compile = nvrtc.function<decltype(nvrtcCompileProgram)>("nvrtcCompileProgram");
   const nvrtcResult status = compile(program.program, int(options.size()), options.data());
   const std::string log = program.log();
-  if (status != NVRTC_SUCCESS) throw CompileError("NVRTC: " + log.substr(0, log.find('\n')));
+  nvrtc.check(status, log.substr(0, log.find('\n')).c_str());  // the log may be empty
   if (log.find("spill") != std::string::npos) throw CompileError("NVRTC: " + log.substr(0, 200));
   return program.cubin();
 }

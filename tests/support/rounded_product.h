@@ -1,12 +1,7 @@
 // The product of a sparse weight with operands rounded to T, as tensor cores have it, against doubles.
 #pragma once
-#include <doctest/doctest.h>
-
-#include <vector>
-
-#include "kernels/sparse/bias_activation.h"
 #include "tests/support/narrow.h"
-#include "tests/support/sparse_problems.h"
+#include "tests/support/sparse_product.h"
 
 namespace espalier::test {
 
@@ -15,16 +10,8 @@ namespace espalier::test {
 template <class T, class Problem, class Launch>
 void check_rounded_product(const Problem& p, const std::vector<float>& weight, std::int64_t operand_size,
                            const Launch& launch) {
-  const auto x = random_floats(std::size_t(p.batch * p.columns), 1), bias = random_floats(std::size_t(p.rows), 2);
-  const auto expected = reference_linear(p.batch, p.rows, p.columns, floats(rounded<T>(x)), floats(rounded<T>(weight)),
-                                         bias, p.activation);
-  const GuardedBuffer<float> device_x(x), device_bias(bias);
-  GuardedBuffer<float> y(expected.size());
-  GuardedBuffer<T> operand{std::size_t(operand_size)};
-  launch(device_x.data(), kernels::BiasActivation{device_bias.data(), p.activation}, y.data(), operand.data());
-  CHECK(y.guards_intact());
-  CHECK(operand.guards_intact());
-  CHECK(difference(y.download(), expected, 1e-5, sum_tolerance(p.columns)) == "");
+  const auto as_read = [](const std::vector<float>& values) { return floats(rounded<T>(values)); };
+  check_sparse_product<T>(p, as_read(weight), operand_size, launch, as_read);
 }
 
 }  // namespace espalier::test

@@ -6,6 +6,7 @@
 
 #include "kernels/require.h"
 #include "tests/support/sparse_buffers.h"
+#include "tests/support/sparse_product.h"
 
 namespace espalier::test {
 namespace {
@@ -37,21 +38,12 @@ void check(const Problem& problem) {
   CAPTURE(problem.chunk);
   CAPTURE(problem.sparsity);
   const auto weight = uneven_weight(problem.rows, problem.columns, problem.sparsity, 3);
-  const auto x = random_floats(std::size_t(problem.batch * problem.columns), 1);
-  const auto bias = random_floats(std::size_t(problem.rows), 2);
   const ResidentCsrBuffers arranged({problem.rows, problem.columns, weight}, sizes(problem));
   CHECK(arranged.guards_intact());
-  const GuardedBuffer<float> device_x(x), device_bias(bias);
-  GuardedBuffer<float> y(std::size_t(problem.batch * problem.rows));
-  GuardedBuffer<float> scratch(std::size_t(kernels::csr_resident_scratch(problem.batch, arranged.view())));
-  kernels::csr_resident_spmm(problem.batch, arranged.view(), device_x.data(),
-                             {problem.with_bias ? device_bias.data() : nullptr, problem.activation}, y.data(),
-                             scratch.data(), nullptr);
-  CHECK(y.guards_intact());
-  CHECK(scratch.guards_intact());
-  const auto expected = reference_linear(problem.batch, problem.rows, problem.columns, x, weight,
-                                         problem.with_bias ? bias : std::vector<float>{}, problem.activation);
-  CHECK(difference(y.download(), expected, 1e-5, sum_tolerance(problem.columns)) == "");
+  check_sparse_product(problem, weight, kernels::csr_resident_scratch(problem.batch, arranged.view()),
+                       [&](const float* x, const auto& epilogue, float* y, float* scratch) {
+                         csr_resident_spmm(problem.batch, arranged.view(), x, epilogue, y, scratch, nullptr);
+                       });
 }
 
 std::vector<float> decoded(const ResidentCsrView& view) {
@@ -167,9 +159,19 @@ TEST_CASE("csr_resident_spmm: an infinite x reaches only the rows that keep its 
   CHECK(y.download() == std::vector<float>{0.25f, 6.5f});
 }
 
-TEST_CASE("csr_resident_spmm: an empty batch is refused with the sizes") {
-  CHECK_THROWS_WITH_AS(kernels::csr_resident_spmm(0, sizes({0, 2, 3}), nullptr, {}, nullptr, nullptr, nullptr),
-                       "csr_resident_spmm: batch 0, weight 2 x 3; all must be at least 1", InvalidArgument);
+TEST_CASE("csr_resident_spmm refuses an empty batch, unknown tiles, and chunks without scratch") {
+  const auto refusal = [](const Problem& problem) {
+    try {
+      kernels::csr_resident_spmm(problem.batch, sizes(problem), nullptr, {}, nullptr, nullptr, nullptr);
+    } catch (const InvalidArgument& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  CHECK(refusal({0, 2, 3}) == "csr_resident_spmm: batch 0, weight 2 x 3; all must be at least 1");
+  CHECK(refusal({1, 2, 3, 64}) == "csr_resident_spmm: tiles of 64 samples; there are kernels for 8, 16 and 32");
+  CHECK(refusal({1, 2, 30, 8, 16}) ==
+        "csr_resident_spmm: 2 chunks make partial sums; give scratch of csr_resident_scratch() floats");
 }
 
 }  // namespace

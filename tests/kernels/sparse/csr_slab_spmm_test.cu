@@ -7,6 +7,7 @@
 
 #include "kernels/require.h"
 #include "tests/support/sparse_buffers.h"
+#include "tests/support/sparse_product.h"
 
 namespace espalier::test {
 namespace {
@@ -29,22 +30,13 @@ void check(const Problem& problem) {
   CAPTURE(problem.sparsity);
   CAPTURE(problem.warps);
   const auto weight = uneven_weight(problem.rows, problem.columns, problem.sparsity, 3);
-  const auto x = random_floats(std::size_t(problem.batch * problem.columns), 1);
-  const auto bias = random_floats(std::size_t(problem.rows), 2);
   const CsrBuffers csr(problem.rows, problem.columns, weight);
   const SlabCsrBuffers slabs(csr, problem.warps);
   CHECK(slabs.guards_intact());
-  const GuardedBuffer<float> device_x(x), device_bias(bias);
-  GuardedBuffer<float> y(std::size_t(problem.batch * problem.rows));
-  GuardedBuffer<float> panels(std::size_t(kernels::csr_slab_panels(problem.batch, problem.columns).floats()));
-  kernels::csr_slab_spmm(problem.batch, slabs.view(), device_x.data(),
-                         {problem.with_bias ? device_bias.data() : nullptr, problem.activation}, y.data(),
-                         panels.data(), nullptr);
-  CHECK(y.guards_intact());
-  CHECK(panels.guards_intact());
-  const auto expected = reference_linear(problem.batch, problem.rows, problem.columns, x, weight,
-                                         problem.with_bias ? bias : std::vector<float>{}, problem.activation);
-  CHECK(difference(y.download(), expected, 1e-5, sum_tolerance(problem.columns)) == "");
+  check_sparse_product(problem, weight, kernels::csr_slab_panels(problem.batch, problem.columns).floats(),
+                       [&](const float* x, const auto& epilogue, float* y, float* panels) {
+                         kernels::csr_slab_spmm(problem.batch, slabs.view(), x, epilogue, y, panels, nullptr);
+                       });
 }
 
 std::vector<float> decoded(const SlabCsrView& view) {

@@ -5,6 +5,7 @@
 
 #include "kernels/require.h"
 #include "tests/support/sparse_buffers.h"
+#include "tests/support/sparse_product.h"
 
 namespace espalier::test {
 namespace {
@@ -33,18 +34,11 @@ void check(const Problem& problem) {
   CAPTURE(problem.sparsity);
   CAPTURE(sizeof(T));
   const auto weight = uneven_weight(problem.rows, problem.columns, problem.sparsity, 3);
-  const auto x = random_floats(std::size_t(problem.batch * problem.columns), 1);
-  const auto bias = random_floats(std::size_t(problem.rows), 2);
   const PieceCsrBuffers<T> pieces(CsrBuffers(problem.rows, problem.columns, weight));
   CHECK(pieces.guards_intact());
-  const GuardedBuffer<float> device_x(x), device_bias(bias);
-  GuardedBuffer<float> y(std::size_t(problem.batch * problem.rows));
-  kernels::csr_spmv(problem.batch, pieces.view(), device_x.data(),
-                    {problem.with_bias ? device_bias.data() : nullptr, problem.activation}, y.data(), nullptr);
-  CHECK(y.guards_intact());
-  const auto expected = reference_linear(problem.batch, problem.rows, problem.columns, x, stored<T>(weight),
-                                         problem.with_bias ? bias : std::vector<float>{}, problem.activation);
-  CHECK(difference(y.download(), expected, 1e-5, sum_tolerance(problem.columns)) == "");
+  check_sparse_product(problem, stored<T>(weight), 0, [&](const float* x, const auto& epilogue, float* y, float*) {
+    kernels::csr_spmv(problem.batch, pieces.view(), x, epilogue, y, nullptr);
+  });
 }
 
 template <class T>
