@@ -249,9 +249,10 @@ void Pruner::check(const std::string& record) const {
                             json.contains("sparsity") && json["sparsity"].is_number()),
           "its record does not say how far the preparation was");
   if (json.contains("sparse_from")) {
-    for (const auto& threshold : json["sparse_from"]) {
-      require(threshold.is_number(), "its record of sparse training cannot be used");
-    }
+    const auto& thresholds = json["sparse_from"];
+    const bool numbers =
+        std::all_of(thresholds.begin(), thresholds.end(), [](const auto& threshold) { return threshold.is_number(); });
+    require(thresholds.is_object() && numbers, "its record of sparse training cannot be used");
   }
   require(json["rule"] == options_.rule, "was pruned by the rule ", json["rule"].dump(), ", the run to resume by ",
           nlohmann::json(options_.rule).dump());

@@ -2,6 +2,7 @@
 #include "pruning/sparse_training.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include "kernels/require.h"
 #include "pruning/pruner.h"
@@ -128,7 +129,11 @@ TEST_CASE("sparse training: measured thresholds are found once and go with the p
   resumed.restore(R"({"step": 3, "rule": "", "sparse_from": {"dense_1.weight": 0.8}})");
   CHECK(steps.dense().kept() != nullptr);
   resumed.restore(R"({"step": 3, "rule": "", "sparse_from": {"dense_1.weight": 0.9}})");
-  CHECK_THROWS_AS(resumed.check(R"({"step": 3, "rule": "", "sparse_from": {"dense_1.weight": "x"}})"), InvalidArgument);
+  for (const char* wrong : {R"({"dense_1.weight": "x"})", "0.9", "[0.9]", "null"}) {
+    CAPTURE(wrong);
+    CHECK_THROWS_AS(resumed.check(fmt::format(R"({{"step": 3, "rule": "", "sparse_from": {}}})", wrong)),
+                    InvalidArgument);
+  }
 }
 
 TEST_CASE("sparse training: a threshold outside of [0, 1] is refused") {
