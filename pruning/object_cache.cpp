@@ -78,9 +78,9 @@ std::optional<std::string> ObjectCache::find(const std::string& key) const {
 
 void ObjectCache::store(const std::string& key, const std::string& object) const {
   if (!on() || !state_->usable()) return;
-  std::error_code error;
-  const bool made = fs::create_directories(state_->folder, error);
-  if (made) fs::permissions(state_->folder, fs::perms::owner_all, error);
+  std::error_code ignored;
+  fs::create_directories(state_->folder.parent_path(), ignored);
+  mkdir(state_->folder.c_str(), S_IRWXU);  // its owner's alone from the start
   try {
     write_file_atomically(file_of(key), head_of(key, object) + key + object);
   } catch (const FileError& failure) {
