@@ -11,9 +11,10 @@ using kernels::vendor::CompiledNetwork;
 using kernels::vendor::CompileError;
 constexpr std::int64_t kInstructionBytes = 16;  // of a multiply-add with its weight, on a GPU
 
-// From the cache if what it has can be loaded, else compiled.
-CompiledNetwork loaded_or_compiled(const NetworkSource& source, const ObjectCache& objects) {
-  const std::string key = kernels::vendor::compiler_identity() + "\n" + source.text;
+// From the cache if what it has of this compiler can be loaded, else compiled.
+CompiledNetwork loaded_or_compiled(const NetworkSource& source, const std::string& compiler,
+                                   const ObjectCache& objects) {
+  const std::string key = compiler + "\n" + source.text;
   if (const auto known = objects.find(key)) {
     try {
       return CompiledNetwork(source, *known);
@@ -29,12 +30,15 @@ CompiledNetwork loaded_or_compiled(const NetworkSource& source, const ObjectCach
 Implementation compiled(const Trace& traced, const ObjectCache& objects) {
   NetworkChain chain = chain_of(traced);
   read_weights(chain, traced);
-  CompiledNetwork network = loaded_or_compiled(network_source(chain.products, CompiledNetwork::target()), objects);
-  const std::int64_t bytes = kInstructionBytes * network.source().nonzeros;
+  const NetworkSource source = network_source(chain.products, CompiledNetwork::target());
+  const std::string compiler = kernels::vendor::compiler_identity();
+  const auto function = std::make_shared<CompiledNetworkFunction>(loaded_or_compiled(source, compiler, objects),
+                                                                  chain.input, chain.output);
+  function->made_with = compiler;
   return {.format = "compiled",
           .library = std::string(kernels::vendor::compiler_name()),
-          .function = std::make_shared<CompiledNetworkFunction>(std::move(network), chain.input, chain.output),
-          .weight_bytes = bytes};
+          .function = function,
+          .weight_bytes = kInstructionBytes * source.nonzeros};
 }
 
 Implementation refused(std::string why) {

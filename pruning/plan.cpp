@@ -111,9 +111,12 @@ std::vector<Timing> race_of(const std::vector<TimedWork>& works, const std::vect
   return times;
 }
 
-std::string race_title(const std::vector<TimedWork>& works) {
+std::string race_title(const std::vector<WholeNetwork>& networks) {
   std::string title = "one launch";
-  for (const TimedWork& work : works) title += ", " + work.format;
+  for (const WholeNetwork& network : networks) {
+    const auto* function = dynamic_cast<const WholeNetworkFunction*>(network.implementation.function.get());
+    if (function) title += ", " + network.implementation.format + " " + function->made_with;
+  }
   return title;
 }
 
@@ -271,9 +274,9 @@ std::unique_ptr<Plan::State> Plan::State::whole_or(std::unique_ptr<State> layers
   graphs.push_back(&*layers->graph);
   works.push_back({"network", "fastest of each layer", "", [graph = graphs.back()] { graph->launch(); }});
   const std::vector<Timing> times =
-      options.gpu
-          ? modelled(networks, layers->steps)
-          : race_of(works, graphs, question_about(race_title(works).c_str(), calls_of(traced), layers->steps), options);
+      options.gpu ? modelled(networks, layers->steps)
+                  : race_of(works, graphs,
+                            question_about(race_title(networks).c_str(), calls_of(traced), layers->steps), options);
   const std::size_t best = fastest_network(networks, eligible, times);
   if (!networks[eligible[best]].wanted_first && times[best].median_us >= (1.0 - kNoise) * times.back().median_us) {
     note_whole_networks(networks, times, layers->steps);

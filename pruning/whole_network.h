@@ -1,6 +1,7 @@
 // Networks that are computed as a whole, in one launch: what the candidates fused_network() and compiled_network() of a
 // plan become, and how a plan shows them.
 #pragma once
+#include <string>
 #include <vector>
 
 #include "core/autograd/trace.h"
@@ -13,6 +14,7 @@ struct WholeNetworkFunction : Function {
   WholeNetworkFunction(Shape x, Shape y) : input(std::move(x)), output(std::move(y)) {}
   Tensors backward(const Tensor& output_gradient, const Context& context) const override;
   Shape input, output;
+  std::string made_with = {};  // if code was compiled: what else than the network its time depends on
 
  protected:
   void require_input(const Tensors& inputs) const;

@@ -5,11 +5,10 @@
 
 #include <cmath>
 
-#include "core/device/stream.h"
-#include "kernels/random.h"
 #include "kernels/require.h"
 #include "layers/layers.h"
 #include "pruning/pruner.h"
+#include "tests/support/evaluated.h"
 #include "tests/support/random_network.h"
 
 namespace espalier::pruning {
@@ -25,11 +24,7 @@ Sequential residual_net() {
 }
 
 std::vector<float> outputs(Module& model, const Shape& input) {
-  const Tensor images = Tensor::empty(input);
-  kernels::fill_uniform(images.size(), {.seed = 9}, -1.0f, 1.0f, images.data<float>(), current_stream());
-  const NoGradient none;
-  model.set_training(false);
-  return model(Variable(images)).value().to_host();
+  return test::evaluated(model, test::random_images(input));
 }
 
 void check_close(const std::vector<float>& a, const std::vector<float>& b) {

@@ -8,13 +8,12 @@
 #include <numeric>
 #include <random>
 
-#include "core/device/stream.h"
-#include "kernels/random.h"
 #include "kernels/require.h"
 #include "layers/layers.h"
 #include "pruning/channel_groups.h"
 #include "pruning/pruner.h"
 #include "pruning/swap_search.h"
+#include "tests/support/evaluated.h"
 #include "tests/support/random_network.h"
 
 namespace espalier::pruning {
@@ -93,11 +92,7 @@ TEST_CASE("swap search: channels of several columns, readers of different widths
 }
 
 std::vector<float> outputs(Module& model, const Shape& input) {
-  const Tensor images = Tensor::empty(input);
-  kernels::fill_uniform(images.size(), {.seed = 9}, -1.0f, 1.0f, images.data<float>(), current_stream());
-  const NoGradient none;
-  model.set_training(false);
-  return model(Variable(images)).value().to_host();
+  return test::evaluated(model, test::random_images(input));
 }
 
 void check_same(const std::vector<float>& before, const std::vector<float>& after) {

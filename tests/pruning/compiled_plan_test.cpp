@@ -12,7 +12,7 @@
 #include "pruning/plan.h"
 #include "pruning/product_steps.h"
 #include "pruning/pruner.h"
-#include "tests/support/close.h"
+#include "tests/support/evaluated.h"
 #include "tests/support/temporary_folder.h"
 
 namespace espalier::pruning {
@@ -39,11 +39,8 @@ CompileOptions wanting(const test::TemporaryFolder& folder) {
 }
 
 void check_equal(Module& model, const Plan& plan, const Shape& shape) {
-  const std::vector<float> values = test::random_floats(std::size_t(shape.size()), 5);
-  const Tensor images = Tensor::from(shape, std::span<const float>(values));
-  const NoGradient scope;
-  model.set_training(false);
-  CHECK(test::difference(plan(images).to_host(), model(images).value().to_host(), 1e-5, 1e-5) == "");
+  const Tensor images = test::random_images(shape);
+  CHECK(test::difference(plan(images).to_host(), test::evaluated(model, images), 1e-5, 1e-5) == "");
 }
 
 void check_at(Module& model, const Shape& image, std::initializer_list<std::int64_t> batches) {
@@ -139,6 +136,32 @@ TEST_CASE("compiled plan: what was compiled is kept, damage is told of and mende
   told.clear();
   plan_with(ObjectCache("/proc/espalier", warn));
   CHECK(told.find("compiled code is not kept") != std::string::npos);
+}
+
+TEST_CASE("compiled plan: a time that was kept is that of one compiler's code, another's is measured anew") {
+  if (kernels::vendor::compiler_name() != "C++ compiler" || !unavailable().empty()) return;
+  const test::TemporaryFolder folder;
+  Sequential model(Flatten(), Dense(12, 5, {.seed = 1}), Relu(), Dense(5, 3, {.seed = 2}));
+  int timed = 0;
+  CompileOptions options = wanting(folder);
+  options.cache = PlanCache(folder / "plans");
+  options.timer = [&timed](const TimedWork& work, const BenchmarkOptions&) {
+    timed += work.format == "compiled";
+    return Timing{.median_us = 1.0};
+  };
+  const auto timed_by = [&] {
+    timed = 0;
+    CHECK(compile(model, {2, 1, 3, 4}, options).steps()[0].format == "compiled");
+    return timed;
+  };
+  CHECK(timed_by() > 0);
+  CHECK(timed_by() == 0);
+  const std::string identity = kernels::vendor::compiler_identity(), program = identity.substr(0, identity.find('\n'));
+  const fs::path other = folder / "other";
+  write_file_atomically(other, "#!/bin/sh\nexec '" + program + "' \"$@\"\n");
+  fs::permissions(other, fs::perms::owner_all);
+  const test::EnvironmentScope scope("ESPALIER_CXX", other.c_str());
+  CHECK(timed_by() > 0);
 }
 
 Implementation implementation_of(Sequential& model, const Shape& shape) {

@@ -7,7 +7,7 @@
 #include "layers/zoo.h"
 #include "pruning/plan.h"
 #include "pruning/pruner.h"
-#include "tests/support/close.h"
+#include "tests/support/evaluated.h"
 
 namespace espalier::pruning {
 namespace {
@@ -22,12 +22,8 @@ CompileOptions timed(double fused_us, std::vector<Candidate> candidates = {dense
 }
 
 void check_equal(Module& model, const Plan& plan, const Shape& shape) {
-  const std::vector<float> values = test::random_floats(std::size_t(shape.size()), 5);
-  const Tensor images = Tensor::from(shape, std::span<const float>(values));
-  const NoGradient scope;
-  model.set_training(false);
-  const std::vector<float> expected = model(images).value().to_host();
-  CHECK(test::difference(plan(images).to_host(), expected, 1e-5, 1e-5) == "");
+  const Tensor images = test::random_images(shape);
+  CHECK(test::difference(plan(images).to_host(), test::evaluated(model, images), 1e-5, 1e-5) == "");
 }
 
 Sequential dense_net() {

@@ -18,10 +18,13 @@
 #include "layers/sequential.h"
 #include "pruning/pruner.h"
 #include "pruning/sparse_functions.h"
-#include "tests/support/close.h"
+#include "tests/support/evaluated.h"
 
 namespace espalier::pruning {
 namespace {
+
+using test::evaluated;
+using test::random_images;
 
 const CompileOptions kQuick{.timing = {.warmup = 0, .min_repeats = 1, .max_repeats = 1, .budget_ms = 0}, .rounds = 1};
 
@@ -34,16 +37,6 @@ CompileOptions only(std::vector<Candidate> candidates) {
 Sequential small_cnn() {
   return Sequential(Conv2d(1, 8, {.seed = 1}), Relu(), MaxPool2d(2), Conv2d(8, 12, {.padding = 1, .seed = 2}), Relu(),
                     Flatten(), Dense(12 * 5 * 5, 20, {.seed = 3}), Relu(), Dropout(0.5), Dense(20, 10, {.seed = 4}));
-}
-
-Tensor random_images(const Shape& shape, unsigned seed) {
-  return Tensor::from(shape, std::span<const float>(test::random_floats(std::size_t(shape.size()), seed)));
-}
-
-std::vector<float> evaluated(Module& model, const Tensor& images) {
-  const NoGradient scope;
-  model.set_training(false);
-  return model(images).value().to_host();
 }
 
 void check_equal(Module& model, const Plan& plan, const Shape& shape) {

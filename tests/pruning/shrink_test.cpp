@@ -10,12 +10,16 @@
 #include "pruning/channel_pruning.h"
 #include "pruning/plan.h"
 #include "pruning/pruner.h"
+#include "tests/support/evaluated.h"
 #include "tests/support/random_network.h"
 #include "tests/support/small_run.h"
 #include "tests/support/temporary_folder.h"
 
 namespace espalier::pruning {
 namespace {
+
+using test::evaluated;
+using test::random_images;
 
 constexpr double kExact = 1e-5;  // of the largest output: sums in another order, some dozen roundings deep
 
@@ -44,16 +48,6 @@ std::vector<std::int64_t> widths_of(const Shrunk& shrunk) {
   return widths;
 }
 
-std::vector<float> outputs(Module& model, const Tensor& images) {
-  const NoGradient none;
-  model.set_training(false);
-  return model(Variable(images)).value().to_host();
-}
-
-Tensor images(const Shape& shape, unsigned seed) {
-  return Tensor::from(shape, std::span<const float>(test::random_floats(std::size_t(shape.size()), seed)));
-}
-
 TEST_CASE("shrink: a bias that a filter leaves behind goes through its activation into the next bias") {
   Sequential model(Conv2d(1, 4, {.seed = 1}), Sigmoid(), Conv2d(4, 3, {.seed = 2}), Relu(), Flatten(),
                    Dense(3 * 16, 2, {.seed = 3}));
@@ -65,8 +59,8 @@ TEST_CASE("shrink: a bias that a filter leaves behind goes through its activatio
   CHECK(shrunk.largest_output > 0);
   CHECK(shrunk.parameters_after == 2 * 10 + (3 * 2 * 9 + 3) + (2 * 48 + 2));
   CHECK(shrunk.macs_after == 2 * 9 * 36 + 3 * 2 * 9 * 16 + 2 * 48);
-  const Tensor x = images({3, 1, 8, 8}, 4);
-  CHECK(test::norm_error(outputs(*shrunk.model, x), outputs(model, x)) < kExact);
+  const Tensor x = random_images({3, 1, 8, 8}, 4);
+  CHECK(test::norm_error(evaluated(*shrunk.model, x), evaluated(model, x)) < kExact);
 }
 
 TEST_CASE("shrink: before a padding convolution one constant channel takes over the others, borders included") {
@@ -163,10 +157,10 @@ TEST_CASE("shrink: the result is saved, loaded, compiled and pruned like any oth
   const test::TemporaryFolder folder;
   save_model(folder.path() / "small.safetensors", *shrunk.model, {0.1f, 0.3f});
   const SavedModel loaded = load_model(folder.path() / "small.safetensors");
-  const Tensor x = images(shape, 9);
-  CHECK(outputs(*loaded.module, x) == outputs(*shrunk.model, x));
+  const Tensor x = random_images(shape, 9);
+  CHECK(evaluated(*loaded.module, x) == evaluated(*shrunk.model, x));
   const Plan plan = compile(*loaded.module, shape);
-  CHECK(test::norm_error(plan(x).to_host(), outputs(model, x)) < kExact);
+  CHECK(test::norm_error(plan(x).to_host(), evaluated(model, x)) < kExact);
   Pruner(*loaded.module, {}).prune_to(0.5);
 }
 
@@ -176,7 +170,7 @@ TEST_CASE("shrink: moments move along, and training goes on as it would have") {
     mask_rows(parameter(model, "dense_1.weight"), {1, 4});
     set(parameter(model, "dense_1.bias"), std::vector<float>(6, -0.5f));  // relu makes the two fallen channels zero
     const auto masked = test::make_optimizer(kind, model.parameters());
-    const Tensor x = images({8, 4}, 3), target = images({8, 3}, 4);
+    const Tensor x = random_images({8, 4}, 3), target = random_images({8, 3}, 4);
     const auto step = [&](Module& of, Optimizer& optimizer) {
       optimizer.zero_gradients();
       mean_squared_error(of(Variable(x)), target).backward();
@@ -189,7 +183,7 @@ TEST_CASE("shrink: moments move along, and training goes on as it would have") {
     move_state(shrunk, *masked, *small);
     CHECK(small->steps() == 3);
     for (int i = 0; i < 4; ++i) step(model, *masked), step(*shrunk.model, *small);
-    CHECK(test::norm_error(outputs(*shrunk.model, x), outputs(model, x)) < 1e-4);
+    CHECK(test::norm_error(evaluated(*shrunk.model, x), evaluated(model, x)) < 1e-4);
     const auto other = test::make_optimizer(kind == "sgd" ? "adam" : "sgd", shrunk.model->parameters());
     CHECK_THROWS_AS(move_state(shrunk, *masked, *other), InvalidArgument);
   }

@@ -16,25 +16,19 @@
 #include "pruning/plan.h"
 #include "pruning/pruner.h"
 #include "pruning/structured_pattern.h"
+#include "tests/support/evaluated.h"
 #include "tests/support/sparse_problems.h"
 
 namespace espalier::pruning {
 namespace {
 
+using test::evaluated;
+using test::random_images;
+
 CompileOptions only(std::vector<Candidate> candidates) {
   return {.candidates = std::move(candidates),
           .timing = {.warmup = 0, .min_repeats = 1, .max_repeats = 1, .budget_ms = 0},
           .rounds = 1};
-}
-
-Tensor random_images(const Shape& shape) {
-  return Tensor::from(shape, std::span<const float>(test::random_floats(std::size_t(shape.size()), 5)));
-}
-
-std::vector<float> evaluated(Module& model, const Tensor& images) {
-  const NoGradient scope;
-  model.set_training(false);
-  return model(images).value().to_host();
 }
 
 TEST_CASE("structured formats: decode(encode(w)) == w") {
