@@ -51,21 +51,8 @@ struct Multiply {
 }  // namespace
 
 std::string_view name_of(CsrArrangement arrangement) {
-  switch (arrangement) {
-    case CsrArrangement::rows:
-      return "rows";
-    case CsrArrangement::pieces:
-      return "pieces";
-    case CsrArrangement::fp16_pieces:
-      return "fp16 pieces";
-    case CsrArrangement::bf16_pieces:
-      return "bf16 pieces";
-    case CsrArrangement::panel:
-      return "panel";
-    case CsrArrangement::slabs:
-      return "slabs";
-  }
-  return "";
+  constexpr std::string_view names[] = {"rows", "pieces", "fp16 pieces", "bf16 pieces", "panel", "slabs"};
+  return names[std::size_t(arrangement)];
 }
 
 std::vector<CsrArrangement> csr_arrangements(const Csr& csr, std::int64_t batch, Precision precision) {

@@ -128,7 +128,7 @@ std::vector<Implementation> lower(const RecordedCall& call, const CsrCandidate&)
     found.back().function = finished(product, call);
     found.back().weight_bytes = product->bytes();
   }
-  found.push_back(implementation(vendor, finished(std::make_shared<VendorCsrDenseFunction>(csr, batch), call)));
+  found.push_back(implementation(vendor, finished(std::make_shared<VendorDenseFunction<Csr>>(csr, batch), call)));
   return found;
 }
 
@@ -195,7 +195,7 @@ void add_vendor_blocks(std::vector<Implementation>& found, const RecordedCall& c
         one.weight_bytes = weight.bytes(), one.rows_sharing = double(view.block_rows);
         one.stored = view.blocks * view.block_rows * view.block_columns;
         one.function =
-            finished(std::make_shared<VendorBlockDenseFunction<decltype(weight)>>(std::move(weight), batch), call);
+            finished(std::make_shared<VendorDenseFunction<decltype(weight)>>(std::move(weight), batch), call);
       } catch (const simt::LaunchError& error) {  // a library older than the format
         one.not_eligible = error.what();
       }

@@ -7,6 +7,7 @@
 #include "kernels/require.h"
 #include "kernels/sparse/block_csr_spmm.h"
 #include "kernels/sparse/two_four_spmm.h"
+#include "pruning/structured_format.h"
 
 namespace espalier::pruning {
 namespace {
@@ -36,22 +37,28 @@ kernels::BiasActivation SparseFunction::epilogue() const {
   return {bias.defined() ? static_cast<const float*>(bias.data<float>()) : nullptr, activation, slope};
 }
 
-VendorCsrDenseFunction::VendorCsrDenseFunction(Csr csr, std::int64_t samples)
-    : weight(std::move(csr)),
+template <class Weight>
+VendorDenseFunction<Weight>::VendorDenseFunction(Weight encoded, std::int64_t samples)
+    : weight(std::move(encoded)),
       batch(samples),
       product(weight.view(), batch),
       workspace(floats(product.workspace_floats())) {
-  product.prepare(workspace.data<float>(), current_stream());
+  product.prepare(workspace.template data<float>(), current_stream());
 }
 
-Tensor VendorCsrDenseFunction::forward(const Tensors& inputs, Context&) const {
-  const kernels::CsrView view = weight.view();
+template <class Weight>
+Tensor VendorDenseFunction<Weight>::forward(const Tensors& inputs, Context&) const {
+  const auto view = weight.view();
   Tensor y = output_of(*this, inputs[0], view.rows, view.columns);
-  require(y.shape()[0] == batch, "dense, vendor's csr: input ", inputs[0].shape().to_string(),
+  require(y.shape()[0] == batch, std::string(name()), ": input ", inputs[0].shape().to_string(),
           ", compiled for a batch of ", batch);
   product(inputs[0].data<float>(), epilogue(), y.data<float>(), current_stream());
   return y;
 }
+
+template struct VendorDenseFunction<Csr>;
+template struct VendorDenseFunction<BlockCsr>;
+template struct VendorDenseFunction<BlockedEll>;
 
 Tensor BlockCsrDenseFunction::forward(const Tensors& inputs, Context&) const {
   const Tensor& x = inputs[0];

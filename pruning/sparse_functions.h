@@ -48,13 +48,15 @@ struct CsrDenseFunction final : SparseFunction {
       arranged;
 };
 
-struct VendorCsrDenseFunction final : SparseFunction {
-  VendorCsrDenseFunction(Csr csr, std::int64_t samples);
-  std::string_view name() const override { return "dense, vendor's csr"; }
+// The vendor's product, at one batch; Weight is Csr, BlockCsr or BlockedEll.
+template <class Weight>
+struct VendorDenseFunction final : SparseFunction {
+  VendorDenseFunction(Weight encoded, std::int64_t samples);
+  std::string_view name() const override { return "dense, vendor's sparse"; }
   Tensor forward(const Tensors& inputs, Context& context) const override;
-  Csr weight;
+  Weight weight;
   std::int64_t batch;
-  kernels::vendor::CsrProduct product;
+  kernels::vendor::SparseProduct product;
   Tensor workspace;
 };
 

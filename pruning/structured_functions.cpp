@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/device/stream.h"
-#include "kernels/require.h"
 #include "kernels/sparse/block_csr_tensor_core.h"
 #include "kernels/sparse/two_four_tensor_core.h"
 #include "kernels/sparse/vector_nm_spmm.h"
@@ -20,28 +19,6 @@ Tensor VectorNmDenseFunction::forward(const Tensors& inputs, Context&) const {
                           current_stream());
   return y;
 }
-
-template <class Weight>
-VendorBlockDenseFunction<Weight>::VendorBlockDenseFunction(Weight blocks, std::int64_t samples)
-    : weight(std::move(blocks)),
-      batch(samples),
-      product(weight.view(), batch),
-      workspace(Tensor::empty({std::max<std::int64_t>(product.workspace_floats(), 1)})) {
-  product.prepare(workspace.template data<float>(), current_stream());
-}
-
-template <class Weight>
-Tensor VendorBlockDenseFunction<Weight>::forward(const Tensors& inputs, Context&) const {
-  const auto view = weight.view();
-  Tensor y = output_of(*this, inputs[0], view.rows, view.columns);
-  require(y.shape()[0] == batch, "dense, vendor's blocks: input ", inputs[0].shape().to_string(),
-          ", compiled for a batch of ", batch);
-  product(inputs[0].data<float>(), epilogue(), y.data<float>(), current_stream());
-  return y;
-}
-
-template struct VendorBlockDenseFunction<BlockCsr>;
-template struct VendorBlockDenseFunction<BlockedEll>;
 
 VectorNmConv2dFunction::VectorNmConv2dFunction(VectorNm vectors, const kernels::Conv2dShape& problem,
                                                kernels::ConvPool pool)

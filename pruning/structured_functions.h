@@ -6,18 +6,6 @@
 
 namespace espalier::pruning {
 
-// The vendor's product with a weight in blocks: Weight is BlockCsr or BlockedEll.
-template <class Weight>
-struct VendorBlockDenseFunction final : SparseFunction {
-  VendorBlockDenseFunction(Weight blocks, std::int64_t samples);
-  std::string_view name() const override { return "dense, vendor's blocks"; }
-  Tensor forward(const Tensors& inputs, Context& context) const override;
-  Weight weight;
-  std::int64_t batch;
-  kernels::vendor::SparseProduct product;
-  Tensor workspace;
-};
-
 struct VectorNmDenseFunction final : SparseFunction {
   explicit VectorNmDenseFunction(VectorNm vectors) : weight(std::move(vectors)) {}
   std::string_view name() const override { return "dense, vector n:m"; }
