@@ -80,7 +80,7 @@ class Search {
     if (!rates) {
       require(!plan_.options.target, "auto: ", 100 * fraction, " % of the ", std::string(to_string(plan_.options.cost)),
               " cannot be met: ", table_.network_cost(cheapest_rates(table_)), " of ", plan_.cost_of(plan_.dense),
-              " are left where every layer is at its floor");
+              " are left where every layer is at its floor; raise the target, or lower min_density");
       return false;
     }
     AutoCandidate candidate{.asked = fraction, .rates = *rates, .sparsity = sparsity_of(table_, *rates)};
@@ -195,6 +195,8 @@ void require_possible(const AutoOptions& options) {
   require(options.trials >= 1, "auto: ", options.trials, " trials; needs at least 1");
   require(options.least > 0 && options.least < 1, "auto: ", options.least,
           " is no fraction of a dense network to begin with; it must be above 0 and below 1");
+  require(options.min_density > 0 && options.min_density < 1 - 1.0 / kHarmSteps, "auto: each layer keeps ",
+          options.min_density, " of its weights at least; it must be above 0 and leave something to prune");
   require(!options.target || (*options.target > 0 && *options.target <= 1), "auto: a target of ",
           options.target.value_or(0), "; it is the fraction of the dense cost to be left, in (0, 1]");
 }

@@ -132,7 +132,8 @@ std::unique_ptr<Module> without_branches(Module& model, const std::vector<std::s
   std::vector<std::string> fallen;
   for (const std::string& block : blocks) {
     const auto body = bodies.find(block);
-    require(body != bodies.end(), "branch pruning: ", block, " is no residual block of the model");
+    require(body != bodies.end(), "branch pruning: ", block,
+            " is no residual block of the model; branches() lists them");
     removed.insert(layers.at(block));
     fallen.push_back(body->second);
   }
@@ -164,7 +165,7 @@ ShallowModel prune_branches(Module& model, const Shape& input, const Target& tar
     left = left_of(report(*result.model, input), target.unit);
   }
   require(left <= goal, "branch pruning: ", std::int64_t(goal), " ", std::string(to_string(target.unit)),
-          " cannot be met: without any branch ", std::int64_t(left), " are left");
+          " cannot be met: without any branch ", std::int64_t(left), " are left; prune channels or weights, too");
   const Report after = report(*result.model, input);
   result.parameters = after.parameters, result.macs = after.macs();
   return result;

@@ -193,16 +193,14 @@ class ChannelPattern {
   }
 
   void check_widths() const {
-    std::size_t found = 0;
-    for (const ChannelGroup& group : groups_) {
-      const auto width = options_.widths.find(group.name);
-      if (width == options_.widths.end()) continue;
-      ++found;
-      require(width->second >= 1 && width->second <= std::int64_t(group.channels.size()),
-              "channel pattern: ", group.name, " has ", group.channels.size(), " channels; it cannot come to ",
-              width->second);
+    for (const auto& [name, width] : options_.widths) {
+      const auto group = std::find_if(groups_.begin(), groups_.end(),
+                                      [&of = name](const ChannelGroup& one) { return one.name == of; });
+      require(group != groups_.end(), "channel pattern: a width is given for ", name,
+              ", which is no group that can lose channels; inspect --channels lists them");
+      require(width >= 1 && width <= std::int64_t(group->channels.size()), "channel pattern: ", name, " has ",
+              group->channels.size(), " channels; it cannot come to ", width);
     }
-    require(found == options_.widths.size(), "channel pattern: a width is for a group that cannot lose channels");
   }
 
   std::vector<bool> choose_widths(const std::vector<double>& worth, double sparsity) const {

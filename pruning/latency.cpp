@@ -58,6 +58,8 @@ LatencyPlan plan_of(const LatencyTable& table, std::vector<double> rates, double
       best.timing));
 }
 
+}  // namespace
+
 double goal_us(const LatencyGoal& goal, double dense_us) {
   require(goal.latency_us.has_value() != goal.speedup.has_value(),
           "pruning for latency: give either a latency or a speed-up");
@@ -65,8 +67,6 @@ double goal_us(const LatencyGoal& goal, double dense_us) {
   require(std::isfinite(wanted) && wanted > 0, "pruning for latency: ", wanted, " us is no time to aim at");
   return wanted;
 }
-
-}  // namespace
 
 double LatencyTable::layer_us(std::size_t layer, double rate) const {
   return interpolated(grid, layers[layer].us, rate);

@@ -56,6 +56,9 @@ struct LatencyTable {
   CostTable costs() const;  // in microseconds
 };
 
+// The time to reach. Throws InvalidArgument where not exactly one of the two is given, or where it is no time.
+double goal_us(const LatencyGoal& goal, double dense_us);
+
 LatencyTable latency_table(Module& model, const Shape& input, const LatencyOptions& options = {});
 
 // The rates of least harm within the budget; none: even the highest rates of the table are too slow.

@@ -46,8 +46,10 @@ class WidthSearch {
       : model_(model), input_(input), options_(options) {
     const ModelTensors tensors = tensors_of(model);
     std::size_t ignored = 0;
+    std::string names;
     for (const ChannelGroup& group : channel_groups(model, input)) {
       if (!group.kept_because.empty()) continue;
+      names += " " + group.name;
       const auto channels = std::int64_t(group.channels.size());
       all_ += channels;
       if (std::count(options.ignore.begin(), options.ignore.end(), group.name) > 0) {
@@ -57,8 +59,10 @@ class WidthSearch {
         widths_[group.name] = channels;
       }
     }
-    require(ignored == options.ignore.size(), "widths: an ignored name is of no group of channels");
-    require(!groups_.empty(), "widths: no group of channels is as wide as two granules of ", options.granule);
+    require(ignored == options.ignore.size(),
+            "widths: an ignored name is of no group of channels that can fall; there are", names);
+    require(!groups_.empty(), "widths: no group of channels is as wide as two granules of ", options.granule,
+            "; make the granule smaller");
     us_ = time_of(widths_);
   }
 
@@ -138,13 +142,6 @@ class WidthSearch {
       if (worth > best_worth) best_worth = worth, best = step;
     }
     return best;
-  }
-
-  static double goal_us(const LatencyGoal& goal, double dense_us) {
-    require(goal.latency_us.has_value() != goal.speedup.has_value(), "widths: give either a latency or a speed-up");
-    const double wanted = goal.latency_us ? *goal.latency_us : dense_us / *goal.speedup;
-    require(std::isfinite(wanted) && wanted > 0, "widths: ", wanted, " us is no time to aim at");
-    return wanted;
   }
 
   Module& model_;

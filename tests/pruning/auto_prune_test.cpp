@@ -115,6 +115,9 @@ TEST_CASE("auto: a target is met at once, or refused where it breaks the bound o
   refused([](AutoOptions& o) { o.max_drop = -0.1; }, "drop");
   refused([](AutoOptions& o) { o.trials = 0; }, "trials");
   refused([](AutoOptions& o) { o.least = 0; }, "begin with");
+  for (const double density : {0.0, 0.995, 1.0, double(NAN)}) {
+    refused([&](AutoOptions& o) { o.min_density = density; }, "leave something to prune");
+  }
 }
 
 TEST_CASE("auto: modelled time is a cost as well") {
