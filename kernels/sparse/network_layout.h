@@ -18,6 +18,7 @@ struct SourceMap {
   index_t origin() const { return padding * (row() + 1); }
   index_t features() const { return channels * plane(); }
   index_t size() const { return features() * stride; }
+  const char* arena() const { return shared ? "espalier_shared" : "scratch"; }  // as CUDA's text calls it
 };
 
 struct SourceLayout {

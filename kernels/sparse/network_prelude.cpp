@@ -57,8 +57,8 @@ std::string staging(const NetworkSource& source, const SourceMap& first) {
   const std::string begin = text(first.begin), inputs = text(source.inputs), stride = text(first.stride);
   std::string code;
   if (first.padding > 0) {
-    code += std::string("  clear(") + (first.shared ? "espalier_shared + " : "scratch + ") + begin + ", " +
-            text(first.size()) + ");\n  __syncthreads();\n";
+    code += std::string("  clear(") + first.arena() + " + " + begin + ", " + text(first.size()) +
+            ");\n  __syncthreads();\n";
   }
   code += "  for (int from = warp * 32; from < " + inputs + "; from += 32 * WARPS) {\n";
   code += first.shared ? "" : "    float* turned = espalier_shared + warp * 32 * 33;\n    __syncwarp();\n";
@@ -140,8 +140,8 @@ std::string cuda_kernel(const NetworkSource& source, const SourceMap& first, con
   code += "  const float* images = x + begin * " + text(source.inputs) + ";\n";
   code += staging(source, first) + calls;
   code += "  for (int i = threadIdx.x; i < count * " + outputs + "; i += 32 * WARPS) {\n";
-  code += std::string("    y[begin * ") + outputs + " + i] = " + (last.shared ? "espalier_shared" : "scratch") + "[" +
-          text(last.begin) + " + i % " + outputs + " * " + text(last.stride) + " + i / " + outputs + "];\n  }\n";
+  code += std::string("    y[begin * ") + outputs + " + i] = " + last.arena() + "[" + text(last.begin) + " + i % " +
+          outputs + " * " + text(last.stride) + " + i / " + outputs + "];\n  }\n";
   return code + "}\n";
 }
 

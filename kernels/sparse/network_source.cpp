@@ -58,7 +58,7 @@ class Writer {
   std::string base(const SourceMap& map, index_t offset = 0) const {
     const std::string at = std::to_string(map.begin + offset * map.stride);
     if (!cuda()) return "memory + " + at;
-    return (map.shared ? "espalier_shared + " : "scratch + ") + at + " + lane";
+    return map.arena() + (" + " + at) + " + lane";
   }
 
   void write_layer(std::size_t index, const std::vector<index_t>& needed) {
@@ -66,8 +66,8 @@ class Writer {
     const SourceMap& out = layout_.maps[index + 1];
     if (out.padding > 0) {
       const std::string at = std::to_string(out.begin), size = std::to_string(out.size());
-      body_ += line(cuda() ? out.shared ? "  clear(espalier_shared + " : "  clear(scratch + " : "  clear(memory + ", at,
-                    ", ", size, ");", cuda() ? " __syncthreads();" : "");
+      body_ += line("  clear(", cuda() ? out.arena() : "memory", " + ", at, ", ", size, ");",
+                    cuda() ? " __syncthreads();" : "");
     }
     const bool loops = product.out_height() * product.out_width() > 1;
     const index_t tile = tile_of(product), in_registers = loops || !cuda() ? sums_ : kCudaRows;
