@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <regex>
 #include <string>
 
 #include "tests/support/source_dir.h"
@@ -52,6 +53,23 @@ TEST_CASE("run: the build may be forced before and after the command; an unknown
   CHECK(run("build --cpu") == 0);
   CHECK(run("build --cuda") == 0);
   CHECK(run("nonsense --cpu") == 2);
+}
+
+TEST_CASE("run: it knows every command of the espalier program") {
+  const Run run;
+  std::ifstream stream(std::string(test::source_dir()) + "/apps/espalier.cpp");
+  const std::string source(std::istreambuf_iterator<char>(stream), {});
+  const std::regex known("(\\w+)_command\\(app\\)");
+  int commands = 0;
+  for (std::sregex_iterator found(source.begin(), source.end(), known), end; found != end; ++found, ++commands) {
+    const std::string command = (*found)[1];
+    CAPTURE(command);
+    run(command + " --help");
+    CHECK(!run.says("unknown command"));
+    REQUIRE(run("help") == 0);
+    CHECK(run.says(command));
+  }
+  CHECK(commands >= 11);
 }
 
 TEST_CASE("run profile: each tool gets its flags, the profiling build and the espalier command") {
