@@ -1,16 +1,19 @@
 // Training steps of a pruned network, forward to update, with dense products and with those of kept weights alone: what
 // sparse training (pruning/sparse_training.h) pays, and from which sparsity on. Both run in one process, taking turns.
-//   benchmark_training [--model lenet-300-100] [--batch 128 ...] [--sparsity 0.9 ...] [--optimizer sgd|adam]
+//   benchmark_training [--model lenet-300-100] [--batch 128 ...] [--sparsity 0.9 ...] [--optimizer sgd|adam] [--math M]
 // Medians of captured steps; each time is labelled with its device, since a figure of the CPU emulation says nothing
 // about a GPU.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
+#include <map>
 #include <memory>
+#include <optional>
 
 #include "apps/commands/table.h"
 #include "core/device/device_info.h"
 #include "core/device/graph.h"
+#include "core/device/math.h"
 #include "core/device/timer.h"
 #include "core/tensor/initialise.h"
 #include "core/train/adam.h"
@@ -28,6 +31,7 @@ struct Options {
   std::string model = "lenet-300-100", optimizer = "sgd";
   std::vector<std::int64_t> batches{128};
   std::vector<double> sparsities{0.9, 0.95, 0.98};
+  std::optional<Math> math;
 };
 
 std::unique_ptr<Optimizer> make_optimizer(const std::string& kind, std::vector<Parameter*> parameters) {
@@ -79,7 +83,8 @@ void measure(const Options& options) {
                  fmt::format("{:.1f}", sparse_us), fmt::format("{:.2f}x", dense_us / sparse_us)});
     }
   }
-  fmt::print("{}, {}, times: {}\n{}", options.model, options.optimizer, device_info().name, table.to_markdown());
+  fmt::print("{}, {}, dense products: {}, times: {}\n{}", options.model, options.optimizer, to_string(current_math()),
+             device_info().name, table.to_markdown());
 }
 
 int run(int count, char** arguments) {
@@ -91,8 +96,13 @@ int run(int count, char** arguments) {
       ->capture_default_str();
   app.add_option("--batch", options.batches, "Images at a time")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--sparsity", options.sparsities, "Of each layer")->check(CLI::Range(0.0, 0.9999));
+  const std::map<std::string, Math> names{{"handwritten", Math::handwritten}, {"vendor", Math::vendor}};
+  app.add_option("--math", options.math,
+                 "Whose dense products: ours (handwritten) or the vendor's; default: the faster")
+      ->transform(CLI::CheckedTransformer(names));
   CLI11_PARSE(app, count, arguments);
   try {
+    const MathScope math_scope(options.math.value_or(current_math()));
     measure(options);
     return 0;
   } catch (const std::exception& error) {
