@@ -41,6 +41,21 @@ def percent(value):
     return f"{100 * value:.2f} %"
 
 
+def command(name, result):
+    return f"    build/cpu/espalier compare {name} --seeds {result['seeds']} --run-dir runs/{name}"
+
+
+def read(name):
+    """The recipes of a report of `espalier compare`, condensed."""
+    try:
+        report = json.loads(pathlib.Path(name).read_text())
+        return {recipe["recipe"]: condensed(recipe, report["device"]) for recipe in report["recipes"]}
+    except OSError as error:
+        sys.exit(f"{name}: {error.strerror}; give the report.json of a run of espalier compare")
+    except (ValueError, LookupError, TypeError) as error:
+        sys.exit(f"{name}: no report of espalier compare ({error!r})")
+
+
 def table(results):
     lines = ["# What the recipes reach", "",
              "Test error on MNIST, mean over the seeds with the 95 % interval of the mean where there are several;",
@@ -61,6 +76,8 @@ def table(results):
         lines += ["", f"{name}: {one['summary']}", "", "| layer | weights | left, by seed |", "|---|---:|---:|"]
         lines += [f"| {layer['name']} | {layer['total']} | {', '.join(map(str, layer['kept']))} |"
                   for layer in one["layers"]]
+    lines += ["", "Commands:", ""] + [command(name, one) for name, one in sorted(results.items())]
+    lines += ["    python3 apps/recipe_results.py runs/*-record/report.json"]
     return "\n".join(lines) + "\n"
 
 
@@ -69,8 +86,8 @@ def main():
         sys.exit(__doc__)
     file = FOLDER / "records.json"
     results = json.loads(file.read_text()) if file.exists() else {}
-    for report in map(json.loads, (pathlib.Path(name).read_text() for name in sys.argv[1:])):
-        results.update({recipe["recipe"]: condensed(recipe, report["device"]) for recipe in report["recipes"]})
+    for name in sys.argv[1:]:
+        results.update(read(name))
     file.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
     (FOLDER / "records.md").write_text(table(results))
 
