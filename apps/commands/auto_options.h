@@ -22,7 +22,7 @@ struct AutoRequest {
   std::int64_t samples_set_aside() const { return wanted ? validation : 0; }
 };
 
-void add_auto_options(CLI::App& app, AutoRequest& request);
+void add_auto_options(CLI::App& app, AutoRequest& request);  // after those of pruning and of latency
 
 // Says what it tried, and sets the rates and the sparsity of `asked`; a target in `asked` is what the search has to
 // meet. Times are modelled unless the request says measured.

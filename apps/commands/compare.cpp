@@ -113,8 +113,8 @@ void CompareCommand::run() const {
     const auto count = [&](const char* key) { return std::to_string(row.at(key).get<std::int64_t>()); };
     table.add({recipe.name, fmt::format("{:.2f}", 100 * row.at("dense_accuracy").get<double>()),
                fmt::format("{:.2f}", 100 * row.at("test_accuracy").get<double>()),
-               fmt::format("{:.2f}", 100 * row.at("interval").get<double>()), count("weights_kept"),
-               count("parameters_kept"), count("macs_kept"), count("bytes"),
+               runs.size() > 1 ? fmt::format("{:.2f}", 100 * row.at("interval").get<double>()) : "-",
+               count("weights_kept"), count("parameters_kept"), count("macs_kept"), count("bytes"),
                fmt::format("{:.2f}", row.at("scoring_seconds").get<double>()), count("scoring_backward_passes")});
     folder.write_report(report);  // what is done so far
     write_file_atomically(folder / "table.md", table.to_markdown());

@@ -70,7 +70,7 @@ void PruneCommand::prune_checkpoint() const {
       trained_on,
       {.validation = automatic.samples_set_aside(), .seed = training.seed, .normalisation = model.normalisation},
       output);
-  const Teachers teachers(distillation);
+  const Teachers teachers(distillation, model.normalisation);
   const RunFolder folder(run_dir, "prune");
   const Metrics before = judge(*model.module, images.test);
   const Shape image = images.test.samples().dataset().image_shape();

@@ -46,7 +46,7 @@ void add_target_options(CLI::App& app, PruningOptions& asked) {
 
 void add_pruning_options(CLI::App& app, PruningOptions& options) {
   const auto choice = [&](const char* name, std::string& value, const Words& words, const char* meaning) {
-    app.add_option(name, value, meaning)->check(CLI::IsMember(words))->capture_default_str();
+    return app.add_option(name, value, meaning)->check(CLI::IsMember(words))->capture_default_str();
   };
   add_target_options(app, options);
   choice("--criterion", options.criterion, criteria(), "What makes a weight matter");
@@ -60,12 +60,16 @@ void add_pruning_options(CLI::App& app, PruningOptions& options) {
          "Who competes: all layers (global), each on its own (local), or by shares");
   choice("--prune-schedule", options.schedule, schedules(), "When: gradually while training on, or all at once");
   choice("--regrowth", options.regrowth, regrowths(), "What grows in the place of what falls, while training on");
-  choice("--preparation", options.preparation, preparations(), "What leads weights to zero before they are removed");
+  CLI::Option* const preparation = choice("--preparation", options.preparation, preparations(),
+                                          "What leads weights to zero before they are removed");
   app.add_option("--strength", options.strength, "... and how strongly in the end")
+      ->needs(preparation)
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  choice("--penalty", options.penalty, penalties(), "What shrinks weights in every step, to true zeros but for l2");
+  CLI::Option* const penalty =
+      choice("--penalty", options.penalty, penalties(), "What shrinks weights in every step, to true zeros but for l2");
   app.add_option("--penalty-strength", options.penalty_strength, "... and how strongly")
+      ->needs(penalty)
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_flag("--permute", options.permute,

@@ -98,9 +98,11 @@ std::shared_ptr<const Regularizer> PruningSetup::penalty() const {
 
 // From begin to end of the schedule, in twenty rounds.
 void PruningSetup::add_preparation(PrunerOptions& made, std::int64_t steps) const {
-  if (options_.preparation == "none" || at_once_) return;
-  require(options_.schedule == "one-shot", "a preparation leads to one pruning; give the schedule one-shot, not ",
-          options_.schedule);
+  if (options_.preparation == "none") return;
+  require(options_.schedule == "one-shot", "prune: the preparation ", options_.preparation,
+          " leads to one pruning; give the schedule one-shot, not ", options_.schedule);
+  require(!at_once_, "prune: the preparation ", options_.preparation, " takes steps of fine-tuning, but there are ",
+          steps, " and the target is ", goal_of(options_.target), "; give --epochs, and no threshold");
   const int length = std::max(1, int((options_.end - options_.begin) * double(steps)));
   made.preparation =
       PreparationOptions{.kind = options_.preparation == "admm" ? PreparationKind::admm : PreparationKind::growing,

@@ -98,6 +98,8 @@ ScoreNormalisation normalisation_of(const std::string& word) {
 }
 
 Pattern pattern_of(const std::string& word) {
+  require(word != kBranch, "--pattern branch: whole branches fall once, in espalier prune or a recipe, to --sparsity, ",
+          "--params, --macs or --bytes; leave out --auto, --speedup and --latency-ms");
   return meaning_of<Pattern>({{"unstructured", unstructured()},
                               {"2:4", n_of_m(2, 4)},
                               {"filter", filters()},

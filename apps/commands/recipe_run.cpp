@@ -27,6 +27,7 @@ std::string dense_name(const Recipe& recipe, const std::string& model, std::uint
 Notes notes_of(const Recipe& recipe, const std::string& name, const Module& model, const data::ImageData& images) {
   DataOptions data;
   data.set = recipe.data;
+  data.padding = (images.test.samples().dataset().image_shape()[1] - kMnistImage[1]) / 2;
   return model_notes(model, images.normalisation, notes_for(data, name));
 }
 
@@ -35,11 +36,17 @@ std::unique_ptr<Module> dense_model(const Recipe& recipe, const std::string& nam
   auto fresh = std::make_unique<Sequential>(zoo::build(name, images.test.samples().dataset().image_shape(), seed));
   if (recipe.train.epochs == 0) return fresh;
   const fs::path file = folder / dense_name(recipe, name, seed);
-  if (fs::exists(file)) return load_model(file).module;
+  const Notes notes = notes_of(recipe, name, *fresh, images);
+  if (fs::exists(file)) {
+    SavedModel found = load_model(file);
+    require(found.normalisation == images.normalisation && image_of(found.notes) == image_of(notes), file.string(),
+            " was trained on images scaled or padded otherwise; give the same --min-max and --padding, or another "
+            "--run-dir");
+    return std::move(found.module);
+  }
   say(output, fmt::format("{}, seed {}: train {} for {} epochs\n", recipe.name, seed, name, recipe.train.epochs));
   TrainingOptions training = recipe.train;
   training.seed = seed;
-  const Notes notes = notes_of(recipe, name, *fresh, images);
   train(*fresh, images, training, {}, notes, output);
   save_model(file, *fresh, images.normalisation, notes);
   return fresh;
@@ -49,7 +56,7 @@ Teachers teachers_of(const Recipe& recipe, std::uint64_t seed, const data::Image
                      const Output& output) {
   require(recipe.distil.teachers == 0 || recipe.train.epochs > 0, recipe.name,
           ": [distil] wants teachers, but there is no [train] that says how they are trained");
-  Teachers teachers(recipe.distil);
+  Teachers teachers(recipe.distil, images.normalisation);
   const std::string& name = recipe.distil.model.empty() ? recipe.model : recipe.distil.model;
   for (std::int64_t i = 0; i < recipe.distil.teachers; ++i) {
     teachers.add(dense_model(recipe, name, seed + std::uint64_t(i), images, folder, output));
@@ -60,6 +67,8 @@ Teachers teachers_of(const Recipe& recipe, std::uint64_t seed, const data::Image
 }  // namespace
 
 data::ImageData images_for(const Recipe& recipe, const DataOptions& data, std::uint64_t seed, const Output& output) {
+  require(data.set.empty() || data.set == recipe.data, recipe.name, ": the recipe says data = \"", recipe.data,
+          "\", but --data says ", data.set, "; leave --data out, or change the recipe");
   DataOptions wanted = data;
   wanted.set = recipe.data;
   return load_data(wanted, {.seed = seed}, output);

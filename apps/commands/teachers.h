@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/data/image_data.h"
 #include "layers/classifier.h"
 
 namespace CLI {
@@ -26,7 +27,8 @@ void add_distillation_options(CLI::App& app, Distillation& options);  // --teach
 
 class Teachers {
  public:
-  explicit Teachers(const Distillation& options);  // those of its files; throws FileError, CheckpointError
+  // Those of its files, who must see images scaled as the `pupil` sees them; throws FileError, CheckpointError.
+  Teachers(const Distillation& options, const data::Normalisation& pupil);
   void add(std::unique_ptr<Module> teacher) { models_.push_back(std::move(teacher)); }
   ClassifierOptions loss() const;  // refers to this
 

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <string>
 #include <vector>
 
@@ -61,6 +62,10 @@ TEST_CASE("recipes: a pruned model learns from dense ones of consecutive seeds, 
   REQUIRE(dense.size() == 2);
   CHECK(espalier("prune " + dense[0] + " --epochs 1 --teacher " + dense[0] + " " + dense[1] + " --temperature 2") == 0);
   CHECK(espalier("prune " + dense[0] + " --epochs 1 --teacher no-such-file") == 5);
+  CHECK(espalier("prune " + dense[0] + " --epochs 1 --temperature 2") == 2);  // of whom?
+  REQUIRE(espalier("train --model lenet-300-100 --epochs 1 --batch 16 --min-max") == 0);
+  CHECK(espalier("prune " + dense[0] + " --epochs 1 --teacher " + espalier.file("run/model.safetensors")) == 2);
+  CHECK(espalier.text("err").find("--min-max") != std::string::npos);  // the two see different pixels
   CHECK(espalier("prune --recipe " + espalier.recipe("bad.toml", "[distil]\ntemprature = 2\n")) == 2);
   CHECK(espalier.text("err").find("did you mean \"temperature\"") != std::string::npos);
 }
@@ -86,17 +91,22 @@ TEST_CASE("recipes: penalties act in every step of fine-tuning") {
 
 TEST_CASE("recipes: a preparation leads weights to zero before they fall, at one pruning only") {
   const Kitchen espalier;
-  const auto run = [&](const std::string& schedule) {
+  const auto run = [&](const std::string& schedule, const std::string& target = "sparsity = 0.8") {
     return espalier("prune --recipe " +
                     espalier.recipe("led.toml",
                                     "model = \"lenet-300-100\"\n[tune]\nepochs = 2\nbatch = 16\n[prune]\n"
-                                    "sparsity = 0.8\npreparation = \"admm\"\nschedule = \"" +
-                                        schedule + "\"\n"));
+                                    "preparation = \"admm\"\nschedule = \"" +
+                                        schedule + "\"\n" + target + "\n"));
   };
   REQUIRE(run("one-shot") == 0);
   CHECK(nlohmann::json::parse(espalier.text("out")).at("sparsity").get<double>() == doctest::Approx(0.8).epsilon(1e-3));
-  CHECK(run("cubic") == 2);
-  CHECK(espalier.text("err").find("one-shot") != std::string::npos);
+  for (const char* schedule : {"cubic", "before-training"}) {
+    CAPTURE(schedule);
+    CHECK(run(schedule) == 2);
+    CHECK(espalier.text("err").find("one-shot") != std::string::npos);
+  }
+  CHECK(run("one-shot", "threshold = 0.1") == 2);
+  CHECK(espalier.text("err").find("no threshold") != std::string::npos);
 }
 
 TEST_CASE("espalier compare: recipes over seeds, with the mean and its interval") {
@@ -157,6 +167,38 @@ TEST_CASE("recipes: channels may be reordered before 2:4, and for nothing else")
   REQUIRE(espalier("prune --recipe " + espalier.recipe("a.toml", recipe + "pattern = \"2:4\"\n")) == 0);
   CHECK(espalier.text("err").find("dense_1: 300 channels reordered by") != std::string::npos);
   CHECK(espalier("prune --recipe " + espalier.recipe("b.toml", recipe)) == 2);
+}
+
+TEST_CASE("recipes: the data set is the recipe's, padding and scaling are the run's, and all are kept in mind") {
+  const Kitchen espalier;
+  const std::string recipe = "prune --recipe " + espalier.recipe("small.toml", kRecipe);
+  CHECK(espalier(recipe + " --data fashion-mnist") == 2);
+  CHECK(espalier.text("err").find("--data") != std::string::npos);
+  REQUIRE(espalier(recipe + " --padding 2") == 0);
+  const std::string out = nlohmann::json::parse(espalier.text("out")).at("checkpoint").get<std::string>();
+  for (const char* other : {"", " --padding 2 --min-max"}) {  // than the dense network in the folder was trained with
+    CAPTURE(other);
+    CHECK(espalier(recipe + other) == 2);
+    CHECK(espalier.text("err").find("--run-dir") != std::string::npos);
+  }
+  CHECK(espalier("prune " + out + " --epochs 0 --sparsity 0.9") == 0);  // its notes say how its images were padded
+}
+
+TEST_CASE("recipes: every key is told of in the folder's README") {
+  const std::filesystem::path apps = std::filesystem::path(test::source_dir()) / "apps";
+  const auto all_of = [](const std::filesystem::path& file) {
+    std::ifstream stream(file);
+    return std::string(std::istreambuf_iterator<char>(stream), {});
+  };
+  const std::string source = all_of(apps / "commands/recipe.cpp"), told = all_of(apps / "recipes/README.md");
+  const std::regex read("\\.(?:read|read_word|section)\\(\"([a-z_]+)\"");
+  int keys = 0;
+  for (std::sregex_iterator found(source.begin(), source.end(), read), end; found != end; ++found, ++keys) {
+    const std::string key = (*found)[1];
+    CAPTURE(key);
+    CHECK((told.find("`" + key + "`") != std::string::npos || told.find("`[" + key + "]`") != std::string::npos));
+  }
+  CHECK(keys > 40);
 }
 
 TEST_CASE("espalier compare: one recipe by several criteria") {
