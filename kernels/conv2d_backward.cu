@@ -42,7 +42,7 @@ void conv2d_pool_backward(const Conv2dShape& shape, const float* x, const float*
                           const std::uint8_t* route, const float* w, float* dx, float* dw, float* db,
                           Activation activation, float leaky_slope, Workspace workspace, cudaStream_t stream,
                           Conv2dMethod method) {
-  require_valid_pool(shape, activation, leaky_slope, "conv2d_pool_backward");
+  require_valid_pool(shape, route, activation, leaky_slope, "conv2d_pool_backward");
   const PooledGradient gradient(shape, y, dy, route, activation, leaky_slope);
   const WeightParts parts = conv2d_pool_backward_weight_parts(shape, x, gradient, dw, db, workspace, stream, method);
   conv2d_pool_backward_input_and_sum(shape, gradient, w, dx, parts, stream, method);

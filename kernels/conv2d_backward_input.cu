@@ -268,7 +268,7 @@ void conv2d_backward_input_and_sum(const Conv2dShape& shape, const float* dy, co
 void conv2d_pool_backward_input(const Conv2dShape& shape, const float* y, const float* dy, const std::uint8_t* route,
                                 const float* w, float* dx, Activation activation, float leaky_slope,
                                 cudaStream_t stream, Conv2dMethod method) {
-  require_valid_pool(shape, activation, leaky_slope, "conv2d_pool_backward_input");
+  require_valid_pool(shape, route, activation, leaky_slope, "conv2d_pool_backward_input");
   const PooledGradient gradient(shape, y, dy, route, activation, leaky_slope);
   conv2d_pool_backward_input_and_sum(shape, gradient, w, dx, {}, stream, method);
 }

@@ -263,7 +263,7 @@ WeightParts conv2d_pool_backward_weight_parts(const Conv2dShape& shape, const fl
 void conv2d_pool_backward_weight(const Conv2dShape& shape, const float* x, const float* y, const float* dy,
                                  const std::uint8_t* route, float* dw, float* db, Activation activation,
                                  float leaky_slope, Workspace workspace, cudaStream_t stream, Conv2dMethod method) {
-  require_valid_pool(shape, activation, leaky_slope, "conv2d_pool_backward_weight");
+  require_valid_pool(shape, route, activation, leaky_slope, "conv2d_pool_backward_weight");
   const PooledGradient gradient(shape, y, dy, route, activation, leaky_slope);
   sum_weight_parts(conv2d_pool_backward_weight_parts(shape, x, gradient, dw, db, workspace, stream, method), stream);
 }

@@ -290,7 +290,7 @@ index_t conv2d_forward_workspace(const Conv2dShape& shape, Conv2dMethod method) 
 void conv2d_pool_forward(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,
                          std::uint8_t* route, Activation activation, float leaky_slope, cudaStream_t stream,
                          Conv2dMethod method) {
-  require_valid_pool(shape, activation, leaky_slope, "conv2d_pool_forward");
+  require_valid_pool(shape, route, activation, leaky_slope, "conv2d_pool_forward");
   const float slope = slope_below_zero(activation, leaky_slope);
   switch (resolve(method, shape, StencilUse::pool)) {
     case Conv2dMethod::panels: {

@@ -8,8 +8,9 @@
 
 namespace espalier::kernels {
 
-// Throws InvalidArgument, led by `caller`, unless the block is one that conv2d_pool.h can compute.
-void require_valid_pool(const Conv2dShape& shape, Activation activation, float leaky_slope, const char* caller);
+// Throws InvalidArgument, led by `caller`, unless the block is one that conv2d_pool.h can compute, and its route words.
+void require_valid_pool(const Conv2dShape& shape, const std::uint8_t* route, Activation activation, float leaky_slope,
+                        const char* caller);
 
 // The slope below zero of an activation that is straight on both sides of zero.
 inline float slope_below_zero(Activation activation, float leaky_slope) {

@@ -8,7 +8,8 @@
 
 namespace espalier::kernels {
 
-void require_valid_pool(const Conv2dShape& s, Activation activation, float leaky_slope, const char* caller) {
+void require_valid_pool(const Conv2dShape& s, const std::uint8_t* route, Activation activation, float leaky_slope,
+                        const char* caller) {
   require_valid(s, caller);
   require(s.out_height() >= 2 && s.out_width() >= 2, caller, ": the convolution's output of ", s.out_height(), " x ",
           s.out_width(), " is smaller than the pool's window of 2 x 2; pad more or leave the pool away");
@@ -16,6 +17,9 @@ void require_valid_pool(const Conv2dShape& s, Activation activation, float leaky
                         (activation == Activation::leaky_relu && leaky_slope >= 0.0f);
   require(straight, caller, ": activation ", int(activation), " with slope ", leaky_slope,
           "; a fused block takes none, relu or leaky_relu with a slope of at least 0");
+  const std::uintptr_t beyond = reinterpret_cast<std::uintptr_t>(route) % sizeof(std::uint32_t);
+  require(beyond == 0, caller, ": the route begins ", beyond,
+          " bytes beyond a multiple of 4, but it is read by words; give it a buffer of its own");
 }
 
 std::size_t conv2d_pool_route_bytes(const Conv2dShape& shape) {

@@ -28,7 +28,8 @@ constexpr Pool2dShape pool_of(const Conv2dShape& shape) {
 }
 
 // Bytes of `route`: planes of 2-bit places (row * 2 + column), four to a byte from its low bits up, each plane of
-// out_height / 2 * (out_width / 2) rounded up to whole bytes, all to whole words, at the address of one.
+// out_height / 2 * (out_width / 2) rounded up to whole bytes, all to whole words. A route begins at a multiple of 4
+// bytes; other addresses are refused.
 std::size_t conv2d_pool_route_bytes(const Conv2dShape& shape);
 
 // y [batch, filters, out_height / 2, out_width / 2]; bias [filters] and route may be null (no gradient wanted). The

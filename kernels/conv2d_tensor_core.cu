@@ -1,11 +1,12 @@
 // Chooses between the tensor cores (conv2d_tensor_core_launch.h) and conv2d.h on widened operands. The latter is the
 // way of the cpu build, where widening costs 0.05 ns an element beside the patch's multiply-adds, and of kernels with
-// more than 16 taps along an axis. Main loops on sm_80, static mix of
-// forward and input gradient, fp16, bf16 and tf32 alike: 41.8 % HMMA, 36.8 % for up to 64 filters, whose tile copies
-// half as much again for each product; weight gradient: 44.1 % (39.8 %) of 16 bits, 35.8 % (32.8 %) of tf32, which
-// takes 48 loads of shared memory a step where ldmatrix takes 16. The tile for up to 64 filters has 4 HMMA to an
-// ldmatrix, too. One barrier a step, no spills; emulated, the wavefronts of shared and the sectors of global memory are
-// the ideal ones.
+// more than 16 taps along an axis, or of more images than 32 bits can number.
+// Main loops on sm_80, static mix of forward and input gradient, fp16, bf16 and tf32 alike: 41.8 % HMMA, 36.8 % for up
+// to 64 filters, whose tile copies half as much again for each product; weight gradient: 44.1 % (39.8 %) of 16 bits,
+// 35.8 % (32.8 %) of tf32, which takes 48 loads of shared memory a step where ldmatrix takes 16. The tile for up to 64
+// filters has 4 HMMA to an ldmatrix, too. One barrier a step, no spills; emulated, the wavefronts of shared and the
+// sectors of global memory are the ideal ones, save where a weight gradient that is not split over blocks, in nchw or
+// of padded channels, stores dw element by element (WeightStore): up to eight times the sectors, which meet in the L2.
 #include "kernels/conv2d_tensor_core.h"
 
 #include <algorithm>
@@ -55,9 +56,12 @@ struct Result {
   }
 };
 
+// Kernels number in 32 bits, padding included, the elements of an image and the chunks of 16 bytes of all images.
+template <class T>
 bool on_tensor_cores(const Conv2dShape& s, TensorCoreMethod method) {
-  const auto numbered = [](index_t height, index_t width, index_t channels) {  // in 32 bits, padding included
-    return height * width * (channels + 8) < index_t(1) << 31;
+  const auto numbered = [&](index_t height, index_t width, index_t channels) {
+    const index_t image = height * width * (channels + 8);
+    return image < index_t(1) << 31 && s.batch <= (index_t(1) << 35) / (image * index_t(sizeof(T)));
   };
   return (!simt::kEmulated || method != TensorCoreMethod::fastest) && std::max(s.kernel_height, s.kernel_width) <= 16 &&
          numbered(s.height + s.dilation * s.kernel_height, s.width, s.channels) &&
@@ -107,7 +111,7 @@ index_t count_workspace(const Conv2dShape& shape, Conv2dLayout layout, Conv2dDir
   Scratch scratch({});
   const T* none = nullptr;
   float* nowhere = nullptr;
-  const bool tensor = on_tensor_cores(shape, method);
+  const bool tensor = on_tensor_cores<T>(shape, method);
   if (direction == Conv2dDirection::forward) {
     tensor ? detail::forward_on_tensor_cores<T>(shape, layout, none, none, nullptr, nowhere, 1.0f, scratch, nullptr)
            : forward_widened(shape, layout, none, none, nullptr, nowhere, Activation::none, 0.0f, scratch, nullptr);
@@ -129,7 +133,7 @@ Scratch checked_scratch(const Conv2dShape& shape, Conv2dLayout layout, Conv2dDir
   const index_t given = workspace.data == nullptr ? 0 : workspace.floats;
   require(given >= needed, caller, ": a workspace of ", given, " floats, needs ", needed,
           "; ask conv2d_tensor_core_workspace()");
-  require(!on_tensor_cores(shape, method) || has_tensor_cores_for(kPrecisionOf<T>), caller,
+  require(!on_tensor_cores<T>(shape, method) || has_tensor_cores_for(kPrecisionOf<T>), caller,
           ": this GPU's tensor cores (compute capability 7.5) know fp16 only; take fp16 or fp32");
   return Scratch(workspace);
 }
@@ -150,7 +154,7 @@ void conv2d_forward_tensor_core(const Conv2dShape& shape, Conv2dLayout layout, c
                                 cudaStream_t stream, TensorCoreMethod method, float leaky_slope) {
   Scratch scratch =
       checked_scratch<T>(shape, layout, Conv2dDirection::forward, method, workspace, "conv2d_forward_tensor_core");
-  if (!on_tensor_cores(shape, method)) {
+  if (!on_tensor_cores<T>(shape, method)) {
     return forward_widened(shape, layout, x, w, bias, y, activation, leaky_slope, scratch, stream);
   }
   const bool bent = activation == Activation::relu || activation == Activation::leaky_relu;
@@ -166,8 +170,9 @@ void conv2d_backward_input_tensor_core(const Conv2dShape& shape, Conv2dLayout la
                                        float* dx, Workspace workspace, cudaStream_t stream, TensorCoreMethod method) {
   Scratch scratch = checked_scratch<T>(shape, layout, Conv2dDirection::backward_input, method, workspace,
                                        "conv2d_backward_input_tensor_core");
-  on_tensor_cores(shape, method) ? detail::backward_input_on_tensor_cores<T>(shape, layout, dy, w, dx, scratch, stream)
-                                 : backward_input_widened(shape, layout, dy, w, dx, scratch, stream);
+  on_tensor_cores<T>(shape, method)
+      ? detail::backward_input_on_tensor_cores<T>(shape, layout, dy, w, dx, scratch, stream)
+      : backward_input_widened(shape, layout, dy, w, dx, scratch, stream);
 }
 
 template <class T>
@@ -176,7 +181,7 @@ void conv2d_backward_weight_tensor_core(const Conv2dShape& shape, Conv2dLayout l
                                         TensorCoreMethod method) {
   Scratch scratch = checked_scratch<T>(shape, layout, Conv2dDirection::backward_weight, method, workspace,
                                        "conv2d_backward_weight_tensor_core");
-  on_tensor_cores(shape, method)
+  on_tensor_cores<T>(shape, method)
       ? detail::backward_weight_on_tensor_cores<T>(shape, layout, x, dy, dw, db, scratch, stream)
       : backward_weight_widened(shape, layout, x, dy, dw, db, scratch, stream);
 }

@@ -62,13 +62,18 @@ struct PixelStore {
   }
 };
 
-// Sums [filter, (tap, channel)] to dw, or as they are to the split's place in the workspace.
+// Sums [filter, (tap, channel)] to dw, or as they are, four neighbours at once, to `partial`: the split's place in the
+// workspace, or dw where it lies so.
 struct WeightStore {
   float *dw, *partial;
   index_t filters, columns;  // of the product
   unsigned padded, channels;
   index_t filter_stride, tap_stride, channel_stride;
 
+  bool lies_as_sums() const {
+    const bool taps_follow = columns == channels || tap_stride == channels;
+    return channels == padded && channel_stride == 1 && taps_follow && rows_aligned(dw, columns);
+  }
   template <int kCount>
   __device__ void operator()(index_t batch, index_t filter, index_t column, const float (&sums)[kCount]) const {
     if (filter >= filters || column >= columns) return;

@@ -70,7 +70,7 @@ void weight_product(const WeightProduct<T>& product, Workspace workspace, cudaSt
   using LoaderB = PatchLoader<Tile, Side::b, T>;
   const ProductGrid grid = product_grid<Tile>(product.shape, workspace.floats);
   WeightStore store = product.store;
-  store.partial = grid.splits > 1 ? workspace.data : nullptr;
+  store.partial = grid.splits > 1 ? workspace.data : store.lies_as_sums() ? store.dw : nullptr;
   tensor_core_product<Tile, LoaderA, LoaderB>(grid, product.dy, product.patches, store, stream);
   if (grid.splits > 1) sum_splits(grid, workspace.data, product.store, stream);
 }

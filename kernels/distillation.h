@@ -1,9 +1,9 @@
 // Knowledge distillation: cross-entropy with the labels beside the divergence from what teachers think, fused with its
 // gradient. Softening both sides by a temperature T > 1 shows which wrong classes a teacher finds likely.
-// One team per row and one launch: reads logits, teachers' logits and labels, two or three times from the cache, 4
-// (2 + teachers) bytes in and 4 out per class, with 2 (1 + teachers) exponentials, which are what it costs. Averaging
-// the teachers on the way keeps an ensemble's mean out of memory.
-// Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2.
+// One team per row and one launch: reads logits, teachers' logits and labels, again from the cache for each maximum,
+// sum and term, 4 (1 + teachers) bytes in and 4 out per class, with 2 (2 + teachers) exponentials, which are what it
+// costs. Averaging the teachers on the way keeps an ensemble's mean out of memory. Hinton, Vinyals and Dean 2015 (arXiv
+// 1503.02531), section 2.
 #pragma once
 #include "kernels/softmax.h"
 

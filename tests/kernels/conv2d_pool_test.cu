@@ -294,3 +294,22 @@ TEST_CASE("conv2d_pool: says what is wrong with a block") {
         std::string::npos);
   CHECK(complaint({.height = 5, .width = 5}, Activation::leaky_relu, -1.0f).find("slope -1") != std::string::npos);
 }
+
+TEST_CASE("conv2d_pool: a route that does not begin with a word is refused by every launcher") {
+  constexpr Conv2dShape s{.height = 5, .width = 5};
+  const auto relu = Activation::relu;
+  GuardedBuffer<std::uint8_t> words(conv2d_pool_route_bytes(s) + 4);
+  for (const int beyond : {1, 2, 3}) {
+    std::uint8_t* const route = words.data() + beyond;
+    CHECK_THROWS_AS(conv2d_pool_forward(s, nullptr, nullptr, nullptr, nullptr, route, relu, 0.0f, nullptr),
+                    InvalidArgument);
+    CHECK_THROWS_AS(
+        conv2d_pool_backward_weight(s, nullptr, nullptr, nullptr, route, nullptr, nullptr, relu, 0.0f, {}, nullptr),
+        InvalidArgument);
+    CHECK_THROWS_AS(conv2d_pool_backward_input(s, nullptr, nullptr, route, nullptr, nullptr, relu, 0.0f, nullptr),
+                    InvalidArgument);
+    CHECK_THROWS_AS(conv2d_pool_backward(s, nullptr, nullptr, nullptr, route, nullptr, nullptr, nullptr, nullptr, relu,
+                                         0.0f, {}, nullptr),
+                    InvalidArgument);
+  }
+}

@@ -218,6 +218,20 @@ TEST_CASE("conv2d_tensor_core: kernels too long for a mask of taps take the othe
       {.batch = 1, .channels = 2, .height = 17, .width = 18, .filters = 3, .kernel_height = 17, .kernel_width = 2});
 }
 
+TEST_CASE("conv2d_tensor_core: more images than 32 bits can number in chunks of 16 bytes take the other way") {
+  for (const Conv2dDirection direction : {Conv2dDirection::forward, Conv2dDirection::backward_weight}) {
+    const auto workspace = [&](index_t batch, Precision precision, TensorCoreMethod method) {
+      return conv2d_tensor_core_workspace({.batch = batch, .channels = 8, .height = 8, .width = 8, .filters = 8},
+                                          Conv2dLayout::nhwc, direction, precision, method);
+    };
+    constexpr index_t kBatch = index_t(1) << 24;  // 2^33 elements
+    const auto other = TensorCoreMethod::fastest, tensor = TensorCoreMethod::tensor_cores;
+    CHECK(workspace(kBatch, Precision::tf32, tensor) == workspace(kBatch, Precision::tf32, other));
+    CHECK(workspace(2 * kBatch, Precision::fp16, tensor) == workspace(2 * kBatch, Precision::fp16, other));
+    if (simt::kEmulated) CHECK(workspace(4, Precision::tf32, tensor) != workspace(4, Precision::tf32, other));
+  }
+}
+
 TEST_CASE("conv2d_tensor_core: the fastest way of this build") {
   check_formats(
       {.batch = 3, .channels = 5, .height = 12, .width = 12, .filters = 7, .kernel_height = 5, .kernel_width = 5},
