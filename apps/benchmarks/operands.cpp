@@ -74,4 +74,10 @@ Tensor two_four_weight(std::int64_t rows, std::int64_t columns) {
   });
 }
 
+Tensor keep_of(const Tensor& weight) {
+  std::vector<std::uint8_t> keep;
+  for (const float value : weight.to_host()) keep.push_back(value != 0.0f);
+  return Tensor::from(weight.shape(), keep);
+}
+
 }  // namespace espalier::benchmarks

@@ -15,6 +15,7 @@ Tensor random_bits(std::int64_t count, double density);                         
 Tensor sparse_weight(const Shape& shape, double sparsity);                             // f32, zeros at random places
 Tensor block_sparse_weight(std::int64_t rows, std::int64_t columns, double sparsity);  // whole 8 x 8 blocks are zero
 Tensor two_four_weight(std::int64_t rows, std::int64_t columns);                       // f32, two of each four are zero
+Tensor keep_of(const Tensor& weight);                                                  // u8, 1 where it is not zero
 
 // Scratch memory for a launcher, in floats or bytes, at least one float, and the counters that let it do with one
 // launch.

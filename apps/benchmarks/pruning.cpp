@@ -1,12 +1,15 @@
 // What pruning does to weights: scores, the k highest, patterns, counts, and dense to sparse formats and back. At the
 // size of lenet-5's largest layer and of a 4096 x 4096 one, 90 % zeros.
 #include <array>
+#include <memory>
 
 #include "apps/benchmarks/case.h"
 #include "apps/benchmarks/operands.h"
 #include "core/device/stream.h"
+#include "core/train/kept_weights.h"
 #include "kernels/mask.h"
 #include "kernels/pattern.h"
+#include "kernels/sparse/kept.h"
 #include "pruning/format.h"
 
 namespace espalier::benchmarks {
@@ -104,6 +107,17 @@ std::function<void()> csr_decode(const WeightShape& s) {
   return [=] { kernels::csr_decode(csr.view(), weight.data<float>(), current_stream()); };
 }
 
+// For a step of training, in both orders.
+std::function<void()> kept_gather(const WeightShape& s) {
+  const Tensor weight = sparse_weight({s.rows, s.columns}, kSparsity);
+  const auto kept = std::make_shared<KeptWeights>(keep_of(weight));
+  const Tensor values = Tensor::empty({kept->view().kept});
+  return [=] {
+    kernels::kept_gather(kept->view(), weight.data<float>(), values.data<float>(),
+                         kept->transposed_values.data<float>(), current_stream());
+  };
+}
+
 constexpr kernels::BlockShape kBlock{8, 8};
 
 std::function<void()> block_count(const WeightShape& s) {
@@ -169,6 +183,7 @@ Cases pruning_cases() {
     cases.push_back(simple(weight, "csr_count", 4, csr_count));
     cases.push_back(simple(weight, "csr_fill", 4 + kEntry * kKept, csr_fill));
     cases.push_back(simple(weight, "csr_decode", 4 + kEntry * kKept, csr_decode));
+    cases.push_back(simple(weight, "kept_gather", 20 * kKept, kept_gather));
     cases.push_back(simple(weight, "hash_mask", 1, hash));
     cases.push_back(simple(weight, "block_csr_count, 8 x 8", 4, block_count));
     cases.push_back(simple(weight, "block_csr_fill, 8 x 8", 4 + 4.0625 * kKept, block_fill));

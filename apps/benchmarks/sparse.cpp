@@ -4,14 +4,18 @@
 
 #include "apps/benchmarks/pruned_layer.h"
 #include "core/device/stream.h"
+#include "core/train/kept_weights.h"
 #include "kernels/conv2d.h"
+#include "kernels/gemm.h"
 #include "kernels/sparse/block_csr_spmm.h"
 #include "kernels/sparse/csr_conv2d.h"
 #include "kernels/sparse/csr_resident_spmm.h"
+#include "kernels/sparse/csr_sddmm.h"
 #include "kernels/sparse/csr_slab_spmm.h"
 #include "kernels/sparse/csr_spmm.h"
 #include "kernels/sparse/csr_spmv.h"
 #include "kernels/sparse/two_four_spmm.h"
+#include "kernels/vendor/blas.h"
 #include "kernels/vendor/sparse.h"
 #include "pruning/format.h"
 
@@ -19,6 +23,7 @@ namespace espalier::benchmarks {
 namespace {
 
 using kernels::SparseTeam;
+using kernels::Transpose;
 
 constexpr double kSparsity = 0.9;
 
@@ -107,6 +112,37 @@ Variants two_four_variants(const PrunedLayer& layer) {
   return variants;
 }
 
+Tensor panels_of(const Tensor& x) {  // [batch, features]
+  const auto shape = kernels::panel_shape(x.shape()[0], x.shape()[1], SparseTeam::automatic);
+  const Tensor panels = Tensor::empty({shape.floats()});
+  kernels::make_panels(shape, x.data<float>(), panels.data<float>(), SparseTeam::automatic, current_stream());
+  return panels;
+}
+
+// The gradient of the kept weights, of operands that training has in panels already.
+Variants gradient_variants(const PrunedLayer& layer) {
+  const Tensor x = random({layer.batch, layer.columns}), dy = random({layer.batch, layer.rows}, 2);
+  const Tensor x_panels = panels_of(x), dy_panels = panels_of(dy);
+  const auto kept = std::make_shared<KeptWeights>(keep_of(sparse_weight({layer.rows, layer.columns}, kSparsity)));
+  const Tensor dw = Tensor::empty({layer.rows, layer.columns});
+  const kernels::GemmShape s{layer.rows, layer.columns, layer.batch};
+  const Scratch scratch(kernels::gemm_workspace_floats(s)), theirs(kernels::vendor::gemm_workspace_floats(s));
+  return {{"ours",
+           [=] {
+             kernels::csr_sddmm(layer.batch, kept->view(), dy_panels.data<float>(), x_panels.data<float>(),
+                                dw.data<float>(), nullptr, current_stream());
+           }},
+          {"ours, dense",
+           [=] {
+             kernels::gemm(s, Transpose::yes, Transpose::no, dy.data<float>(), x.data<float>(), dw.data<float>(), {},
+                           current_stream(), scratch.get());
+           }},
+          {std::string(kernels::vendor::blas_name()) + ", dense", [=] {
+             kernels::vendor::gemm(s, Transpose::yes, Transpose::no, dy.data<float>(), x.data<float>(),
+                                   dw.data<float>(), {}, current_stream(), theirs.get());
+           }}};
+}
+
 struct Convolution {
   const char* name;
   kernels::Conv2dShape shape;
@@ -148,6 +184,9 @@ Cases sparse_cases() {
     cases.push_back(
         pruned_layer_case(layer, "block_csr_spmm, 8 x 8, 90 %", kKept, (4 + 4.0 / 64) * kKept, block_variants));
     cases.push_back(pruned_layer_case(layer, "two_four_spmm", 0.5, 2.125, two_four_variants));
+    if (layer.batch > 1) {
+      cases.push_back(pruned_layer_case(layer, "csr_sddmm, 90 %", kKept, 8 * kKept, gradient_variants));
+    }
   }
   for (const Convolution& convolution : kConvolutions) {
     const auto s = convolution.shape;

@@ -1,6 +1,6 @@
 // The kept places of a weight in training (KeptView), made of its mask on the device, and the values that stand there.
 // Made once for each mask, in two steps like the formats of encode.h; after that a step of training only gathers: 8
-// bytes read and 4 to 12 written for each kept weight, beside 2 * batch flops for it in each product.
+// or 12 bytes read and 4 or 8 written for each kept weight, beside 2 * batch flops for it in each product.
 #pragma once
 #include "kernels/simt/simt.h"
 #include "kernels/sparse/encode.h"
