@@ -36,6 +36,26 @@ void require_usable(const PrunerOptions& options) {
           "pruner: a preparation and rewinding; what was led to zero would be set back");
 }
 
+// While it lives, the parameters have these values; an error gives them back their own, too.
+class OtherWeights {
+ public:
+  OtherWeights(const std::vector<Parameter*>& parameters, const std::vector<Tensor>& weights)
+      : parameters_(parameters) {
+    for (const Parameter* parameter : parameters) own_.push_back(parameter->value.value());
+    set(weights);
+  }
+  ~OtherWeights() { set(own_); }
+  OtherWeights(const OtherWeights&) = delete;
+  OtherWeights& operator=(const OtherWeights&) = delete;
+
+ private:
+  void set(const std::vector<Tensor>& values) const {
+    for (std::size_t i = 0; i < values.size(); ++i) parameters_[i]->value.set_value(values[i]);
+  }
+  const std::vector<Parameter*>& parameters_;
+  std::vector<Tensor> own_;
+};
+
 // One look at the device for all layers.
 void require_finite(const std::vector<Parameter*>& parameters, const std::vector<Tensor>& scores) {
   const Tensor found = Tensor::zeros({std::int64_t(scores.size())}, DType::i32);
@@ -118,14 +138,8 @@ void Pruner::prepare(const float* rate) const {
 
 // What the criterion and the pattern would keep if these were the weights.
 std::vector<Mask> Pruner::masks_near(const std::vector<Tensor>& weights) {
-  std::vector<Tensor> own;
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    own.push_back(parameters_[i]->value.value());
-    parameters_[i]->value.set_value(weights[i]);
-  }
-  std::vector<Mask> masks = masks_for(score(), prepared_sparsity_);
-  for (std::size_t i = 0; i < parameters_.size(); ++i) parameters_[i]->value.set_value(own[i]);
-  return masks;
+  const OtherWeights meanwhile(parameters_, weights);
+  return masks_for(score(), prepared_sparsity_);
 }
 
 std::string Pruner::always_dense() const {

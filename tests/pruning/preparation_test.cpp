@@ -64,6 +64,17 @@ TEST_CASE("preparation: what falls has almost nothing left, as it has without") 
   CHECK(admm.stays > 0.5 * abrupt.stays);
 }
 
+TEST_CASE("preparation: a choice that fails leaves the model its own weights") {
+  Sequential model = test::small_model();
+  const Criterion fails = [](const Parameter&) -> Tensor { throw InvalidArgument("no scores"); };
+  Pruner pruner(model, {.criterion = fails,
+                        .schedule = one_shot(0.5, 0),
+                        .preparation = PreparationOptions{.kind = PreparationKind::admm, .steps = 4, .every = 2}});
+  const void* const own = pruner.parameters()[0]->value.value().raw();
+  CHECK_THROWS_WITH_AS(pruner.step(), "no scores", InvalidArgument);
+  CHECK(pruner.parameters()[0]->value.value().raw() == own);
+}
+
 TEST_CASE("preparation: what cannot be is refused") {
   Sequential model = test::small_model();
   const std::vector<Parameter*> weights = weights_of(model);
