@@ -21,7 +21,7 @@ Variable taught(Module& model, const ClassifierOptions& options, const Batch& ba
 
 Trainable classifier(Module& model, const ClassifierOptions& options) {
   require(options.teachers.empty() || options.label_smoothing == 0.0f,
-          "classifier: teachers and smoothed labels; a teacher's opinion is smooth already");
+          "classifier: teachers and smoothed labels; a teacher's opinion is smooth already: set label_smoothing to 0");
   const auto forward = [&model, options](const Batch& batch, MetricsAccumulator& metrics) {
     if (!model.training()) model.set_training(true);
     if (!options.teachers.empty()) return taught(model, options, batch, metrics);

@@ -81,11 +81,7 @@ double goal_of(const Report& report, const Target& target) {
     require_sparsity(target.value);
     return (1 - target.value) * all;
   }
-  const double left = target.value <= 1 ? target.value * all : target.value;
-  require(left > 0 && left <= all, "branch pruning: a target of ", target.value, " ",
-          std::string(to_string(target.unit)), "; give a fraction of what is there, in (0, 1], or a number of at most ",
-          std::int64_t(all));
-  return left;
+  return left_by(target, all, "branch pruning");
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ void score_by_weights(std::vector<Branch>& branches, Module& model, const Criter
 void score_by_loss(std::vector<Branch>& branches, Module& model, const Judge& judge);
 
 // The model without the bodies of these blocks; parameters, masks and buffers of the rest are copied, under the names
-// that they have in the new model.
+// that they have in the new model. Throws InvalidArgument on a name that is no block's.
 std::unique_ptr<Module> without_branches(Module& model, const std::vector<std::string>& blocks);
 
 struct ShallowModel {

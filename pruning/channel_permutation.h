@@ -29,7 +29,7 @@ struct ChannelPermutation {
 
 // Reorders weights, biases, norms, their buffers and masks of the model in place, for its weights' present magnitudes.
 // Groups that cannot be reordered (channel_graph.h says why), or where nothing is to be gained, stay. `input`: of a
-// batch.
+// batch. Throws InvalidArgument on an n of m that cannot be.
 std::vector<ChannelPermutation> permute_for_n_of_m(Module& model, const Shape& input,
                                                    const PermutationOptions& options = {});
 

@@ -269,11 +269,7 @@ ChannelBudget channel_budget(Module& model, const Shape& input, const Target& ta
   if (target.unit == Target::Unit::macs) budget.target = ChannelTarget::macs, dense = double(all.macs);
   if (target.unit == Target::Unit::channels) budget.target = ChannelTarget::channels, dense = channels;
   if (target.unit == Target::Unit::bytes) dense = double(all.bytes());
-  const double left = target.value <= 1 ? target.value : target.value / dense;
-  require(left > 0 && left <= 1, "channel pattern: a target of ", target.value, " ",
-          std::string(to_string(target.unit)), "; give a fraction of what is there, in (0, 1], or a number of at most ",
-          std::int64_t(dense));
-  budget.sparsity = 1.0 - left;
+  budget.sparsity = 1.0 - left_by(target, dense, "channel pattern") / dense;
   return budget;
 }
 

@@ -30,10 +30,7 @@ class Gauge {
       : parameters_(parameters), unit_(target.unit), report_(pruning::report(model, input)) {
     require(unit_ != Target::Unit::macs || report_.macs() > 0,
             "pruner: a target of multiply-adds needs the shape of the model's input");
-    const double all = dense();
-    goal_ = target.value <= 1.0 ? target.value * all : target.value;
-    require(goal_ > 0.0 && goal_ <= all, "pruner: a target of ", target.value, " ", std::string(to_string(unit_)),
-            "; give a fraction of what is there, in (0, 1], or a number of at most ", std::int64_t(all));
+    goal_ = left_by(target, dense(), "pruner");
   }
   double goal() const { return goal_; }
 

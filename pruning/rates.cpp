@@ -52,4 +52,11 @@ std::string_view to_string(Target::Unit unit) {
   return names[std::size_t(unit)];
 }
 
+double left_by(const Target& target, double all, const char* who) {
+  const double left = target.value <= 1.0 ? target.value * all : target.value;
+  require(left > 0.0 && left <= all, who, ": a target of ", target.value, " ", std::string(to_string(target.unit)),
+          "; give a fraction of what is there, in (0, 1], or a number of at most ", std::int64_t(all));
+  return left;
+}
+
 }  // namespace espalier::pruning

@@ -32,4 +32,8 @@ struct Target {
 };
 std::string_view to_string(Target::Unit unit);  // "params"
 
+// What may be left of `all` for a target of params, macs, bytes or channels: its value is the fraction of all or, above
+// 1, the number. Throws InvalidArgument, in the name of `who`, where that is nothing or more than there is.
+double left_by(const Target& target, double all, const char* who);
+
 }  // namespace espalier::pruning

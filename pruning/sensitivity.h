@@ -57,6 +57,8 @@ struct Sensitivity {
   std::string to_json() const;
 };
 
+// Throws InvalidArgument where the grid cannot be, nothing is left to prune, or the judge has no samples or no finite
+// loss.
 Sensitivity sensitivity(Module& model, const Judge& judge, const SensitivityOptions& options = {});
 
 std::string to_string(const Sensitivity& sensitivity);  // a table for people: accuracy per layer and sparsity
