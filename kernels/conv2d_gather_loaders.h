@@ -142,11 +142,10 @@ struct PatchView {
 };
 
 // A tap and channel of a column of dw.
-struct alignas(8) PatchColumn {
+struct PatchColumn {
   unsigned offset;  // elements from the origin
   unsigned wanted;
 
-  PatchColumn() = default;
   template <class T>
   __device__ PatchColumn(const PatchView<T>& p, index_t at) {
     const Odometer tap(at, p.grid.tap_columns, p.source.channels);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <numeric>
+#include <vector>
 
 #include "kernels/conv2d_stencil_weight.h"
 #include "kernels/grid.h"
@@ -19,6 +20,15 @@ constexpr double kWastedSectors = 1.5;
 constexpr int kLanes[] = {4, 8, 16, 32, 64, 96, 128, 160, 192, 224, 256};
 
 int rounded(int value, int unit) { return ceil_div(value, unit) * unit; }
+
+// visit(length) for each length of pieces, as even as can be, that `count` may be cut into: from at most `most` to 1.
+template <class Visit>
+void for_each_cut(int count, int most, const Visit& visit) {
+  for (; most > 0; --most) {
+    most = ceil_div(count, ceil_div(count, most));
+    visit(most);
+  }
+}
 
 StencilPlan source_plan(const Conv2dShape& s, bool of_x) {
   StencilPlan plan;
@@ -96,24 +106,34 @@ void set_plane_pitches(WeightPlan& plan, int images) {
   }
 }
 
-// Wavefronts in which the block's warps store one sum of a thread.
-int sum_wavefronts(const WeightPlan& plan) {
-  const int taps = plan.x.problem.kernel * plan.x.problem.kernel;
-  int wavefronts = 0;
-  for (int first = 0; first < plan.block_threads(); first += 32) {
-    int lanes[32] = {}, most = 0;
-    for (int thread = first; thread < first + 32; ++thread) {
-      const WeightPair at(plan, thread);
-      const int to = at.group * plan.sum_pitch + plan.sum_offset(at.channel, taps);
-      if (at.active && at.lane % plan.warp_lanes() == 0) most = std::max(most, ++lanes[to % 32]);
-    }
-    wavefronts += most;
+// A thread that stores sums, and its warp.
+struct SumStore {
+  int warp, channel, group;
+};
+
+std::vector<SumStore> sum_stores(const WeightPlan& plan) {
+  std::vector<SumStore> stores;
+  for (int thread = 0; thread < plan.block_threads(); ++thread) {
+    const WeightPair at(plan, thread);
+    if (at.active && at.lane % plan.warp_lanes() == 0) stores.push_back({thread / 32, at.channel, at.group});
   }
-  return wavefronts;
+  return stores;
+}
+
+// Wavefronts in which the block's warps store one sum of a thread.
+int sum_wavefronts(const WeightPlan& plan, const std::vector<SumStore>& stores) {
+  const int taps = plan.x.problem.kernel * plan.x.problem.kernel;
+  int lanes[kWeightThreads / 32][32] = {}, most[kWeightThreads / 32] = {};
+  for (const SumStore& at : stores) {
+    const int to = at.group * plan.sum_pitch + plan.sum_offset(at.channel, taps);
+    most[at.warp] = std::max(most[at.warp], ++lanes[at.warp][to % 32]);
+  }
+  return std::accumulate(std::begin(most), std::end(most), 0);
 }
 
 void set_sum_pitch(WeightPlan& plan) {
   const int taps = plan.x.problem.kernel * plan.x.problem.kernel;
+  const std::vector<SumStore> stores = sum_stores(plan);
   int fewest = INT32_MAX;
   for (int gap : {0, 4, 8}) {
     if (gap > 0 && taps << plan.set_shift <= 32) continue;  // see store_sums()
@@ -122,7 +142,7 @@ void set_sum_pitch(WeightPlan& plan) {
     const int run = with.sum_offset(plan.channels, taps);
     for (int pitch = run; pitch < run + 32; ++pitch) {
       with.sum_pitch = pitch;
-      const int wavefronts = sum_wavefronts(with);
+      const int wavefronts = sum_wavefronts(with, stores);
       if (wavefronts < fewest) fewest = wavefronts, plan.sum_pitch = pitch, plan.sum_gap = gap;
     }
   }
@@ -231,18 +251,16 @@ struct Search {
   void try_channels(WeightPlan plan, bool spaced) {
     const StencilProblem& p = plan.x.problem;
     const int all_groups = ceil_div(p.filters, filters_of_group(p.kernel));
-    for (int tiles = ceil_div(all_groups, kMostGroups), groups = 0; groups != 1; ++tiles) {
-      if (ceil_div(all_groups, tiles) == groups) continue;
-      groups = plan.filter_groups = ceil_div(all_groups, tiles);
-      if (plan.lanes > 1 && groups % (8 / plan.near) != 0) continue;
-      for (int cuts = 1, channels = 0; channels != 1; ++cuts) {
-        if (ceil_div(p.channels, cuts) == channels) continue;
-        channels = plan.channels = ceil_div(p.channels, cuts);
+    for_each_cut(all_groups, kMostGroups, [&](int groups) {
+      if (plan.lanes > 1 && groups % (8 / plan.near) != 0) return;
+      plan.filter_groups = groups;
+      for_each_cut(p.channels, p.channels, [&](int channels) {
+        plan.channels = channels;
         const int threads = groups * (plan.lanes > 1 ? channels : rounded(channels, 8)) * plan.lanes;
         const bool few = threads < kFewThreads && least < kNone;  // to spare the time
         if (threads <= kWeightThreads && !few) try_images(plan, spaced);
-      }
-    }
+      });
+    });
   }
 
  private:
@@ -283,9 +301,7 @@ WeightPlan weight_plan(const Conv2dShape& shape, StencilItems dy_items, index_t 
   Search search{.best = {}, .most_parts = most_parts};
   const int all_down = ceil_div(p.out_height, kStripRows), all_across = ceil_div(p.out_width, kStripColumns);
   for (int across = all_across; search.least == Search::kNone; across = ceil_div(across, 2)) {
-    for (int parts = 1, down = 0; down != 1; ++parts) {
-      if (ceil_div(all_down, parts) == down) continue;
-      down = ceil_div(all_down, parts);
+    for_each_cut(all_down, all_down, [&](int down) {
       set_tile(plan, down, across);
       for (const bool spaced : {true, false}) {
         plan.lanes = plan.near = 1;
@@ -300,7 +316,7 @@ WeightPlan weight_plan(const Conv2dShape& shape, StencilItems dy_items, index_t 
         }
         if (dy_items == StencilItems::elements) break;
       }
-    }
+    });
   }
   plan = search.best;
   set_sum_pitch(plan);
