@@ -7,15 +7,11 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/commands/auto_options.h"
-#include "apps/commands/branch_options.h"
-#include "apps/commands/channel_options.h"
 #include "apps/commands/commands.h"
 #include "apps/commands/data.h"
 #include "apps/commands/latency_options.h"
-#include "apps/commands/pruning_setup.h"
 #include "apps/commands/recipe_run.h"
 #include "apps/commands/run_folder.h"
-#include "apps/commands/sparse_training.h"
 #include "apps/commands/stages.h"
 #include "apps/commands/teachers.h"
 #include "apps/commands/trace_file.h"
@@ -75,38 +71,19 @@ void PruneCommand::prune_checkpoint() const {
   const Metrics before = judge(*model.module, images.test);
   const Shape image = images.test.samples().dataset().image_shape();
   PruningOptions asked = pruning;
-  asked.sparse_batch = training.batch;
   LatencyRequest request = latency;
   if (request.batch == 0) request.batch = training.batch;
   nlohmann::json choice;
   if (automatic.wanted) choice = choose_rates(automatic, request, *model.module, images, training, asked, output);
   const LatencyAnswer found = find_for_latency(request, *model.module, image, asked, output);
-  const std::int64_t steps = steps_of(training, images);
-  RecipeResult result;
+  const PruneFiles files{folder / "metrics.jsonl", folder / "pruned.safetensors", folder / "shrunk.safetensors",
+                         resume};
+  RecipeResult result =
+      prune_and_tune(model.module, images, asked, training, teachers.loss(), model.notes, files, output);
   result.dense = before;
-  result.branches = fell_branches(model.module, images, training.seed, asked, output);
-  PruningSetup setup(*model.module, images, asked, steps, training.seed, output);
-  if (resume.empty()) setup.prune_before_training();
-  result.checkpoint = folder / "pruned.safetensors";
-  const Notes notes = model_notes(*model.module, model.normalisation, model.notes);
-  if (steps == 0) {
-    save_model(result.checkpoint, *model.module, model.normalisation, model.notes);
-  } else {
-    result.tuning = train(*model.module, images, training,
-                          {.metrics = folder / "metrics.jsonl", .checkpoint = result.checkpoint, .resume = resume},
-                          notes, output, &setup.pruner(), {}, teachers.loss());
-  }
-  result.pruned = judge(*model.module, images.test);
-  result.layers = setup.report();
-  result.scoring = setup.pruner().cost();
-  result.sparse_training = tell_sparse_training(setup.pruner(), output);
   nlohmann::json report = to_json(result);
   if (request.wanted()) report["latency"] = latency_report(request, found, *model.module, image, output);
   if (automatic.wanted) report["auto"] = judge_choice(automatic, *model.module, images, choice, output);
-  if (prunes_channels(asked)) {
-    report["shrunk"] =
-        save_shrunk({folder / "shrunk.safetensors", model.normalisation, model.notes}, *model.module, images, output);
-  }
   tell(folder, std::move(report), result.layers, before.accuracy(), result.pruned.accuracy());
 }
 

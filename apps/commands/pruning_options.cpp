@@ -42,11 +42,31 @@ void add_target_options(CLI::App& app, PruningOptions& asked) {
   }
 }
 
+CLI::Option* add_choice(CLI::App& app, const char* name, std::string& value, const Words& words, const char* meaning) {
+  return app.add_option(name, value, meaning)->check(CLI::IsMember(words))->capture_default_str();
+}
+
+// What pulls weights towards zero before they fall.
+void add_pulling_options(CLI::App& app, PruningOptions& options) {
+  CLI::Option* const preparation = add_choice(app, "--preparation", options.preparation, preparations(),
+                                              "What leads weights to zero before they are removed");
+  app.add_option("--strength", options.strength, "... and how strongly in the end")
+      ->needs(preparation)
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  CLI::Option* const penalty = add_choice(app, "--penalty", options.penalty, penalties(),
+                                          "What shrinks weights in every step, to true zeros but for l2");
+  app.add_option("--penalty-strength", options.penalty_strength, "... and how strongly")
+      ->needs(penalty)
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+}
+
 }  // namespace
 
 void add_pruning_options(CLI::App& app, PruningOptions& options) {
   const auto choice = [&](const char* name, std::string& value, const Words& words, const char* meaning) {
-    return app.add_option(name, value, meaning)->check(CLI::IsMember(words))->capture_default_str();
+    add_choice(app, name, value, words, meaning);
   };
   add_target_options(app, options);
   choice("--criterion", options.criterion, criteria(), "What makes a weight matter");
@@ -60,18 +80,7 @@ void add_pruning_options(CLI::App& app, PruningOptions& options) {
          "Who competes: all layers (global), each on its own (local), or by shares");
   choice("--prune-schedule", options.schedule, schedules(), "When: gradually while training on, or all at once");
   choice("--regrowth", options.regrowth, regrowths(), "What grows in the place of what falls, while training on");
-  CLI::Option* const preparation = choice("--preparation", options.preparation, preparations(),
-                                          "What leads weights to zero before they are removed");
-  app.add_option("--strength", options.strength, "... and how strongly in the end")
-      ->needs(preparation)
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  CLI::Option* const penalty =
-      choice("--penalty", options.penalty, penalties(), "What shrinks weights in every step, to true zeros but for l2");
-  app.add_option("--penalty-strength", options.penalty_strength, "... and how strongly")
-      ->needs(penalty)
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_pulling_options(app, options);
   app.add_flag("--permute", options.permute,
                "Before --pattern 2:4, reorder channels so that it keeps more of the weights");
   choice("--sparse-training", options.sparse_training, sparse_trainings(),

@@ -101,8 +101,9 @@ void PruningSetup::add_preparation(PrunerOptions& made, std::int64_t steps) cons
   if (options_.preparation == "none") return;
   require(options_.schedule == "one-shot", "prune: the preparation ", options_.preparation,
           " leads to one pruning; give the schedule one-shot, not ", options_.schedule);
-  require(!at_once_, "prune: the preparation ", options_.preparation, " takes steps of fine-tuning, but there are ",
-          steps, " and the target is ", goal_of(options_.target), "; give --epochs, and no threshold");
+  require(!at_once_, "prune: the preparation ", options_.preparation,
+          " takes steps of fine-tuning, of which there are ", steps,
+          ", before weights fall; give --epochs, and no threshold");
   const int length = std::max(1, int((options_.end - options_.begin) * double(steps)));
   made.preparation =
       PreparationOptions{.kind = options_.preparation == "admm" ? PreparationKind::admm : PreparationKind::growing,

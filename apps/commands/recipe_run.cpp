@@ -24,11 +24,11 @@ std::string dense_name(const Recipe& recipe, const std::string& model, std::uint
                      train.slimming > 0 ? fmt::format("-slimming{}", train.slimming) : "", seed);
 }
 
-Notes notes_of(const Recipe& recipe, const std::string& name, const Module& model, const data::ImageData& images) {
+Notes notes_of(const Recipe& recipe, const std::string& name, const data::ImageData& images) {
   DataOptions data;
   data.set = recipe.data;
   data.padding = (images.test.samples().dataset().image_shape()[1] - kMnistImage[1]) / 2;
-  return model_notes(model, images.normalisation, notes_for(data, name));
+  return notes_for(data, name);
 }
 
 std::unique_ptr<Module> dense_model(const Recipe& recipe, const std::string& name, std::uint64_t seed,
@@ -36,7 +36,7 @@ std::unique_ptr<Module> dense_model(const Recipe& recipe, const std::string& nam
   auto fresh = std::make_unique<Sequential>(zoo::build(name, images.test.samples().dataset().image_shape(), seed));
   if (recipe.train.epochs == 0) return fresh;
   const fs::path file = folder / dense_name(recipe, name, seed);
-  const Notes notes = notes_of(recipe, name, *fresh, images);
+  const Notes notes = notes_of(recipe, name, images);
   if (fs::exists(file)) {
     SavedModel found = load_model(file);
     require(found.normalisation == images.normalisation && image_of(found.notes) == image_of(notes), file.string(),
@@ -78,33 +78,45 @@ RecipeResult carry_out(const Recipe& recipe, std::uint64_t seed, const data::Ima
                        const Output& output, const fs::path& resume) {
   std::unique_ptr<Module> model = dense_model(recipe, recipe.model, seed, images, folder, output);
   const Teachers teachers = teachers_of(recipe, seed, images, folder, output);
-  RecipeResult result;
-  result.dense = judge(*model, images.test);
+  const Metrics dense = judge(*model, images.test);
   TrainingOptions tuning = recipe.tune;
   tuning.seed = seed;
-  const std::int64_t steps = steps_of(tuning, images);
-  PruningOptions asked = recipe.prune;
-  asked.sparse_batch = tuning.batch;
-  result.branches = fell_branches(model, images, seed, asked, output);
-  PruningSetup setup(*model, images, asked, steps, seed, output);
-  if (resume.empty()) setup.prune_before_training();
-  result.checkpoint = folder / fmt::format("{}-seed{}.safetensors", recipe.name, seed);
-  const Notes notes = notes_of(recipe, recipe.model, *model, images);
-  if (steps > 0) {
+  if (tuning.epochs > 0) {
     say(output, fmt::format("{}, seed {}: fine-tune for {} epochs\n", recipe.name, seed, tuning.epochs));
-    result.tuning = train(*model, images, tuning,
-                          {.metrics = folder / "metrics.jsonl", .checkpoint = result.checkpoint, .resume = resume},
-                          notes, output, &setup.pruner(), {}, teachers.loss());
+  }
+  const auto file = [&](const char* kind) {
+    return folder / fmt::format("{}{}-seed{}.safetensors", recipe.name, kind, seed);
+  };
+  RecipeResult result =
+      prune_and_tune(model, images, recipe.prune, tuning, teachers.loss(), notes_of(recipe, recipe.model, images),
+                     {folder / "metrics.jsonl", file(""), file("-shrunk"), resume}, output);
+  result.dense = dense;
+  return result;
+}
+
+RecipeResult prune_and_tune(std::unique_ptr<Module>& model, const data::ImageData& images, PruningOptions asked,
+                            const TrainingOptions& tuning, const ClassifierOptions& loss, const Notes& notes,
+                            const PruneFiles& files, const Output& output) {
+  const std::int64_t steps = steps_of(tuning, images);
+  asked.sparse_batch = tuning.batch;
+  RecipeResult result;
+  result.branches = fell_branches(model, images, tuning.seed, asked, output);
+  PruningSetup setup(*model, images, asked, steps, tuning.seed, output);
+  if (files.resume.empty()) setup.prune_before_training();
+  result.checkpoint = files.checkpoint;
+  if (steps > 0) {
+    const StageFiles stage{.metrics = files.metrics, .checkpoint = files.checkpoint, .resume = files.resume};
+    result.tuning = train(*model, images, tuning, stage, model_notes(*model, images.normalisation, notes), output,
+                          &setup.pruner(), {}, loss);
   } else {
-    save_model(result.checkpoint, *model, images.normalisation, notes);
+    save_model(files.checkpoint, *model, images.normalisation, notes);
   }
   result.pruned = judge(*model, images.test);
   result.layers = setup.report();
   result.scoring = setup.pruner().cost();
   result.sparse_training = tell_sparse_training(setup.pruner(), output);
-  if (prunes_channels(recipe.prune)) {
-    const fs::path small = folder / fmt::format("{}-shrunk-seed{}.safetensors", recipe.name, seed);
-    result.shrunk = save_shrunk({small, images.normalisation, notes}, *model, images, output);
+  if (prunes_channels(asked)) {
+    result.shrunk = save_shrunk({files.shrunk, images.normalisation, notes}, *model, images, output);
   }
   return result;
 }

@@ -1,7 +1,8 @@
-// A recipe carried out with one seed: train, prune, fine-tune, judge.
+// A model pruned while it is fine-tuned, and a recipe carried out with one seed: train, prune, fine-tune, judge.
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "apps/commands/data.h"
@@ -27,6 +28,16 @@ struct RecipeResult {
 RecipeResult carry_out(const Recipe& recipe, std::uint64_t seed, const data::ImageData& images,
                        const std::filesystem::path& folder, const Output& output,
                        const std::filesystem::path& resume = {});
+
+struct PruneFiles {
+  std::filesystem::path metrics, checkpoint, shrunk;  // to be written; shrunk: where whole channels fall
+  std::filesystem::path resume = {};                  // a checkpoint of the fine-tuning, or empty
+};
+// Prunes the model as `asked` while training it on; all of the result but `dense`. The model may become a shallower
+// one.
+RecipeResult prune_and_tune(std::unique_ptr<Module>& model, const data::ImageData& images, PruningOptions asked,
+                            const TrainingOptions& tuning, const ClassifierOptions& loss, const Notes& notes,
+                            const PruneFiles& files, const Output& output);
 
 data::ImageData images_for(const Recipe& recipe, const DataOptions& data, std::uint64_t seed, const Output& output);
 nlohmann::json to_json(const RecipeResult& result);

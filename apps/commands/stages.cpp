@@ -20,6 +20,17 @@ DataLoader make_loader(const TrainingOptions& options, const data::ImageData& da
       {.batch = options.batch, .shuffle = true, .seed = options.seed, .augmentation = options.augment ? usual : none});
 }
 
+TrainingResult summed(const std::vector<EpochReport>& epochs) {
+  TrainingResult result;
+  for (const EpochReport& epoch : epochs) {
+    result.seconds += epoch.seconds;
+    result.epochs = epoch.epoch;
+    result.images_per_second += epoch.images_per_second * epoch.seconds;  // images, until the division below
+  }
+  if (result.seconds > 0) result.images_per_second /= result.seconds;
+  return result;
+}
+
 }  // namespace
 
 void add_math_option(CLI::App& app, std::optional<Math>& math) {
@@ -73,15 +84,9 @@ TrainingResult train(Module& model, const data::ImageData& data, const TrainingO
   Trainer trainer(classifier(model, loss), *optimizer, loader, trainer_options);
   if (!files.resume.empty()) trainer.resume(files.resume);
 
-  TrainingResult result;
   model.set_training(true);
-  for (const EpochReport& epoch : trainer.run()) {
-    result.seconds += epoch.seconds;
-    result.epochs = epoch.epoch;
-    result.images_per_second += epoch.images_per_second * epoch.seconds;  // images, until the division below
-  }
+  TrainingResult result = summed(trainer.run());
   model.set_training(false);
-  if (result.seconds > 0) result.images_per_second /= result.seconds;
   result.steps = trainer.step();
   if (const LossScaler* scaler = optimizer->loss_scaler()) result.loss_scale = scaler->status();
   return result;

@@ -48,6 +48,7 @@ void TrainCommand::run() const {
   StopRule stop;
   if (until.wanted()) stop = {[&](std::int64_t step) { return watch.enough(step); }, until.evaluate_every};
   const TrainingResult result = train(network, images, training, files, notes, output, nullptr, stop);
+  if (result.steps == 0) save_model(files.checkpoint, network, images.normalisation, notes);
   if (until.wanted()) say(output, watch.summary());
   const Metrics metrics = judge(network, images.test);
 

@@ -8,7 +8,9 @@
 namespace espalier::apps {
 
 void add_training_options(CLI::App& app, TrainingOptions& options) {
-  app.add_option("--epochs", options.epochs, "Passes over the training images")->capture_default_str();
+  app.add_option("--epochs", options.epochs, "Passes over the training images")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_option("--batch", options.batch, "Images per step")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--optimizer", options.optimizer, "Update rule")
       ->check(CLI::IsMember({"sgd", "adam", "adamw"}))

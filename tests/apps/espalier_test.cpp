@@ -36,6 +36,13 @@ TEST_CASE("espalier: train, prune, eval, bench and inspect hand a model on") {
   CHECK(espalier.json().at("bench").at(0).at("batch") == 2);
 }
 
+TEST_CASE("espalier train: no epochs leave the first weights in the checkpoint that it names") {
+  const Program espalier;
+  REQUIRE(espalier("train --model lenet-300-100 --epochs 0 --json --run-dir " + espalier.file("t") +
+                   espalier.data_option()) == 0);
+  CHECK(espalier("inspect " + espalier.json().at("checkpoint").get<std::string>()) == 0);
+}
+
 TEST_CASE("espalier export: a file that every command takes in place of the checkpoint") {
   const Program espalier;
   const std::string data = espalier.data_option(), dense = espalier.file("a/model.safetensors");
@@ -246,6 +253,7 @@ TEST_CASE("espalier: each kind of failure has its exit code and one line that na
   CHECK(espalier.json().contains("name"));
   CHECK(espalier("") == 2);
   CHECK(espalier("train --model nothing") == 2);
+  CHECK(espalier("train --epochs -1 --run-dir " + espalier.file("c") + espalier.data_option()) == 2);
   CHECK(espalier("train --epochs 1 --batch 16 --run-dir " + espalier.file("c") + " --data-dir " +
                  espalier.file("none")) == 4);
   CHECK(espalier("eval " + espalier.file("none.safetensors")) == 5);
