@@ -5,6 +5,7 @@
 #include "core/device/stream.h"
 #include "kernels/batch_norm.h"
 #include "kernels/confusion.h"
+#include "kernels/distillation.h"
 #include "kernels/layer_norm.h"
 #include "kernels/reduce.h"
 #include "kernels/softmax.h"
@@ -94,6 +95,20 @@ std::function<void()> cross_entropy(const MatrixShape& s) {
   };
 }
 
+// Of one teacher.
+std::function<void()> distillation(const MatrixShape& s) {
+  const Tensor logits = random({s.rows, s.columns}), of_teacher = random({s.rows, s.columns}, 2);
+  const Tensor labels = random_labels(s.rows, int(s.columns));
+  const Tensor loss = Tensor::empty({1}), dlogits = Tensor::like(logits);
+  const Scratch scratch = Scratch::of_bytes(kernels::softmax_cross_entropy_workspace_bytes(s));
+  return [=] {
+    kernels::distillation_loss(s, {}, {.logits = {of_teacher.data<float>()}, .count = 1}, logits.data<float>(),
+                               labels.data<std::int32_t>(),
+                               {.loss = loss.data<float>(), .dlogits = dlogits.data<float>()}, scratch.raw(),
+                               current_stream(), scratch.arrivals());
+  };
+}
+
 std::function<void()> confusion(const MatrixShape& s) {
   const Tensor logits = random({s.rows, s.columns}), labels = random_labels(s.rows, int(s.columns));
   const Tensor mean_loss = Tensor::zeros({1}), counts = Tensor::zeros({s.columns * s.columns}, DType::i64);
@@ -128,6 +143,7 @@ void add_losses(Cases& cases) {
     cases.push_back(simple("log_softmax_forward", name, n, 8, 20, forward(kernels::log_softmax_forward)));
     cases.push_back(simple("log_softmax_backward", name, n, 12, 20, backward(kernels::log_softmax_backward)));
     cases.push_back(simple("softmax_cross_entropy", name, n, 8, 20, [s = s] { return cross_entropy(s); }));
+    cases.push_back(simple("distillation_loss", name, n, 12, 60, [s = s] { return distillation(s); }));
     cases.push_back(simple("accumulate_confusion", name, n, 4, 1, [s = s] { return confusion(s); }));
   }
   for (const auto& [name, s] : kMatrices) {
