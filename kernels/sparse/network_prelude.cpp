@@ -34,16 +34,18 @@ static inline V by_caller(int which, V x, Activate activate) {
 
 constexpr const char* kCudaWords = R"(typedef float V;
 extern __shared__ float espalier_shared[];
-static __device__ inline float C(float value) { return value; }
-static __device__ inline void clear(float* map, int count) {
+[[maybe_unused]] static __device__ inline float C(float value) { return value; }
+[[maybe_unused]] static __device__ inline void clear(float* map, int count) {
   for (int i = threadIdx.x; i < count; i += blockDim.x) map[i] = 0.0f;
 }
-static __device__ inline float larger(float a, float b) { return a != a || b <= a ? a : b; }
-static __device__ inline float relu(float x) { return x <= 0.0f ? 0.0f : x; }
-static __device__ inline float leaky_relu(float x, float slope) { return x <= 0.0f ? slope * x : x; }
-static __device__ inline float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
-static __device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
-static __device__ inline float hyperbolic(float x) { return tanhf(x); }
+[[maybe_unused]] static __device__ inline float larger(float a, float b) { return a != a || b <= a ? a : b; }
+[[maybe_unused]] static __device__ inline float relu(float x) { return x <= 0.0f ? 0.0f : x; }
+[[maybe_unused]] static __device__ inline float leaky_relu(float x, float slope) { return x <= 0.0f ? slope * x : x; }
+[[maybe_unused]] static __device__ inline float gelu(float x) {
+  return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f));
+}
+[[maybe_unused]] static __device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+[[maybe_unused]] static __device__ inline float hyperbolic(float x) { return tanhf(x); }
 )";
 
 // x [image][feature] becomes [feature][image]: a warp reads 32 neighbouring features of each of 32 images.
@@ -100,7 +102,7 @@ std::string activation_name(Activation activation) {
 std::string host_prelude(int lanes) {
   std::string prelude = "#define LANES " + std::to_string(lanes) + "\n" + kHostWords +
                         defined({.task = "static __attribute__((noinline)) void",
-                                 .place = "V* memory, Activate activate",
+                                 .place = "[[maybe_unused]] V* memory, [[maybe_unused]] Activate activate",
                                  .here = "memory, activate",
                                  .restrict_word = "__restrict__",
                                  .first = "0",
@@ -121,7 +123,7 @@ std::string host_function(const std::string& calls) {
 std::string cuda_prelude() {
   return "#define WARPS " + std::to_string(NetworkSource::kWarps) + "\n" + kCudaWords +
          defined({.task = "static __device__ __noinline__ void",
-                  .place = "int lane, int warp, float* scratch",
+                  .place = "[[maybe_unused]] int lane, [[maybe_unused]] int warp, [[maybe_unused]] float* scratch",
                   .here = "lane, warp, scratch",
                   .restrict_word = "",
                   .first = "warp",

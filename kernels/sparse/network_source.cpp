@@ -150,12 +150,12 @@ class Writer {
     if (loops) {
       const index_t step = product.shape.stride * in.stride, each = product.pool ? 1 : across;
       text += line("  for (int p = FIRST; p < ", tiles, "; p += STEP) {");
-      text += line("  const V* RESTRICT x = in + p / ", tiles_x, " * ", step * down * in.row(), " + p % ", tiles_x,
-                   " * ", step * across, ";");
+      text += line("  [[maybe_unused]] const V* RESTRICT x = in + p / ", tiles_x, " * ", step * down * in.row(),
+                   " + p % ", tiles_x, " * ", step * across, ";");
       text += line("  V* RESTRICT y = out + p / ", tiles_x, " * ", out.row() * out.stride, " + p % ", tiles_x, " * ",
                    each * out.stride, ";");
     } else {
-      text += "  const V* RESTRICT x = in; V* RESTRICT y = out;\n";
+      text += "  [[maybe_unused]] const V* RESTRICT x = in; V* RESTRICT y = out;\n";
     }
     write_sums(product, in, filters, tile, loops ? tiles : 1);
     for (std::size_t f = 0; f < filters.size(); ++f) write_result(product, out, filters[f], index_t(f) * tile, tile);

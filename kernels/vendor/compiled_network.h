@@ -14,6 +14,8 @@ class CompiledNetwork {
 
   // `object` is what compiled_object() made of the source. Throws CompileError where it cannot be loaded.
   CompiledNetwork(NetworkSource source, const std::string& object);
+  // Of code that was compiled into the program: `function` is what the source defines, a kernel on a GPU.
+  CompiledNetwork(NetworkSource source, const void* function);
 
   index_t memory_floats(index_t batch) const;  // of scratch that a launch wants
   // x [batch, inputs], y [batch, outputs].

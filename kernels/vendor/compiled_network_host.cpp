@@ -95,6 +95,7 @@ struct CompiledNetwork::Library {
   void* handle = nullptr;
   Network network = nullptr;
 
+  explicit Library(const void* function) : network(reinterpret_cast<Network>(const_cast<void*>(function))) {}
   explicit Library(const std::string& object) {
     try {
       load(object);
@@ -131,6 +132,9 @@ SourceTarget CompiledNetwork::target() { return SourceTarget::host; }
 
 CompiledNetwork::CompiledNetwork(NetworkSource source, const std::string& object)
     : source_(std::move(source)), library_(std::make_shared<Library>(object)) {}
+
+CompiledNetwork::CompiledNetwork(NetworkSource source, const void* function)
+    : source_(std::move(source)), library_(std::make_shared<Library>(function)) {}
 
 // Transposing writes whole vectors: room for one more, and one to begin at a vector's address.
 index_t CompiledNetwork::memory_floats(index_t batch) const {

@@ -5,74 +5,16 @@
 
 #include "kernels/require.h"
 #include "tests/support/guarded_buffer.h"
-#include "tests/support/reference/conv2d.h"
-#include "tests/support/reference/pool2d.h"
-#include "tests/support/sparse_problems.h"
+#include "tests/support/sparse_network.h"
 
 namespace espalier::test {
 namespace {
 
 using kernels::Activation;
 using kernels::Conv2dShape;
-using kernels::FusedProduct;
 using kernels::SparseTeam;
 
-void encode(const std::vector<float>& weight, FusedProduct& product) {
-  product.row_offsets.assign(1, 0);
-  for (std::size_t i = 0; i < weight.size(); ++i) {
-    const auto column = std::int64_t(i) % product.shape.patch();
-    if (weight[i] != 0.0f) product.column_indices.push_back(std::int32_t(column)), product.values.push_back(weight[i]);
-    if (column == product.shape.patch() - 1) product.row_offsets.push_back(std::int32_t(product.values.size()));
-  }
-}
-
-// A network under construction, with what it makes of x.
-struct Network {
-  std::int64_t batch;
-  std::vector<FusedProduct> products = {};
-  std::vector<float> x = {};
-  std::vector<double> y = {};
-
-  void add(Conv2dShape shape, double sparsity, Activation activation = Activation::none, bool pool = false) {
-    const unsigned seed = 10 * unsigned(products.size()) + 1;
-    shape.batch = batch;
-    if (products.empty()) {
-      x = random_floats(std::size_t(shape.input_size()), seed);
-      y.assign(x.begin(), x.end());
-    }
-    FusedProduct product{.shape = shape, .pool = pool, .activation = activation};
-    const std::vector<float> weight = uneven_weight(shape.filters, shape.patch(), sparsity, seed + 1);
-    if (seed % 20 == 1) product.bias = random_floats(std::size_t(shape.filters), seed + 2);  // every other layer
-    encode(weight, product);
-    std::vector<double> out(std::size_t(shape.output_size()), 0.0);
-    kernels::Conv2dShape s = shape;
-    for_each_conv2d_product(
-        s, [&](std::size_t i, std::size_t k, std::size_t o, std::size_t) { out[o] += y[i] * double(weight[k]); });
-    const auto pixels = std::size_t(shape.out_height() * shape.out_width());
-    for (std::size_t i = 0; i < out.size(); ++i) {
-      const double bias = product.bias.empty() ? 0.0 : double(product.bias[i / pixels % product.bias.size()]);
-      out[i] = reference_activation(activation, out[i] + bias);
-    }
-    y = pool ? pooled(shape, out) : out;
-    products.push_back(std::move(product));
-  }
-
-  static std::vector<double> pooled(const Conv2dShape& shape, const std::vector<double>& map) {
-    const kernels::Pool2dShape pool{shape.batch * shape.filters, shape.out_height(), shape.out_width()};
-    std::vector<double> best(std::size_t(pool.output_size()), -1e300);
-    for_each_pooled(pool, [&](std::int64_t o, std::int64_t, std::int64_t i) {
-      best[std::size_t(o)] = std::max(best[std::size_t(o)], map[std::size_t(i)]);
-    });
-    return best;
-  }
-
-  void dense(std::int64_t inputs, std::int64_t outputs, double sparsity, Activation activation = Activation::none) {
-    Conv2dShape shape{.width = inputs, .filters = outputs, .kernel_width = inputs};
-    add(shape, sparsity, activation);
-  }
-};
-
-std::vector<float> run(const Network& network, int images, SparseTeam team) {
+std::vector<float> run(const SparseNetwork& network, int images, SparseTeam team) {
   const kernels::FusedTables tables = kernels::fused_tables(network.products, images, team);
   const GuardedBuffer<float> x(network.x);
   const GuardedBuffer<kernels::FusedRow> rows(tables.rows);
@@ -84,13 +26,13 @@ std::vector<float> run(const Network& network, int images, SparseTeam team) {
   return y.download();
 }
 
-bool fits_this_device(const Network& network, int images) {
+bool fits_this_device(const SparseNetwork& network, int images) {
   int bytes = 0;
   cuda_check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0));
   return kernels::fused_tables(network.products, images, SparseTeam::warp).network.floats * 4 <= bytes;
 }
 
-void check(const Network& network) {
+void check(const SparseNetwork& network) {
   CAPTURE(network.batch);
   if (simt::kEmulated) {
     CHECK(difference(run(network, simt::kLanes, SparseTeam::automatic), network.y, 1e-5, 2e-5) == "");
@@ -104,7 +46,7 @@ void check(const Network& network) {
 
 TEST_CASE("fused_network: dense layers alone, at batches around a block's images") {
   for (const std::int64_t batch : {1, 2, 7, 16, 17, 33}) {
-    Network network{batch};
+    SparseNetwork network{batch};
     network.dense(20, 13, 0.7, Activation::relu);
     network.dense(13, 9, 0.5, Activation::tanh);
     network.dense(9, 3, 0.2);
@@ -114,7 +56,7 @@ TEST_CASE("fused_network: dense layers alone, at batches around a block's images
 
 TEST_CASE("fused_network: one layer, odd widths, rows longer and shorter than a chain of sums") {
   for (const std::int64_t inputs : {1, 3, 4, 5, 31, 67}) {
-    Network network{3};
+    SparseNetwork network{3};
     network.dense(inputs, 5, 0.4, Activation::sigmoid);
     check(network);
   }
@@ -122,7 +64,7 @@ TEST_CASE("fused_network: one layer, odd widths, rows longer and shorter than a 
 
 TEST_CASE("fused_network: convolutions, pools and a dense layer, as in lenet-5") {
   for (const std::int64_t batch : {1, 3, 18}) {
-    Network network{batch};
+    SparseNetwork network{batch};
     network.add({1, 1, 16, 16, 5, 5, 5}, 0.6, Activation::none, /*pool=*/true);
     network.add({1, 5, 6, 6, 7, 3, 3}, 0.9, Activation::relu, /*pool=*/true);
     network.dense(28, 10, 0.8, Activation::relu);
@@ -133,7 +75,7 @@ TEST_CASE("fused_network: convolutions, pools and a dense layer, as in lenet-5")
 
 TEST_CASE("fused_network: outputs of odd sizes, padding, stride, dilation and groups") {
   const auto alone = [](Conv2dShape shape, bool pool = false) {
-    Network network{2};
+    SparseNetwork network{2};
     network.add(shape, 0.5, Activation::relu, pool);
     check(network);
     const std::int64_t height = network.products[0].out_height(), width = network.products[0].out_width();
@@ -152,7 +94,7 @@ TEST_CASE("fused_network: outputs of odd sizes, padding, stride, dilation and gr
 }
 
 TEST_CASE("fused_network: padded maps between layers keep their borders") {
-  Network network{5};
+  SparseNetwork network{5};
   network.add({1, 1, 8, 8, 4, 3, 3, 1, 1}, 0.4, Activation::relu);
   network.add({1, 4, 8, 8, 5, 3, 3, 1, 1}, 0.6, Activation::leaky_relu, /*pool=*/true);
   network.add({1, 5, 4, 4, 6, 3, 3, 1, 1}, 0.6, Activation::gelu);
@@ -161,7 +103,7 @@ TEST_CASE("fused_network: padded maps between layers keep their borders") {
 }
 
 TEST_CASE("fused_network: NaN passes through pools and layers") {
-  Network network{1};
+  SparseNetwork network{1};
   network.add({1, 1, 4, 4, 2, 1, 1}, 0.0, Activation::relu, /*pool=*/true);
   network.x[5] = NAN;
   for (const SparseTeam team : {SparseTeam::automatic, SparseTeam::warp}) {
@@ -173,7 +115,7 @@ TEST_CASE("fused_network: NaN passes through pools and layers") {
 }
 
 TEST_CASE("fused_network: as many images as fit and leave no multiprocessor without a block") {
-  Network network{1};
+  SparseNetwork network{1};
   network.dense(784, 300, 0.98);
   network.dense(300, 10, 0.9);
   const auto images = [&](std::int64_t batch, std::int64_t bytes, int multiprocessors) {
@@ -188,7 +130,7 @@ TEST_CASE("fused_network: as many images as fit and leave no multiprocessor with
 }
 
 TEST_CASE("fused_network: layers that do not fit together are refused with their sizes") {
-  Network network{1};
+  SparseNetwork network{1};
   network.dense(6, 5, 0.2);
   network.products.push_back(network.products[0]);
   CHECK_THROWS_WITH_AS(kernels::fused_tables(network.products, 1), doctest::Contains("layer 1 gives 5 values"),
