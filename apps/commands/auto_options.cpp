@@ -5,7 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include "apps/commands/channel_options.h"
-#include "apps/commands/pruning_words.h"
+#include "apps/commands/pattern_words.h"
 #include "apps/commands/scoring_setup.h"
 #include "apps/commands/stages.h"
 #include "apps/commands/table.h"
@@ -69,7 +69,7 @@ nlohmann::json choose_rates(const AutoRequest& request, const LatencyRequest& la
                             const data::ImageData& images, const TrainingOptions& training, PruningOptions& asked,
                             const Output& output) {
   require(!latency.wanted(), "prune --auto: it finds the rates itself; give it without --latency-ms and --speedup");
-  require(!prunes_channels(asked) && asked.pattern != "2:4" && asked.criterion != "movement",
+  require(!prunes_channels(asked) && !own_sparsity(asked.pattern) && asked.criterion != "movement",
           "prune --auto: it weighs the rates of weights, and needs a pattern with rates and a criterion that needs no "
           "training");
   const Shape image = images.train.samples().dataset().image_shape();

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/commands/channel_options.h"
-#include "apps/commands/pruning_words.h"
+#include "apps/commands/pattern_words.h"
 #include "apps/commands/table.h"
 #include "kernels/require.h"
 #include "pruning/width_search.h"
@@ -28,6 +28,8 @@ pruning::LatencyGoal goal_of(const LatencyRequest& request) {
 
 pruning::LatencyPlan find_rates(const LatencyRequest& request, Module& model, const Shape& image, PruningOptions& asked,
                                 const Output& output) {
+  const std::string fault = fault_of_rated_pattern(asked.pattern);
+  require(fault.empty(), "prune: --latency-ms and --speedup find rates; ", fault);
   pruning::LatencyOptions options{
       .compile = compile_options(request.plan), .pattern = pattern_of(asked.pattern), .ignore = asked.ignore};
   const double most = std::min(options.grid.back(), 1.0 - asked.min_density);

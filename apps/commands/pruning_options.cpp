@@ -5,6 +5,8 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "apps/commands/pattern_words.h"
+
 namespace espalier::apps {
 namespace {
 
@@ -46,6 +48,15 @@ CLI::Option* add_choice(CLI::App& app, const char* name, std::string& value, con
   return app.add_option(name, value, meaning)->check(CLI::IsMember(words))->capture_default_str();
 }
 
+// A word that may carry sizes.
+void add_sized_choice(CLI::App& app, const char* name, std::string& value, const Words& words,
+                      std::string (*fault)(const std::string& word), const char* meaning) {
+  app.add_option(name, value, meaning)
+      ->check(CLI::Validator([fault](std::string& word) { return fault(word); },
+                             "{" + fmt::format("{}", fmt::join(words, ",")) + "}"))
+      ->capture_default_str();
+}
+
 // What pulls weights towards zero before they fall.
 void add_pulling_options(CLI::App& app, PruningOptions& options) {
   CLI::Option* const preparation = add_choice(app, "--preparation", options.preparation, preparations(),
@@ -70,19 +81,21 @@ void add_pruning_options(CLI::App& app, PruningOptions& options) {
   };
   add_target_options(app, options);
   choice("--criterion", options.criterion, criteria(), "What makes a weight matter");
-  choice("--group", options.group, groups(), "Which weights are scored together");
+  add_sized_choice(app, "--group", options.group, groups(), fault_of_group,
+                   "Which weights are scored together; letters stand for sizes, down and across: block-4, block-8x2");
   choice("--group-score", options.group_score, group_scores(), "... by the sum, mean or norm of their scores");
   choice("--normalisation", options.normalisation, normalisations(),
          "What scores are divided by before layers compete");
-  choice("--pattern", options.pattern, patterns(),
-         "What falls together; coupled-channel: whole channels, wherever shared; branch: bodies of residual blocks");
+  add_sized_choice(app, "--pattern", options.pattern, patterns(), fault_of_pattern,
+                   "What falls together; letters stand for sizes: 2:4, 64:2:8, vector-16, vector-16-2:8, block-8. "
+                   "coupled-channel: whole channels, wherever shared; branch: bodies of residual blocks");
   choice("--scope", options.scope, scopes(),
          "Who competes: all layers (global), each on its own (local), or by shares");
   choice("--prune-schedule", options.schedule, schedules(), "When: gradually while training on, or all at once");
   choice("--regrowth", options.regrowth, regrowths(), "What grows in the place of what falls, while training on");
   add_pulling_options(app, options);
   app.add_flag("--permute", options.permute,
-               "Before --pattern 2:4, reorder channels so that it keeps more of the weights");
+               "Before --pattern N:M, reorder channels so that it keeps more of the weights");
   choice("--sparse-training", options.sparse_training, sparse_trainings(),
          "Dense layers train their kept weights alone: from 90 % pruned (on), or from where that was measured to be "
          "faster here (auto: weights may differ from run to run in their last bits)");

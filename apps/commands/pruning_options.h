@@ -20,7 +20,7 @@ struct PruningOptions {
   std::string criterion = "magnitude", group = "element", group_score = "sum", normalisation = "none";
   std::string pattern = "unstructured", scope = "global", schedule = "cubic", regrowth = "none";
   pruning::Target target = {};
-  bool target_said = false;  // on the command line
+  bool target_said = false;
   double min_density = 0.01, max_density = 1.0;
   std::vector<std::string> ignore = {};       // names of parameters; of groups of channels, where those fall
   std::map<std::string, double> layers = {};  // sparsities of their own
@@ -44,10 +44,8 @@ struct PruningOptions {
 
 // The words that each choice knows.
 const std::vector<std::string>& criteria();
-const std::vector<std::string>& groups();
 const std::vector<std::string>& group_scores();
 const std::vector<std::string>& normalisations();
-const std::vector<std::string>& patterns();
 const std::vector<std::string>& scopes();
 const std::vector<std::string>& schedules();
 const std::vector<std::string>& regrowths();

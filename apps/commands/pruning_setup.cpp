@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "apps/commands/channel_options.h"
+#include "apps/commands/pattern_words.h"
 #include "apps/commands/pruning_words.h"
 #include "kernels/require.h"
 #include "pruning/channel_permutation.h"
@@ -16,12 +17,14 @@ using namespace pruning;
 
 PruningSetup::PruningSetup(Module& model, const data::ImageData& images, const PruningOptions& options,
                            std::int64_t steps, std::uint64_t seed, const Output& output)
-    : model_(model), options_(options), scoring_(model, images, options, seed) {
+    : model_(model), options_(settled(options)), scoring_(model, images, options, seed) {
   const Shape image = images.train.samples().dataset().image_shape();
   input_ = {1, image[0], image[1], image[2]};
   if (options.permute) {
-    require(options.pattern == "2:4", "prune: --permute reorders channels for --pattern 2:4, not ", options.pattern);
-    say(output, to_string(permute_for_n_of_m(model, input_, {.seed = seed})));
+    std::optional<PermutationOptions> permutation = permutation_for(options.pattern);
+    require(permutation.has_value(), "prune: --permute reorders channels for --pattern N:M, not ", options.pattern);
+    permutation->seed = seed;
+    say(output, to_string(permute_for_n_of_m(model, input_, *permutation)));
   }
   at_once_ = steps < 2 || options.schedule == "before-training" || options.target.unit == Target::Unit::threshold;
   PrunerOptions made{
@@ -76,7 +79,7 @@ void PruningSetup::prune_before_training() {
 
 Schedule PruningSetup::schedule(std::int64_t steps, double sparsity) const {
   const int begin = int(options_.begin * double(steps)), end = std::max(begin + 1, int(options_.end * double(steps)));
-  if (options_.schedule == "one-shot") return one_shot(sparsity, begin);
+  if (options_.schedule == "one-shot" || own_sparsity(options_.pattern)) return one_shot(sparsity, begin);
   const Cubic ramp{.to = sparsity, .begin = begin, .end = end, .every = std::max(1, (end - begin) / 20)};
   if (options_.schedule == "linear") return linear(ramp);
   if (options_.schedule == "cubic") return cubic(ramp);

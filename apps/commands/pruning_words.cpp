@@ -24,22 +24,12 @@ const std::vector<std::string>& criteria() {
                                               "wanda"};
   return words;
 }
-const std::vector<std::string>& groups() {
-  static const std::vector<std::string> words{"element", "row",    "column",   "filter", "neuron",
-                                              "channel", "kernel", "vector-4", "block-4"};
-  return words;
-}
 const std::vector<std::string>& group_scores() {
   static const std::vector<std::string> words{"sum", "mean", "norm"};
   return words;
 }
 const std::vector<std::string>& normalisations() {
   static const std::vector<std::string> words{"none", "mean", "max", "lamp"};
-  return words;
-}
-const std::vector<std::string>& patterns() {
-  static const std::vector<std::string> words{"unstructured", "2:4",           "filter", "neuron",
-                                              "channel",      kCoupledChannel, kBranch};
   return words;
 }
 const std::vector<std::string>& scopes() {
@@ -71,19 +61,6 @@ const std::vector<std::string>& sparse_trainings() {
   return words;
 }
 
-Grouping grouping_of(const std::string& word) {
-  return meaning_of<Grouping>({{"element", group::element()},
-                               {"row", group::row()},
-                               {"column", group::column()},
-                               {"filter", group::filter()},
-                               {"neuron", group::neuron()},
-                               {"channel", group::channel()},
-                               {"kernel", group::kernel()},
-                               {"vector-4", group::vector(4)},
-                               {"block-4", group::block(4, 4)}},
-                              word);
-}
-
 GroupScore group_score_of(const std::string& word) {
   return meaning_of<GroupScore>({{"sum", GroupScore::sum}, {"mean", GroupScore::mean}, {"norm", GroupScore::norm}},
                                 word);
@@ -95,17 +72,6 @@ ScoreNormalisation normalisation_of(const std::string& word) {
                                          {"max", ScoreNormalisation::max},
                                          {"lamp", ScoreNormalisation::lamp}},
                                         word);
-}
-
-Pattern pattern_of(const std::string& word) {
-  require(word != kBranch, "--pattern branch: whole branches fall once, in espalier prune or a recipe, to --sparsity, ",
-          "--params, --macs or --bytes; leave out --auto, --speedup and --latency-ms");
-  return meaning_of<Pattern>({{"unstructured", unstructured()},
-                              {"2:4", n_of_m(2, 4)},
-                              {"filter", filters()},
-                              {"neuron", neurons()},
-                              {"channel", channels()}},
-                             word);
 }
 
 Scope scope_of(const std::string& word) {

@@ -1,4 +1,5 @@
-// The parts of pruning by the words that the command line and recipes use for them.
+// The parts of pruning by the words that the command line and recipes use for them; those that carry sizes are in
+// pattern_words.h.
 #pragma once
 #include <map>
 #include <string>
@@ -16,10 +17,8 @@ Meaning meaning_of(const std::map<std::string, Meaning>& meanings, const std::st
   return found->second;
 }
 
-pruning::Grouping grouping_of(const std::string& word);
 pruning::GroupScore group_score_of(const std::string& word);
 pruning::ScoreNormalisation normalisation_of(const std::string& word);
-pruning::Pattern pattern_of(const std::string& word);
 pruning::Scope scope_of(const std::string& word);
 pruning::SparseTraining sparse_training_of(const std::string& word);
 

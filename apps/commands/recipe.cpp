@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "apps/commands/pattern_words.h"
+#include "apps/commands/suggestion.h"
 #include "apps/commands/toml_section.h"
 #include "core/train/atomic_file.h"
 #include "kernels/require.h"
@@ -36,7 +38,7 @@ void read_training(TomlSection section, TrainingOptions& options) {
   section.finish();
 }
 
-void read_target(TomlSection& section, Target& target) {
+bool read_target(TomlSection& section, Target& target) {
   constexpr Target::Unit units[] = {Target::Unit::sparsity, Target::Unit::params,   Target::Unit::macs,
                                     Target::Unit::bytes,    Target::Unit::channels, Target::Unit::threshold};
   int given = 0;
@@ -49,14 +51,15 @@ void read_target(TomlSection& section, Target& target) {
     ++given;
   }
   require(given <= 1, "[prune]: ", given, " targets; give one of sparsity, params, macs, bytes, channels, threshold");
+  return given > 0;
 }
 
 void read_pruning(TomlSection section, PruningOptions& options) {
   section.read_word("criterion", options.criterion, criteria());
-  section.read_word("group", options.group, groups());
+  section.read_word("group", options.group, fault_of_group);
   section.read_word("group_score", options.group_score, group_scores());
   section.read_word("normalisation", options.normalisation, normalisations());
-  section.read_word("pattern", options.pattern, patterns());
+  section.read_word("pattern", options.pattern, fault_of_pattern);
   section.read_word("scope", options.scope, scopes());
   section.read_word("schedule", options.schedule, schedules());
   section.read_word("regrowth", options.regrowth, regrowths());
@@ -64,7 +67,7 @@ void read_pruning(TomlSection section, PruningOptions& options) {
   section.read("strength", options.strength, 1e-6, 1e6);
   section.read_word("penalty", options.penalty, penalties());
   section.read("penalty_strength", options.penalty_strength, 1e-9, 1e6);
-  read_target(section, options.target);
+  options.target_said = read_target(section, options.target);
   section.read("min_density", options.min_density, 0, 1);
   section.read("max_density", options.max_density, 0, 1);
   section.read("ignore", options.ignore);

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "apps/commands/channel_options.h"
+#include "apps/commands/pattern_words.h"
 #include "apps/commands/pruning_words.h"
 
 namespace espalier::apps {

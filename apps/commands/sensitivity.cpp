@@ -7,7 +7,7 @@
 
 #include "apps/commands/commands.h"
 #include "apps/commands/data.h"
-#include "apps/commands/pruning_words.h"
+#include "apps/commands/pattern_words.h"
 #include "apps/commands/scoring_setup.h"
 #include "apps/commands/sensitivity_chart.h"
 #include "apps/commands/stages.h"
@@ -67,7 +67,8 @@ Command sensitivity_command(CLI::App& app) {
       ->check(CLI::IsMember(weighing))
       ->capture_default_str();
   parser->add_option("--pattern", command->pruning.pattern, "What falls together")
-      ->check(CLI::IsMember({"unstructured", "filter", "neuron", "channel"}))
+      ->check(CLI::Validator([](std::string& word) { return fault_of_rated_pattern(word); },
+                             "{unstructured,vector-V,block-B,block-RxC,filter,neuron,channel}"))
       ->capture_default_str();
   parser->add_option("--at", command->grid, "Sparsities, ascending")->check(CLI::Range(0.0, 0.9999));
   parser->add_option("--ignore", command->pruning.ignore, "Weights that stay as they are: dense_2.weight ...");

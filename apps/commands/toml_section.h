@@ -24,6 +24,8 @@ class TomlSection {
   bool read(const char* key, std::vector<std::string>& value);
   bool read(const char* key, std::map<std::string, double>& value);  // a table of numbers
   bool read_word(const char* key, std::string& value, const std::vector<std::string>& words);
+  // `fault`: what is wrong with a word, empty where nothing is.
+  bool read_word(const char* key, std::string& value, std::string (*fault)(const std::string& word));
   TomlSection section(const char* key);  // empty where the key is missing
   bool has(const char* key) const { return table_->contains(key); }
   void finish() const;  // throws InvalidArgument on a key that was not read
@@ -36,8 +38,5 @@ class TomlSection {
   std::string path_;
   std::vector<std::string> known_;
 };
-
-// The word that takes the fewest insertions, deletions and replacements; "" where none is near.
-std::string nearest(const std::string& word, const std::vector<std::string>& words);
 
 }  // namespace espalier::apps

@@ -149,8 +149,9 @@ TEST_CASE("espalier sensitivity, prune --auto: curves per layer, and rates that 
   CHECK(espalier.json().at("sparsity").get<double>() == doctest::Approx(chosen.at("sparsity").get<double>()));
   REQUIRE(espalier(prune + espalier.file("p") + " --max-drop 90 --macs 0.25 --json" + data) == 0);
   CHECK(espalier.json().at("layers").at("macs_kept").get<double>() == doctest::Approx(66'550).epsilon(0.02));
-  for (const char* wrong : {" --sparsity 0.5", " --channels 0.5", " --speedup 2", " --pattern 2:4", " --trials 0",
-                            " --pattern branch", " --macs 0.5 --minimise bytes", " --measured --gpu a100"}) {
+  for (const char* wrong :
+       {" --sparsity 0.5", " --channels 0.5", " --speedup 2", " --pattern 2:4", " --pattern 16:2:8", " --trials 0",
+        " --pattern branch", " --macs 0.5 --minimise bytes", " --measured --gpu a100"}) {
     CAPTURE(wrong);
     CHECK(espalier(prune + espalier.file("p") + wrong + data) == 2);
   }

@@ -160,13 +160,52 @@ TEST_CASE("recipes: whole channels fall and are taken out, by the same words as 
   CHECK(espalier.text("err").find("pruned: weights") != std::string::npos);
 }
 
-TEST_CASE("recipes: channels may be reordered before 2:4, and for nothing else") {
+TEST_CASE("recipes: channels may be reordered before N:M, and for nothing else") {
   const Kitchen espalier;
   const std::string recipe =
       "model = \"lenet-300-100\"\n[tune]\nepochs = 0\n[prune]\nsparsity = 0.5\nscope = \"local\"\npermute = true\n";
   REQUIRE(espalier("prune --recipe " + espalier.recipe("a.toml", recipe + "pattern = \"2:4\"\n")) == 0);
   CHECK(espalier.text("err").find("dense_1: 300 channels reordered by") != std::string::npos);
   CHECK(espalier("prune --recipe " + espalier.recipe("b.toml", recipe)) == 2);
+}
+
+TEST_CASE("recipes: patterns and groups of any size, whose own sparsity stands unless another is asked for") {
+  const Kitchen espalier;
+  const std::string start = "model = \"lenet-300-100\"\n[tune]\nepochs = 1\nbatch = 16\n[prune]\nscope = \"local\"\n";
+  const auto pruned = [&](const std::string& lines) {
+    return espalier("prune --recipe " + espalier.recipe("sized.toml", start + lines));
+  };
+  const auto sparsity = [&] { return nlohmann::json::parse(espalier.text("out")).at("sparsity").get<double>(); };
+  const auto sized = [](const std::string& key, const std::string& word) { return key + " = \"" + word + "\"\n"; };
+  const std::vector<std::pair<std::string, double>> own{{"1:4", 0.75}, {"4:2:5", 0.6}, {"vector-10-2:4", 0.5}};
+  for (const auto& [word, expected] : own) {
+    CAPTURE(word);
+    REQUIRE(pruned(sized("pattern", word)) == 0);
+    CHECK(sparsity() == doctest::Approx(expected).epsilon(0.01));
+    CHECK(pruned(sized("pattern", word) + "sparsity = 0.9\n") == 2);
+    CHECK(espalier.text("err").find(word + " itself removes") != std::string::npos);
+    CHECK(pruned(sized("pattern", word) + "layers = { \"dense_1.weight\" = 0.9 }\n") == 2);
+  }
+  for (const char* word : {"vector-10", "block-4", "block-2x5"}) {
+    CAPTURE(word);
+    REQUIRE(pruned(sized("pattern", word) + sized("group", word) + "sparsity = 0.8\n") == 0);
+    CHECK(sparsity() == doctest::Approx(0.8).epsilon(0.01));
+  }
+}
+
+TEST_CASE("recipes: a pattern or group that cannot be is refused with what can") {
+  const Kitchen espalier;
+  const auto refusal = [&](const std::string& line) {
+    REQUIRE(espalier("prune --recipe " + espalier.recipe("wrong.toml", "[prune]\n" + line + "\n")) == 2);
+    return espalier.text("err");
+  };
+  CHECK(refusal("pattern = \"blok-8\"").find("did you mean \"block-B\"") != std::string::npos);
+  CHECK(refusal("pattern = \"block-#\"").find("is unknown") != std::string::npos);
+  CHECK(refusal("pattern = \"vector-99999999999\"").find("is unknown") != std::string::npos);
+  CHECK(refusal("pattern = \"5:4\"").find("5 of 4; needs 1 <= n <= m <= 32") != std::string::npos);
+  CHECK(refusal("pattern = \"block-0x4\"").find("both must be at least 1") != std::string::npos);
+  CHECK(refusal("group = \"vector\"").find("vector-V") != std::string::npos);
+  CHECK(refusal("group = \"2:4\"").find("known are element") != std::string::npos);
 }
 
 TEST_CASE("recipes: the data set is the recipe's, padding and scaling are the run's, and all are kept in mind") {
