@@ -87,6 +87,7 @@ nlohmann::json choose_rates(const AutoRequest& request, const LatencyRequest& la
   PlanOptions times = latency.plan;
   if (times.gpu.empty() && !request.measured) times.gpu = kModelledGpu;
   options.latency.compile = compile_options(times);
+  options.latency.compile.candidates = formats_for(asked.pattern);
   TrainingOptions moment = training;
   moment.epochs = request.epochs;
   const Output silent{.json = output.json, .quiet = true};

@@ -53,7 +53,7 @@ void BenchCommand::run() const {
   const ChosenModel chosen = open_model(model);
   const Shape& image = chosen.image;
   const pruning::Report report = pruning::report(*chosen.module, Shape{1, image[0], image[1], image[2]});
-  const pruning::ComparisonOptions options{.compile = compile_options_of_all(plan),
+  const pruning::ComparisonOptions options{.compile = compile_options_of_all(plan, *chosen.module),
                                            .dense_precisions = dense_precisions()};
   Comparisons comparisons;
   for (const std::int64_t batch : batches) {

@@ -68,10 +68,10 @@ void ExplainCommand::run() const {
   const PrecisionScope precision_scope(precision);
   const ChosenModel chosen = open_model(model);
   const Shape input{batch, chosen.image[0], chosen.image[1], chosen.image[2]};
-  const pruning::Plan compiled = pruning::compile(*chosen.module, input, compile_options_of_all(plan));
+  const pruning::Plan compiled = pruning::compile(*chosen.module, input, compile_options_of_all(plan, *chosen.module));
   std::optional<pruning::Plan> layers;  // where all is one launch: what each layer would have taken
   if (compiled.steps().front().whole_network) {
-    layers = pruning::compile(*chosen.module, input, compile_options(plan));
+    layers = pruning::compile(*chosen.module, input, compile_options_of_layers(plan, *chosen.module));
   }
   std::vector<pruning::PlanStep> steps = (layers ? *layers : compiled).steps();
   if (layers) steps.push_back(compiled.steps().front());

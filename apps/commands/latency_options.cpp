@@ -32,6 +32,7 @@ pruning::LatencyPlan find_rates(const LatencyRequest& request, Module& model, co
   require(fault.empty(), "prune: --latency-ms and --speedup find rates; ", fault);
   pruning::LatencyOptions options{
       .compile = compile_options(request.plan), .pattern = pattern_of(asked.pattern), .ignore = asked.ignore};
+  options.compile.candidates = formats_for(asked.pattern);
   const double most = std::min(options.grid.back(), 1.0 - asked.min_density);
   std::erase_if(options.grid, [&](double sparsity) { return sparsity >= most && sparsity > 0; });
   if (most > 0) options.grid.push_back(most);
@@ -105,7 +106,7 @@ nlohmann::json latency_report(const LatencyRequest& request, const LatencyAnswer
   if (answer.widths) return to_json(*answer.widths, request.batch);
   if (!answer.rates) return nullptr;
   const pruning::LatencyPlan& found = *answer.rates;
-  const pruning::CompileOptions options = compile_options(request.plan);
+  const pruning::CompileOptions options = compile_options_of_layers(request.plan, model);
   const double us = pruning::network_us(pruning::compile(model, batch_of(request, image), options), options);
   say(output, fmt::format("pruned, a batch of {} takes {:.1f} µs, {:.2f}x of dense; asked for {:.1f} µs (times: {})\n",
                           request.batch, us, found.dense_us / us, found.goal_us, found.timing));

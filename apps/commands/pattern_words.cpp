@@ -3,14 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
-#include <charconv>
 #include <cmath>
 #include <functional>
 #include <map>
 
+#include "apps/commands/sized_word.h"
 #include "apps/commands/suggestion.h"
 #include "kernels/require.h"
+#include "kernels/sparse/vector_nm_spmm.h"
 #include "pruning/structured_pattern.h"
 
 namespace espalier::apps {
@@ -19,25 +19,8 @@ using namespace pruning;
 
 namespace {
 
-using Sizes = std::vector<int>;
 template <class Meaning>
 using Forms = std::map<std::string, std::function<Meaning(const Sizes&)>>;
-
-struct SizedWord {
-  std::string form;  // "block-#x#" of "block-8x4"
-  Sizes sizes;
-  explicit SizedWord(const std::string& word) {
-    const char* const end = word.data() + word.size();
-    for (const char* at = word.data(); at < end;) {
-      int size = 0;
-      const auto [next, error] = std::from_chars(at, end, size);
-      const bool number = std::isdigit(static_cast<unsigned char>(*at)) && error == std::errc();
-      form += number ? '#' : *at == '#' ? ' ' : *at;
-      if (number) sizes.push_back(size);
-      at = number ? next : at + 1;
-    }
-  }
-};
 
 const Forms<Pattern>& pattern_forms() {
   static const Forms<Pattern> forms{
@@ -125,6 +108,15 @@ std::optional<double> own_sparsity(const std::string& pattern) {
   if (sized.form != "#:#" && sized.form != "#:#:#" && sized.form != "vector-#-#:#") return std::nullopt;
   const int m = sized.sizes.back(), n = sized.sizes[sized.sizes.size() - 2];
   return 1.0 - double(n) / m;
+}
+
+std::vector<Candidate> formats_for(const std::string& pattern) {
+  std::vector<Candidate> found{dense(), csr(), two_four()};
+  const SizedWord sized(pattern);
+  const int rows = sized.sizes.empty() ? 0 : sized.sizes.front(), columns = rows > 0 ? sized.sizes.back() : 0;
+  if (sized.form == "vector-#" && kernels::is_vector_height(rows)) found.push_back(vector_nm(rows));
+  found.push_back(sized.form.starts_with("block-") ? block_csr(rows, columns) : block_csr(8, 8));
+  return found;
 }
 
 std::optional<PermutationOptions> permutation_for(const std::string& pattern) {

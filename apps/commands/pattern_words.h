@@ -6,6 +6,7 @@
 
 #include "apps/commands/pruning_options.h"
 #include "pruning/channel_permutation.h"
+#include "pruning/lowering.h"
 #include "pruning/pattern.h"
 
 namespace espalier::apps {
@@ -29,6 +30,9 @@ std::optional<double> own_sparsity(const std::string& pattern);
 // With the sparsity that the pattern sets itself as the target, where it does. Throws InvalidArgument where another was
 // asked for.
 PruningOptions settled(PruningOptions options);
+
+// What a layer of that pattern may be computed in, where its mask is still to be found: formats of the pattern's sizes.
+std::vector<pruning::Candidate> formats_for(const std::string& pattern);
 
 // For channels to be reordered before "N:M"; nothing of other patterns.
 std::optional<pruning::PermutationOptions> permutation_for(const std::string& pattern);

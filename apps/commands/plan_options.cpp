@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <vector>
 
+#include "pruning/fitting_formats.h"
+
 namespace espalier::apps {
 
 void add_gpu_option(CLI::App& app, PlanOptions& options) {
@@ -28,12 +30,16 @@ pruning::CompileOptions compile_options(const PlanOptions& options) {
   return result;
 }
 
-pruning::CompileOptions compile_options_of_all(const PlanOptions& options) {
+pruning::CompileOptions compile_options_of_layers(const PlanOptions& options, Module& model) {
   pruning::CompileOptions result = compile_options(options);
-  for (const auto& more :
-       {pruning::vector_nm(8), pruning::vnm(128, 8), pruning::fused_network(), pruning::compiled_network()}) {
-    result.candidates.push_back(more);
-  }
+  result.candidates = pruning::fitting_formats(model);
+  return result;
+}
+
+pruning::CompileOptions compile_options_of_all(const PlanOptions& options, Module& model) {
+  pruning::CompileOptions result = compile_options_of_layers(options, model);
+  result.candidates.push_back(pruning::fused_network());
+  result.candidates.push_back(pruning::compiled_network());
   return result;
 }
 

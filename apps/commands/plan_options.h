@@ -19,7 +19,9 @@ void add_gpu_option(CLI::App& app, PlanOptions& options);
 void add_plan_options(CLI::App& app, PlanOptions& options);  // --gpu and --no-plan-cache
 
 pruning::CompileOptions compile_options(const PlanOptions& options);
-// The same with every candidate that there is, those of the whole network included: to show, or to run.
-pruning::CompileOptions compile_options_of_all(const PlanOptions& options);
+// The same with every format that there is, in the sizes that the model's masks fit ...
+pruning::CompileOptions compile_options_of_layers(const PlanOptions& options, Module& model);
+// ... and with the ways of the whole network: to show, or to run.
+pruning::CompileOptions compile_options_of_all(const PlanOptions& options, Module& model);
 
 }  // namespace espalier::apps
