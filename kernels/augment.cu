@@ -84,7 +84,7 @@ __global__ void gather_augmented_kernel(GatherShape shape, PixelScale scale, Aug
     __syncthreads();  // the image before has been written
     if (threadIdx.x == 0) {
       drawn = draw(shape, amounts, {.seed = seed, .stream = place.epoch}, sample);
-      batch.labels[n] = source.labels[sample];
+      name_sample(source, batch, n, sample);
     }
     __syncthreads();
     const Distortion of = drawn;

@@ -1,4 +1,5 @@
-// What both gathers do around their pixels: find out where the batch begins, and move the cursor on when all is read.
+// What both gathers do around their pixels: find out where the batch begins, say which samples it has, and move the
+// cursor on when all is read.
 // Device code: for .cu files only.
 #pragma once
 #include "kernels/gather.h"
@@ -20,5 +21,11 @@ struct BatchPlace {
     if (threadIdx.x == 0 && threadIdx.y == 0) source.cursor->first = first + batch;
   }
 };
+
+// By one thread of those that write image n.
+__device__ inline void name_sample(const SampleSource& source, const BatchOutputs& batch, index_t n, index_t sample) {
+  batch.labels[n] = source.labels[sample];
+  if (batch.samples != nullptr) batch.samples[n] = std::int32_t(sample);
+}
 
 }  // namespace espalier::kernels

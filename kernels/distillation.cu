@@ -33,10 +33,12 @@ struct Opinion {
     Opinion opinion;
     opinion.count = teachers.count;
     opinion.coolness = coolness;
+    const bool elsewhere = teachers.rows != nullptr && row.exists;
+    const index_t begin = elsewhere ? index_t(teachers.rows[row.index]) * row.columns : row.begin;
 #pragma unroll
     for (int k = 0; k < Teachers::kMost; ++k) {
       if (k >= teachers.count) continue;  // the same for all threads
-      const float* const z = teachers.logits[k] + row.begin;
+      const float* const z = teachers.logits[k] + begin;
       const float most = row_maximum<kThreads>(z, row.columns);
       const float sum = softened_sum<kThreads>(z, row.columns, most, coolness);
       opinion.teacher[k] = {z, most, 1.0f / (sum * float(teachers.count))};

@@ -2,7 +2,8 @@
 // gradient. Softening both sides by a temperature T > 1 shows which wrong classes a teacher finds likely.
 // One team per row and one launch: reads logits, teachers' logits and labels, again from the cache for each maximum,
 // sum and term, 4 (1 + teachers) bytes in and 4 out per class, with 2 (2 + teachers) exponentials, which are what it
-// costs. Averaging the teachers on the way keeps an ensemble's mean out of memory. Hinton, Vinyals and Dean 2015 (arXiv
+// costs. Averaging the teachers on the way keeps an ensemble's mean out of memory; what they
+// think of all samples may lie in tables, whose rows are read where they are. Hinton, Vinyals and Dean 2015 (arXiv
 // 1503.02531), section 2.
 #pragma once
 #include "kernels/softmax.h"
@@ -11,8 +12,9 @@ namespace espalier::kernels {
 
 struct Teachers {
   static constexpr int kMost = 8;
-  const float* logits[kMost] = {};  // [rows, columns] each
-  int count = 0;                    // 1 to kMost
+  const float* logits[kMost] = {};     // [rows, columns] each
+  int count = 0;                       // 1 to kMost
+  const std::int32_t* rows = nullptr;  // [rows]: which row of theirs belongs to a row, in tables; null: the same
 };
 
 struct DistillationShare {

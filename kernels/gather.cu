@@ -19,7 +19,7 @@ __global__ void gather_batch_kernel(GatherShape shape, PixelScale scale, SampleS
     const index_t sample = source.order[place.first + n];
     const index_t line = sample * shape.pixels() + (c * shape.height + y) * shape.width;
     float* __restrict__ const out = batch.images + row * out_width;
-    if (c == 0 && out_y == 0 && threadIdx.x == 0 && blockIdx.y == 0) batch.labels[n] = source.labels[sample];
+    if (c == 0 && out_y == 0 && threadIdx.x == 0 && blockIdx.y == 0) name_sample(source, batch, n, sample);
     if (y < 0 || y >= shape.height) {
       for_each_column(out_width, [&](index_t x) { out[x] = scale.offset; });
     } else if (shape.padding == 0) {

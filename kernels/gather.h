@@ -47,6 +47,7 @@ struct SampleSource {
 struct BatchOutputs {
   float* images = nullptr;
   std::int32_t* labels = nullptr;
+  std::int32_t* samples = nullptr;  // which they are, as the order says; null: not wanted
 };
 
 void gather_batch(const GatherShape& shape, PixelScale scale, const SampleSource& source, const BatchOutputs& batch,

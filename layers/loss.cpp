@@ -89,12 +89,7 @@ class DistillationFunction final : public LossFunction {
     kernels::Teachers teachers{.count = int(teachers_.size())};
     require(teachers.count <= kernels::Teachers::kMost, "distillation_loss: ", teachers.count,
             " teachers; there may be 1 to ", kernels::Teachers::kMost);
-    for (std::size_t k = 0; k < teachers_.size(); ++k) {
-      require(teachers_[k].shape() == logits.shape(), "distillation_loss: a teacher's logits ",
-              teachers_[k].shape().to_string(), " beside logits ", logits.shape().to_string(),
-              "; do both know the same classes?");
-      teachers.logits[k] = teachers_[k].data<float>();
-    }
+    fill_in(teachers, logits.shape());
     const kernels::MatrixShape shape{logits.shape()[0], logits.shape()[1]};
     const Tensor loss = Tensor::empty({1});
     const Tensor workspace = workspace_of(kernels::softmax_cross_entropy_workspace_bytes(shape));
@@ -105,6 +100,21 @@ class DistillationFunction final : public LossFunction {
   }
 
  private:
+  void fill_in(kernels::Teachers& teachers, const Shape& logits) const {
+    const bool tables = options_.rows.defined();
+    require(!tables || (options_.rows.dtype() == DType::i32 && options_.rows.size() == logits[0]),
+            "distillation_loss: rows of teachers, ", options_.rows.shape().to_string(), ", for logits ",
+            logits.to_string(), "; it needs one of type i32 for each");
+    for (std::size_t k = 0; k < teachers_.size(); ++k) {
+      const Shape& theirs = teachers_[k].shape();
+      require(tables ? theirs.rank() == 2 && theirs[1] == logits[1] : theirs == logits,
+              "distillation_loss: a teacher's logits ", theirs.to_string(), " beside logits ", logits.to_string(),
+              "; do both know the same classes?");
+      teachers.logits[k] = teachers_[k].data<float>();
+    }
+    if (tables) teachers.rows = options_.rows.data<std::int32_t>();
+  }
+
   Tensors teachers_;
   DistillationOptions options_;
 };

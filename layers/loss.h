@@ -19,11 +19,12 @@ struct DistillationOptions {
   float temperature = 4.0f;               // above 0: both sides are softened by it
   float weight = 0.9f;                    // of the teachers in [0, 1]; the labels have the rest
   MetricsAccumulator* metrics = nullptr;  // as above; the loss is that of both parts
+  Tensor rows = {};  // i32 [N]: which rows of the teachers' logits these are, where those are of more samples than N
 };
 
 // Learning from one teacher or the mean of up to 8 (kernels/distillation.h): mean over the batch of (1 - weight) *
 // -log softmax(logits)[label] + weight * temperature^2 * the divergence from the softened teachers. Labels are i32, no
-// gradient flows to the teachers' logits [N, classes].
+// gradient flows to the teachers' logits [N, classes], or [more, classes] with `rows`, none of which may lie outside.
 Variable distillation_loss(const Variable& logits, const Tensor& labels, const Tensors& teachers,
                            const DistillationOptions& options = {});
 

@@ -78,8 +78,8 @@ void PruneCommand::prune_checkpoint() const {
   const LatencyAnswer found = find_for_latency(request, *model.module, image, asked, output);
   const PruneFiles files{folder / "metrics.jsonl", folder / "pruned.safetensors", folder / "shrunk.safetensors",
                          resume};
-  RecipeResult result =
-      prune_and_tune(model.module, images, asked, training, teachers.loss(), model.notes, files, output);
+  RecipeResult result = prune_and_tune(model.module, images, asked, training,
+                                       teachers.loss(images.train, training.augment), model.notes, files, output);
   result.dense = before;
   nlohmann::json report = to_json(result);
   if (request.wanted()) report["latency"] = latency_report(request, found, *model.module, image, output);

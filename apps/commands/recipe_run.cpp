@@ -87,9 +87,9 @@ RecipeResult carry_out(const Recipe& recipe, std::uint64_t seed, const data::Ima
   const auto file = [&](const char* kind) {
     return folder / fmt::format("{}{}-seed{}.safetensors", recipe.name, kind, seed);
   };
-  RecipeResult result =
-      prune_and_tune(model, images, recipe.prune, tuning, teachers.loss(), notes_of(recipe, recipe.model, images),
-                     {folder / "metrics.jsonl", file(""), file("-shrunk"), resume}, output);
+  RecipeResult result = prune_and_tune(model, images, recipe.prune, tuning, teachers.loss(images.train, tuning.augment),
+                                       notes_of(recipe, recipe.model, images),
+                                       {folder / "metrics.jsonl", file(""), file("-shrunk"), resume}, output);
   result.dense = dense;
   return result;
 }

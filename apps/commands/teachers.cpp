@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cmath>
+#include <utility>
 
 #include "kernels/require.h"
 #include "layers/model_file.h"
@@ -42,9 +43,10 @@ Teachers::Teachers(const Distillation& options, const data::Normalisation& pupil
   }
 }
 
-ClassifierOptions Teachers::loss() const {
+ClassifierOptions Teachers::loss(const TrainSplit& images, bool augmented) const {
   ClassifierOptions loss{.temperature = options_.temperature, .weight = options_.weight};
   for (const auto& model : models_) loss.teachers.push_back(model.get());
+  if (!augmented && !models_.empty()) loss.opinions = opinions(std::exchange(loss.teachers, {}), images);
   return loss;
 }
 

@@ -30,7 +30,9 @@ class Teachers {
   // Those of its files, who must see images scaled as the `pupil` sees them; throws FileError, CheckpointError.
   Teachers(const Distillation& options, const data::Normalisation& pupil);
   void add(std::unique_ptr<Module> teacher) { models_.push_back(std::move(teacher)); }
-  ClassifierOptions loss() const;  // refers to this
+  // For a run over these images: what the teachers think of each is worked out now, once, unless every epoch distorts
+  // them anew. Refers to this.
+  ClassifierOptions loss(const TrainSplit& images, bool augmented) const;
 
  private:
   Distillation options_;

@@ -9,7 +9,8 @@ namespace espalier {
 Batch Batch::empty(std::int64_t size, const Shape& image) {
   std::vector<std::int64_t> extents{size};
   extents.insert(extents.end(), image.extents().begin(), image.extents().end());
-  return {Tensor::empty(Shape(std::move(extents))), Tensor::empty({size}, DType::i32)};
+  return {Tensor::empty(Shape(std::move(extents))), Tensor::empty({size}, DType::i32),
+          Tensor::empty({size}, DType::i32)};
 }
 
 Samples::Samples(std::shared_ptr<const Dataset> dataset, std::vector<std::int32_t> indices)

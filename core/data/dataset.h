@@ -11,8 +11,9 @@
 namespace espalier {
 
 struct Batch {
-  Tensor images;  // f32 [N, C, H, W]
-  Tensor labels;  // i32 [N]
+  Tensor images;        // f32 [N, C, H, W]
+  Tensor labels;        // i32 [N]
+  Tensor samples = {};  // i32 [N]: which samples of the data set they are; undefined: nobody asks
   static Batch empty(std::int64_t size, const Shape& image);
   std::int64_t size() const { return labels.shape()[0]; }
 };

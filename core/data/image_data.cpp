@@ -40,7 +40,8 @@ class DeviceImages final : public Dataset {
                                        .first = request.first,
                                        .epoch = request.epoch,
                                        .cursor = request.cursor};
-    const kernels::BatchOutputs outputs{batch.images.data<float>(), batch.labels.data<std::int32_t>()};
+    kernels::BatchOutputs outputs{batch.images.data<float>(), batch.labels.data<std::int32_t>()};
+    if (batch.samples.defined()) outputs.samples = batch.samples.data<std::int32_t>();
     if (request.augmentation.any()) {
       kernels::gather_augmented(shape, scale_, request.augmentation, request.seed, source, outputs, current_stream());
     } else {

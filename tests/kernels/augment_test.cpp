@@ -34,12 +34,14 @@ std::vector<float> augmented(const Images& of, const Augmentation& amounts, std:
   const GuardedBuffer<std::uint8_t> pixels(of.pixels), labels(of.labels);
   const GuardedBuffer<std::int32_t> order(of.order);
   GuardedBuffer<float> images(std::size_t(of.shape.output_size()));
-  GuardedBuffer<std::int32_t> out(of.order.size());
+  GuardedBuffer<std::int32_t> out(of.order.size()), samples(of.order.size());
   gather_augmented(of.shape, kScale, amounts, seed,
                    {.pixels = pixels.data(), .labels = labels.data(), .order = order.data(), .epoch = epoch},
-                   {images.data(), out.data()}, nullptr);
+                   {images.data(), out.data(), samples.data()}, nullptr);
   CHECK(images.guards_intact());
   CHECK(out.guards_intact());
+  CHECK(samples.guards_intact());
+  CHECK(samples.download() == of.order);
   const std::vector<std::int32_t> met = out.download();
   for (std::size_t n = 0; n < met.size(); ++n) CHECK(met[n] == of.labels[std::size_t(of.order[n])]);
   return images.download();

@@ -24,6 +24,7 @@ struct Problem {
   std::vector<float> x;
   std::vector<std::int32_t> labels;
   std::vector<std::vector<float>> teachers;
+  std::vector<std::int32_t> rows = {};  // of the teachers' tables; empty: their rows are the pupil's
 
   Problem(const MatrixShape& of, int count) : shape(of), x(random_floats(std::size_t(of.size()), 3, -4, 4)) {
     for (const float value : random_floats(std::size_t(of.rows), 5, 0, 1)) {
@@ -53,6 +54,8 @@ Result run(const Problem& problem, const DistillationShare& share, RowTeam team,
     on_device.emplace_back(one);
     teachers.logits[teachers.count++] = on_device.back().data();
   }
+  const GuardedBuffer<std::int32_t> rows(problem.rows);
+  if (!problem.rows.empty()) teachers.rows = rows.data();
   GuardedBuffer<float> loss(1), dlogits(std::size_t(shape.size()));
   GuardedBuffer<double> sum(std::vector<double>{0});
   GuardedBuffer<std::int64_t> confusion(std::vector<std::int64_t>(std::size_t(shape.columns * shape.columns), 0));
@@ -101,6 +104,27 @@ TEST_CASE("distillation_loss: loss, gradient and counts equal plain loops in dou
     check(shape, 1, {.temperature = 1.0f, .weight = 1.0f}, RowTeam::automatic, false);
     check(shape, 8, {.temperature = 2.5f, .weight = 0.9f}, RowTeam::automatic, false);
     check(shape, 3, {.temperature = 0.5f, .weight = 0.0f}, RowTeam::automatic, true);
+  }
+}
+
+TEST_CASE("distillation_loss: rows of the teachers' tables give the same bits as teachers asked in that order") {
+  for (const MatrixShape& shape : {MatrixShape{1, 1}, MatrixShape{65, 10}, MatrixShape{5, 33}, MatrixShape{3, 255}}) {
+    Problem asked(shape, 2), tables = asked;
+    for (index_t row = 0; row < shape.rows; ++row) tables.rows.push_back(std::int32_t((row * 7 + 2) % shape.rows));
+    for (std::vector<float>& table : tables.teachers) {
+      table.resize(std::size_t((shape.rows + 1) * shape.columns), 5.0f);  // of more samples than there are rows
+    }
+    for (std::size_t k = 0; k < 2; ++k) {
+      for (index_t i = 0; i < shape.size(); ++i) {
+        const index_t row = tables.rows[std::size_t(i / shape.columns)];
+        asked.teachers[k][std::size_t(i)] = tables.teachers[k][std::size_t(row * shape.columns + i % shape.columns)];
+      }
+    }
+    for (const RowTeam team : {RowTeam::thread, RowTeam::octet, RowTeam::warp, RowTeam::block}) {
+      const Result expected = run(asked, {}, team, true), result = run(tables, {}, team, true);
+      CHECK(result.loss == expected.loss);
+      CHECK(result.dlogits == expected.dlogits);
+    }
   }
 }
 

@@ -31,11 +31,11 @@ void check_gather(const GatherShape& shape, index_t samples) {
   const GuardedBuffer<std::uint8_t> device_pixels(pixels), device_labels(labels);
   const GuardedBuffer<std::int32_t> device_indices(indices);
   GuardedBuffer<float> images(std::size_t(shape.output_size()));
-  GuardedBuffer<std::int32_t> out(indices.size());
+  GuardedBuffer<std::int32_t> out(indices.size()), met(indices.size());
   gather_batch(
       shape, scale,
       {.pixels = device_pixels.data(), .labels = device_labels.data(), .order = device_indices.data() - 3, .first = 3},
-      {images.data(), out.data()}, nullptr);
+      {images.data(), out.data(), met.data()}, nullptr);
 
   std::vector<double> expected;
   std::vector<std::int32_t> expected_labels;
@@ -57,6 +57,8 @@ void check_gather(const GatherShape& shape, index_t samples) {
   CHECK(out.download() == expected_labels);
   CHECK(images.guards_intact());
   CHECK(out.guards_intact());
+  CHECK(met.download() == indices);
+  CHECK(met.guards_intact());
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "kernels/simt/simt.h"
 #include "layers/zoo.h"
 #include "pruning/plan.h"
+#include "tests/support/close.h"
 
 namespace espalier {
 namespace {
@@ -71,6 +72,29 @@ TEST_CASE("classifier: a pupil learns from a teacher, which stays as it is, in c
   CHECK(train(Execution::captured) == train(Execution::eager));
   CHECK(teacher.parameters()[0]->value.value().to_host() == before);
   CHECK_THROWS_AS(classifier(teacher, {.label_smoothing = 0.1f, .teachers = {&teacher}}), InvalidArgument);
+}
+
+TEST_CASE("classifier: a pupil learns the same from what teachers said before as from teachers that are run") {
+  const auto data = data::synthetic({.train = 60, .test = 1, .height = 12, .width = 12}, {.validation = 13});
+  Sequential teacher = zoo::build("lenet-300-100", {1, 12, 12}, 1);
+  const auto train = [&](const ClassifierOptions& options, Execution execution) {
+    Sequential pupil = zoo::build("lenet-300-100", {1, 12, 12}, 2);
+    Sgd optimizer(pupil.parameters(), {.learning_rate = 0.05f});
+    DataLoader loader(data.train, {.batch = 24});
+    Trainer trainer(classifier(pupil, options), optimizer, loader,
+                    {.epochs = 3, .execution = execution, .progress = Progress::none});
+    trainer.run();
+    return pupil.parameters()[0]->value.value().to_host();
+  };
+  const ClassifierOptions told{.opinions = opinions({&teacher, &teacher}, data.train, 7), .weight = 0.8f};
+  CHECK(told.opinions[0].shape() == Shape{60, 10});
+  const std::vector<float> learned = train(told, Execution::captured);
+  CHECK(learned == train(told, Execution::eager));
+  const std::vector<float> asked = train({.teachers = {&teacher, &teacher}, .weight = 0.8f}, Execution::captured);
+  // A product may sum in another order at another batch size: rounding, over six steps.
+  CHECK(test::difference(learned, std::vector<double>(asked.begin(), asked.end()), 0, 1e-5) == "");
+  CHECK_THROWS_AS(classifier(teacher, {.label_smoothing = 0.1f, .opinions = told.opinions}), InvalidArgument);
+  CHECK_THROWS_AS(classifier(teacher, {.teachers = {&teacher}, .opinions = told.opinions}), InvalidArgument);
 }
 
 }  // namespace espalier

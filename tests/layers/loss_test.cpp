@@ -57,6 +57,12 @@ TEST_CASE("distillation_loss: gradient equals central differences, and nothing i
   loss.backward();
   CHECK(std::abs(loss.value().item()) < 1e-5f);
   CHECK(test::difference(pupil.gradient().to_host(), std::vector<double>(20, 0.0), 0, 1e-6) == "");
+  const Tensor table = Tensor::from({8, 5}, test::random_floats(40, 9)), rows = labels_i32({7, 0, 3, 0});
+  const float of_table = distillation_loss(pupil, labels_i32({2, 0, 4, 1}), {table}, {.rows = rows}).value().item();
+  CHECK(std::isfinite(of_table));
+  CHECK_THROWS_AS(distillation_loss(pupil, labels_i32({0, 1, 2, 3}), {table}), InvalidArgument);
+  CHECK_THROWS_AS(distillation_loss(pupil, labels_i32({0, 1, 2, 3}), {table}, {.rows = labels_i32({0})}),
+                  InvalidArgument);
   CHECK_THROWS_AS(distillation_loss(pupil, labels_i32({0, 1, 2, 3}), {Tensor::zeros({4, 6})}), InvalidArgument);
   CHECK_THROWS_AS(distillation_loss(pupil, labels_i32({0, 1, 2, 3}), {}), InvalidArgument);
 }
