@@ -9,6 +9,7 @@
 #include "kernels/require.h"
 #include "kernels/vendor/conv2d.h"
 #include "layers/conv_pool.h"
+#include "layers/kept_conv2d.h"
 #include "layers/reduced_precision.h"
 #include "layers/scratch.h"
 
@@ -154,7 +155,10 @@ Conv2d::Conv2d(std::int64_t channels, std::int64_t filters, const Conv2dOptions&
                    options.bias ? std::optional(Tensor::zeros({filters})) : std::nullopt),
       channels_(channels),
       filters_(filters),
-      options_(options) {}
+      options_(options) {
+  weight().can_train_kept = true;
+  weight().kept_groups = options.groups;
+}
 
 Conv2dFunction Conv2d::function(kernels::Activation activation, float slope) const {
   Conv2dFunction function;
@@ -168,11 +172,31 @@ Conv2dFunction Conv2d::function(kernels::Activation activation, float slope) con
   return function;
 }
 
+Variable Conv2d::kept_product(const Variable& x, kernels::Activation activation, float slope) {
+  auto kept =
+      std::make_shared<KeptConv2dFunction>(function(activation, slope), weight().value.value(), weight().kept());
+  return espalier::apply(std::move(kept), kept_inputs(x));
+}
+
+void Conv2d::note_call(const Variable& x, kernels::Activation activation, Pool pool) {
+  if (!training() || x.shape().rank() != 4) return;
+  const Shape image{x.shape()[1], x.shape()[2], x.shape()[3]};
+  if (last_call_ && last_call_->input == image) return;
+  LayerCall call{{"sequential", {}, {describe()}}, image, x.requires_gradient() ? Gradient::required : Gradient::none};
+  if (activation != kernels::Activation::none) call.layers.children.push_back({"relu", {}, {}});  // as any other
+  if (pool == Pool::halves) call.layers.children.push_back(MaxPool2d(2).describe());
+  last_call_ = std::move(call);
+}
+
 Variable Conv2d::with_activation(const Variable& x, kernels::Activation activation, float slope) {
+  note_call(x, activation, Pool::none);
+  if (trains_kept()) return kept_product(x, activation, slope);
   return espalier::apply(std::make_shared<Conv2dFunction>(function(activation, slope)), inputs(x));
 }
 
 Variable Conv2d::with_pool(const Variable& x, kernels::Activation activation, float slope) {
+  note_call(x, activation, Pool::halves);
+  if (trains_kept()) return MaxPool2d(2)(kept_product(x, activation, slope));
   return espalier::apply(std::make_shared<ConvPool2dFunction>(function(activation, slope)), inputs(x));
 }
 

@@ -32,13 +32,18 @@ class Conv2d : public ProductLayer {
   Variable with_activation(const Variable& x, kernels::Activation activation, float slope) override;
   // max_pool2d(2) of that, in one pass: for activations that ConvPool2dFunction takes.
   Variable with_pool(const Variable& x, kernels::Activation activation, float slope);
+  std::optional<LayerCall> last_call() const override { return last_call_; }
   std::string_view kind() const override { return "conv2d"; }
   Description describe() const override;
 
  private:
+  enum class Pool { none, halves };
+  void note_call(const Variable& x, kernels::Activation activation, Pool pool);
   Conv2dFunction function(kernels::Activation activation, float slope) const;
+  Variable kept_product(const Variable& x, kernels::Activation activation, float slope);
   std::int64_t channels_, filters_;
   Conv2dOptions options_;
+  std::optional<LayerCall> last_call_;
 };
 
 }  // namespace espalier

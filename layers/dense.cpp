@@ -142,16 +142,12 @@ Variable Dense::with_activation(const Variable& x, kernels::Activation activatio
   return espalier::apply(std::move(function), inputs(x));  // std::apply would be found too
 }
 
-bool Dense::trains_kept() { return training() && weight().kept() != nullptr && current_precision() == Precision::fp32; }
-
 Variable Dense::kept_product(const Variable& x, kernels::Activation activation, float slope) {
   auto function = std::make_shared<KeptDenseFunction>(weight().value.value(), weight().kept());
   function->label = label();
   function->activation = activation;
   function->slope = slope;
-  std::vector<Variable> inputs{x, weight().kept()->values};
-  if (bias() != nullptr) inputs.push_back(bias()->value);
-  return espalier::apply(std::move(function), inputs);
+  return espalier::apply(std::move(function), kept_inputs(x));
 }
 
 Description Dense::describe() const {

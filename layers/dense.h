@@ -27,11 +27,11 @@ class Dense : public ProductLayer {
  public:
   Dense(std::int64_t in_features, std::int64_t out_features, const DenseOptions& options = {});
   Variable with_activation(const Variable& x, kernels::Activation activation, float slope) override;
+  std::optional<LayerCall> last_call() const override { return LayerCall{describe(), {in_features_}}; }
   std::string_view kind() const override { return "dense"; }
   Description describe() const override;
 
  private:
-  bool trains_kept();  // in training, in fp32, while the weight says so
   Variable kept_product(const Variable& x, kernels::Activation activation, float slope);
 
   std::int64_t in_features_, out_features_;

@@ -20,6 +20,14 @@ std::vector<Buffer*> Module::buffers() {
   return all;
 }
 
+std::vector<Module*> Module::modules() {
+  std::vector<Module*> all{this};
+  for (Module* child : children()) {
+    for (Module* module : child->modules()) all.push_back(module);
+  }
+  return all;
+}
+
 void Module::set_training(bool training) {
   training_ = training;
   for (Module* child : children()) child->set_training(training);

@@ -31,6 +31,7 @@ class Module {
 
   std::vector<Parameter*> parameters();  // own first, then the children's, depth first; pointers stay valid
   std::vector<Buffer*> buffers();
+  std::vector<Module*> modules();    // this one and all below, in the same order
   void set_training(bool training);  // this module and all below
   bool training() const { return training_; }
   // Gives this module its place in the model: "conv2d_1" makes its weight "conv2d_1.weight".

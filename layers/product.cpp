@@ -27,6 +27,16 @@ std::vector<Parameter*> ProductLayer::own_parameters() {
   return {&weight_, &*bias_};
 }
 
+bool ProductLayer::trains_kept() const {
+  return training() && weight_.kept() != nullptr && current_precision() == Precision::fp32;
+}
+
+std::vector<Variable> ProductLayer::kept_inputs(const Variable& x) const {
+  std::vector<Variable> inputs{x, weight_.kept()->values};
+  if (bias_) inputs.push_back(bias_->value);
+  return inputs;
+}
+
 std::vector<Variable> ProductLayer::inputs(const Variable& x) const {
   std::vector<Variable> inputs{x, weight_.value};
   if (bias_) inputs.push_back(bias_->value);

@@ -27,11 +27,20 @@ struct ProductFunction : Function {
   Tensor product_gradient(const Tensor& dy, const Tensor& y, const Context& context) const;
 };
 
+// How a layer was last called in training, with what it took in behind it: enough to measure another in its place.
+struct LayerCall {
+  Description layers;
+  Shape input;  // of one sample
+  Gradient input_gradient = Gradient::required;
+};
+
 class ProductLayer : public Module {
  public:
   Variable operator()(const Variable& x) override { return with_activation(x, kernels::Activation::none, 0.0f); }
   // activation(product(x)) in one pass; any activation whose gradient follows from its output.
   virtual Variable with_activation(const Variable& x, kernels::Activation activation, float slope) = 0;
+
+  virtual std::optional<LayerCall> last_call() const { return std::nullopt; }
 
   Parameter& weight() { return weight_; }
   Parameter* bias() { return bias_ ? &*bias_ : nullptr; }
@@ -39,7 +48,9 @@ class ProductLayer : public Module {
  protected:
   ProductLayer(Tensor weight, std::optional<Tensor> bias);
   std::vector<Parameter*> own_parameters() override;
-  std::vector<Variable> inputs(const Variable& x) const;  // x, weight and, if there is one, bias
+  std::vector<Variable> inputs(const Variable& x) const;       // x, weight and, if there is one, bias
+  bool trains_kept() const;                                    // in training, in fp32, while the weight says so
+  std::vector<Variable> kept_inputs(const Variable& x) const;  // as inputs(), the kept weights in place of all
   std::string label() const { return name().empty() ? std::string(kind()) : name(); }
 
  private:

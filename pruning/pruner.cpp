@@ -76,7 +76,7 @@ Pruner::Pruner(Module& model, PrunerOptions options)
     : model_(model),
       options_(std::move(options)),
       parameters_(prunable(model, options_.ignore)),
-      execution_(parameters_, options_.sparse_training) {
+      execution_(model, parameters_, options_.sparse_training) {
   require_usable(options_);
   std::size_t named = 0;
   for (const Parameter* parameter : parameters_) {

@@ -5,10 +5,12 @@
 #include <limits>
 #include <tuple>
 
+#include "core/device/graph.h"
 #include "core/device/timer.h"
 #include "core/tensor/initialise.h"
 #include "core/train/sgd.h"
 #include "kernels/require.h"
+#include "layers/architecture.h"
 #include "layers/dense.h"
 #include "pruning/choice.h"
 #include "pruning/criterion.h"
@@ -20,29 +22,33 @@ constexpr double kNever = 2.0;                                       // above an
 constexpr double kTried[] = {0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.5};  // from where sparse wins most surely
 constexpr double kClearly = 0.95;  // of the dense time; more is a tie, which dense wins
 
-// Median time of a training step of one dense layer.
-double step_us(Dense& layer, const Tensor& images, const Tensor& gradient) {
-  Sgd optimizer(layer.parameters(), {.learning_rate = 0.0f, .momentum = 0.9f});
-  const auto step = [&] {
+// Median time of a training step of a layer and of what follows it, captured as a trainer does.
+double step_us(Module& layers, const Tensor& images, Gradient wanted, const Tensor& gradient) {
+  Sgd optimizer(layers.parameters(), {.learning_rate = 0.0f, .momentum = 0.9f});
+  const Graph step([&] {
     optimizer.zero_gradients();
-    layer(Variable(images, Gradient::required)).backward(gradient);
+    layers(Variable(images, wanted)).backward(gradient);
     optimizer.step();
-  };
-  return benchmark(step, {.warmup = 2, .min_repeats = 5, .budget_ms = 20}).median_us;
+  });
+  return benchmark([&] { step.launch(); }, {.warmup = 2, .min_repeats = 5, .budget_ms = 20}).median_us;
 }
 
-double measure_break_even(std::int64_t rows, std::int64_t columns, std::int64_t batch) {
-  Dense layer(columns, rows, {.seed = 1});
-  const Tensor images = kaiming_uniform({batch, columns}, 2), gradient = kaiming_uniform({batch, rows}, 3);
-  const double dense = step_us(layer, images, gradient);
-  const Tensor scores = random(4)(layer.weight());
+double measure_break_even(const LayerCall& call, std::int64_t batch) {
+  const std::unique_ptr<Module> layers = build(call.layers);
+  Parameter& weight = *layers->parameters().front();
+  std::vector<std::int64_t> sides{batch};
+  sides.insert(sides.end(), call.input.extents().begin(), call.input.extents().end());
+  const Tensor images = kaiming_uniform(Shape(sides), 2);
+  const Tensor gradient = kaiming_uniform((*layers)(images).shape(), 3);
+  const double dense = step_us(*layers, images, call.input_gradient, gradient);
+  const Tensor scores = random(4)(weight);
   double from = kNever;
   for (const double sparsity : kTried) {
-    const auto kept = std::int64_t((1.0 - sparsity) * double(layer.weight().size()));
+    const auto kept = std::int64_t((1.0 - sparsity) * double(weight.size()));
     if (kept == 0) continue;
-    layer.weight().set_mask(highest(scores, kept));
-    layer.weight().train_kept();
-    if (step_us(layer, images, gradient) >= kClearly * dense) break;
+    weight.set_mask(highest(scores, kept));
+    weight.train_kept();
+    if (step_us(*layers, images, call.input_gradient, gradient) >= kClearly * dense) break;
     from = sparsity;
   }
   return from;
@@ -50,46 +56,72 @@ double measure_break_even(std::int64_t rows, std::int64_t columns, std::int64_t 
 
 }  // namespace
 
-double measured_break_even(std::int64_t rows, std::int64_t columns, std::int64_t batch) {
-  require(rows > 0 && columns > 0 && batch > 0, "sparse training: a weight ", rows, " x ", columns, " at a batch of ",
-          batch, "; all must be at least 1");
-  static thread_local std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t, Math>, double> known;
-  const auto key = std::make_tuple(rows, columns, batch, current_math());
+double measured_break_even(const LayerCall& call, std::int64_t batch) {
+  require(batch > 0, "sparse training: measured at a batch of ", batch, "; it must be at least 1");
+  static thread_local std::map<std::tuple<std::string, std::int64_t, Math>, double> known;
+  const std::string layers = to_json(call.layers) + call.input.to_string() +
+                             (call.input_gradient == Gradient::required ? " with dx" : " without dx");
+  const auto key = std::make_tuple(layers, batch, current_math());
   if (const auto found = known.find(key); found != known.end()) return found->second;
-  return known[key] = measure_break_even(rows, columns, batch);
+  return known[key] = measure_break_even(call, batch);
 }
 
-SparseExecution::SparseExecution(std::vector<Parameter*> parameters, const SparseTrainingOptions& options)
+double measured_break_even(std::int64_t rows, std::int64_t columns, std::int64_t batch) {
+  require(rows > 0 && columns > 0, "sparse training: a weight ", rows, " x ", columns, "; both must be at least 1");
+  return measured_break_even(Dense(columns, rows).last_call().value(), batch);
+}
+
+SparseExecution::SparseExecution(Module& model, const std::vector<Parameter*>& parameters,
+                                 const SparseTrainingOptions& options)
     : options_(options) {
   require(options.threshold >= 0.0 && options.threshold <= 1.0, "sparse training: from a sparsity of ",
           options.threshold, "; it must be in [0, 1]");
   require(options.batch >= 1, "sparse training: measured at a batch of ", options.batch);
-  for (Parameter* parameter : parameters) weights_.push_back({parameter});
+  std::map<const Parameter*, const ProductLayer*> layers;
+  for (Module* module : model.modules()) {
+    if (auto* const layer = dynamic_cast<ProductLayer*>(module)) layers[&layer->weight()] = layer;
+  }
+  for (Parameter* parameter : parameters) {
+    const auto layer = layers.find(parameter);
+    weights_.push_back({parameter, layer == layers.end() ? nullptr : layer->second});
+  }
 }
 
-double SparseExecution::threshold_of(const Parameter& parameter) {
+std::optional<double> SparseExecution::threshold_of(const Weight& weight) {
   if (options_.when == SparseTraining::on) return options_.threshold;
-  const auto known = thresholds_.find(parameter.name);
-  if (known != thresholds_.end()) return known->second;
-  const Shape& shape = parameter.value.shape();
-  return thresholds_[parameter.name] = measured_break_even(shape[0], shape[1], options_.batch);
+  const std::string& name = weight.parameter->name;
+  if (const auto known = thresholds_.find(name); known != thresholds_.end()) return known->second;
+  const std::optional<LayerCall> call = weight.layer->last_call();
+  if (!call) return std::nullopt;
+  return thresholds_[name] = measured_break_even(*call, options_.batch);
 }
 
 void SparseExecution::judge(Weight& weight) {
   const Parameter& parameter = *weight.parameter;
-  weight.keep = parameter.mask()->keep;
   weight.sparse = false;
-  if (!parameter.can_train_kept) {
+  if (!parameter.can_train_kept || weight.layer == nullptr) {
+    weight.keep = parameter.mask()->keep;
     weight.reason = "its layer has no products of kept weights alone";
     return;
   }
+  const Shape& shape = parameter.value.shape();
+  const std::int64_t window = parameter.size() / shape[0];
+  if (options_.when == SparseTraining::on && shape.rank() > 2 && window < options_.least_window) {
+    weight.keep = parameter.mask()->keep;
+    weight.reason = fmt::format("windows of {} weights are below {}: its maps cost more than its products", window,
+                                options_.least_window);
+    return;
+  }
+  const std::optional<double> threshold = threshold_of(weight);
+  if (!threshold) return;  // asked again after the next step, in which the layer is called
+  weight.keep = parameter.mask()->keep;
   const std::int64_t kept = parameter.mask()->kept();
-  const double sparsity = 1.0 - double(kept) / double(parameter.size()), threshold = threshold_of(parameter);
+  const double sparsity = 1.0 - double(kept) / double(parameter.size());
   // A share that was pruned to may be missed by a weight or two, as not every count is a whole one.
-  weight.sparse = kept > 0 && double(parameter.size() - kept) >= threshold * double(parameter.size()) - 1.0;
+  weight.sparse = kept > 0 && double(parameter.size() - kept) >= *threshold * double(parameter.size()) - 1.0;
   weight.reason = fmt::format("{:.1f} % are pruned, ", 100 * sparsity) +
-                  (threshold > 1.0 ? "dense steps are faster at any sparsity here"
-                                   : fmt::format("sparse from {:.1f} %", 100 * threshold));
+                  (*threshold > 1.0 ? "dense steps are faster at any sparsity here"
+                                    : fmt::format("sparse from {:.1f} %", 100 * *threshold));
 }
 
 void SparseExecution::choose(bool all_gradients) {
@@ -97,7 +129,7 @@ void SparseExecution::choose(bool all_gradients) {
   for (Weight& weight : weights_) {
     Parameter& parameter = *weight.parameter;
     if (!parameter.mask()) {
-      weight = {weight.parameter};
+      weight = {weight.parameter, weight.layer};
       continue;
     }
     if (!weight.keep.defined() || weight.keep.raw() != parameter.mask()->keep.raw()) judge(weight);

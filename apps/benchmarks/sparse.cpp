@@ -127,10 +127,18 @@ Variants gradient_variants(const PrunedLayer& layer) {
   const Tensor dw = Tensor::empty({layer.rows, layer.columns});
   const kernels::GemmShape s{layer.rows, layer.columns, layer.batch};
   const Scratch scratch(kernels::gemm_workspace_floats(s)), theirs(kernels::vendor::gemm_workspace_floats(s));
+  const auto sampled = std::make_shared<kernels::vendor::SampledProduct>(kept->view(), layer.batch);
+  const Scratch of_sampled(sampled->workspace_floats());
+  sampled->prepare(of_sampled.floats(), current_stream());
   return {{"ours",
            [=] {
              kernels::csr_sddmm(layer.batch, kept->view(), dy_panels.data<float>(), x_panels.data<float>(),
                                 dw.data<float>(), nullptr, current_stream());
+           }},
+          {std::string(kernels::vendor::sparse_name()),
+           [=] {
+             static_cast<void>(kept), static_cast<void>(of_sampled);
+             (*sampled)(dy.data<float>(), x.data<float>(), dw.data<float>(), current_stream());
            }},
           {"ours, dense",
            [=] {

@@ -11,9 +11,11 @@ Tensor indices(std::int64_t count) { return Tensor::empty({count}, DType::i32); 
 
 }  // namespace
 
-KeptWeights::KeptWeights(const Tensor& keep) {
-  require(keep.shape().rank() == 2, "kept weights: a mask ", keep.shape().to_string(), "; it must have two axes");
-  const kernels::WeightShape shape{keep.shape()[0], keep.shape()[1]};
+KeptWeights::KeptWeights(const Tensor& keep, std::int64_t groups) {
+  const std::int64_t rank = keep.shape().rank();
+  require(rank == 2 || rank == 4, "kept weights: a mask ", keep.shape().to_string(),
+          "; it must have two axes, or the four of a convolution");
+  const kernels::WeightShape shape{keep.shape()[0], keep.size() / keep.shape()[0]};
   row_offsets_ = indices(shape.rows + 1);
   column_offsets_ = indices(shape.columns + 1);
   const auto mask = keep.data<std::uint8_t>();
@@ -36,6 +38,27 @@ KeptWeights::KeptWeights(const Tensor& keep) {
            arrays.column_offsets,
            arrays.row_indices,
            arrays.transposed};
+  if (rank == 4) flip(keep, groups);
+}
+
+void KeptWeights::flip(const Tensor& keep, std::int64_t groups) {
+  const Shape& shape = keep.shape();
+  const kernels::Conv2dShape convolution{.channels = shape[1] * groups,
+                                         .filters = shape[0],
+                                         .kernel_height = shape[2],
+                                         .kernel_width = shape[3],
+                                         .groups = groups};
+  flipped_row_offsets_ = indices(convolution.channels + 1);
+  flipped_columns_ = indices(view_.kept);
+  flipped_places_ = indices(view_.kept);
+  kernels::kept_flip(convolution, keep.data<std::uint8_t>(),
+                     {flipped_row_offsets_.data<std::int32_t>(), flipped_columns_.data<std::int32_t>(),
+                      flipped_places_.data<std::int32_t>()},
+                     current_stream());
+}
+
+kernels::KeptColumns KeptWeights::flipped() const {
+  return {view_.kept, flipped_columns_.data<std::int32_t>(), flipped_places_.data<std::int32_t>()};
 }
 
 }  // namespace espalier

@@ -4,20 +4,27 @@
 #pragma once
 #include "core/autograd/variable.h"
 #include "kernels/sparse/formats.h"
+#include "kernels/sparse/kept_conv2d.h"
 
 namespace espalier {
 
 class KeptWeights {
  public:
-  // Of a weight of two axes under this mask (u8), of which at least one weight must live. Waits for the device once.
-  explicit KeptWeights(const Tensor& keep);
+  // Of a weight [rows, columns], or of a convolution's [filters, channels / groups, height, width], which is the matrix
+  // of its filters, under this mask (u8), of which at least one weight must live. Waits for the device once.
+  explicit KeptWeights(const Tensor& keep, std::int64_t groups = 1);
   const kernels::KeptView& view() const { return view_; }
+  // Of a convolution: its flipped weight's [channels, filters / groups * window].
+  const std::int32_t* flipped_row_offsets() const { return flipped_row_offsets_.data<std::int32_t>(); }
+  kernels::KeptColumns flipped() const;
 
   Variable values;           // [kept], in the order of CSR; written by forward
   Tensor transposed_values;  // [kept], in that of W^T
 
  private:
+  void flip(const Tensor& keep, std::int64_t groups);
   Tensor row_offsets_, column_indices_, places_, column_offsets_, row_indices_, transposed_;
+  Tensor flipped_row_offsets_, flipped_columns_, flipped_places_;
   kernels::KeptView view_;
 };
 

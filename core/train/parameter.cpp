@@ -39,7 +39,7 @@ void Parameter::clear_mask() {
 
 void Parameter::train_kept() {
   require(mask_.has_value(), name, ": only of a weight with a mask can the kept ones be trained alone");
-  kept_ = std::make_shared<KeptWeights>(mask_->keep);
+  kept_ = std::make_shared<KeptWeights>(mask_->keep, kept_groups);
 }
 
 void Parameter::clear_gradient() {

@@ -37,6 +37,7 @@ class Parameter {
 
   // A layer says by this that it can compute with the living weights alone; it then does while kept() is there.
   bool can_train_kept = false;
+  std::int64_t kept_groups = 1;  // of a convolution that can
   // From now on gradients flow to kept()->values, and those of pruned weights do not exist. Until the mask changes.
   void train_kept();  // needs a mask
   void train_all() { kept_.reset(); }

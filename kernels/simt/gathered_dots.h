@@ -7,7 +7,7 @@
 namespace espalier::simt {
 
 // Rows of `planes` pieces, kWidth floats each and `plane` floats apart: row r of a picked operand begins at
-// first + r * kWidth.
+// first + r * kStep.
 struct PlanedRows {
   const float* first;
   std::int64_t plane;
@@ -16,7 +16,7 @@ struct PlanedRows {
 #if defined(ESPALIER_CUDA)
 
 // Named by kernels that are instantiated in the cpu build only.
-template <int kWidth>
+template <int kWidth, int kStep = kWidth>
 void gathered_dots(const PlanedRows& row, const PlanedRows& picked, int planes, const std::int32_t* rows, int count,
                    float* dots);
 
@@ -41,12 +41,12 @@ inline Vector sum_each(Vector (&sums)[kLanes]) {
 
 // dots[n] = row * picked row rows[n] for n < count <= kLanes. One load for each vector multiply-add; the lanes of all
 // sums are added up together, three instructions for each of them.
-template <int kWidth>
+template <int kWidth, int kStep = kWidth>
 inline void gathered_dots(const PlanedRows& row, const PlanedRows& picked, int planes, const std::int32_t* rows,
                           int count, float* dots) {
   constexpr int kVectors = kWidth / kLanes;
   const float* from[kLanes];
-  for (int n = 0; n < kLanes; ++n) from[n] = picked.first + std::int64_t(rows[n < count ? n : count - 1]) * kWidth;
+  for (int n = 0; n < kLanes; ++n) from[n] = picked.first + std::int64_t(rows[n < count ? n : count - 1]) * kStep;
   Vector sums[kLanes] = {};
   for (int plane = 0; plane < planes; ++plane) {
     Vector own[kVectors];

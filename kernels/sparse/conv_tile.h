@@ -5,6 +5,7 @@
 
 #include "kernels/grid.h"
 #include "kernels/pool_math.h"
+#include "kernels/require.h"
 #include "kernels/simt/lanes.h"
 #include "kernels/simt/strip.h"
 #include "kernels/sparse/csr_conv2d.h"
@@ -51,8 +52,9 @@ struct ConvTile {
   int rows, columns;                  // outputs that exist
   int first_filter, last_filter;
 
-  __device__ explicit ConvTile(const ConvGrid& grid) {
-    unsigned block = blockIdx.x;  // 32-bit division: the 64-bit one is a call, around which registers spill
+  __device__ explicit ConvTile(const ConvGrid& grid) : ConvTile(grid, blockIdx.x) {}
+  // 32-bit division: the 64-bit one is a call, around which registers spill.
+  __device__ ConvTile(const ConvGrid& grid, unsigned block) {
     const auto take = [&](index_t count) {
       const unsigned digit = block % unsigned(count);
       block /= unsigned(count);
@@ -71,6 +73,22 @@ struct ConvTile {
     columns = int(columns_left < grid.layout.tile_columns ? columns_left : grid.layout.tile_columns);
   }
 };
+
+inline void require_offsets_fit(const Conv2dShape& shape, const CsrConv2dLayout& layout) {
+  require(shape.channels_per_group() * layout.channel() <= INT32_MAX, "csr_conv2d: ", shape.channels_per_group(),
+          " channels of ", layout.channel(), " floats overflow 32-bit offsets");
+}
+
+// Where in the slab what multiplies a column of the weight [filters, patch] finds its run.
+__device__ inline std::int32_t slab_offset(const Conv2dShape& shape, const CsrConv2dLayout& layout,
+                                           std::int32_t column) {
+  const index_t kx = column % shape.kernel_width * shape.dilation;
+  const index_t ky = column / shape.kernel_width % shape.kernel_height * shape.dilation;
+  const index_t channel = column / shape.kernel_width / shape.kernel_height;
+  const index_t phase = ky % shape.stride * layout.phases_x + kx % shape.stride;
+  return std::int32_t(channel * layout.channel() + phase * layout.plane + ky / shape.stride * layout.pitch +
+                      kx / shape.stride);
+}
 
 // Planes of the slab, [phases_y, phases_x] of each channel, and the rows of the image that they hold.
 struct SlabPlanes {

@@ -18,14 +18,7 @@ constexpr int kBlocksPerSm = 2;
 __global__ void csr_conv2d_offsets_kernel(Conv2dShape shape, CsrConv2dLayout layout, index_t count,
                                           const std::int32_t* __restrict__ column_indices,
                                           std::int32_t* __restrict__ offsets) {
-  for_each_element(count, [&](index_t i) {
-    const index_t kx = column_indices[i] % shape.kernel_width * shape.dilation;
-    const index_t ky = column_indices[i] / shape.kernel_width % shape.kernel_height * shape.dilation;
-    const index_t channel = column_indices[i] / shape.kernel_width / shape.kernel_height;
-    const index_t phase = ky % shape.stride * layout.phases_x + kx % shape.stride;
-    offsets[i] = std::int32_t(channel * layout.channel() + phase * layout.plane + ky / shape.stride * layout.pitch +
-                              kx / shape.stride);
-  });
+  for_each_element(count, [&](index_t i) { offsets[i] = slab_offset(shape, layout, column_indices[i]); });
 }
 
 // All channels of the group lie in shared memory: a team takes filter after filter, strip after strip.
@@ -107,8 +100,7 @@ void launch(const ConvGrid& grid, const CsrView& weight, const float* x, const B
 
 void csr_conv2d_offsets(const Conv2dShape& shape, const CsrConv2dLayout& layout, index_t count,
                         const std::int32_t* column_indices, std::int32_t* offsets, cudaStream_t stream) {
-  require(shape.channels_per_group() * layout.channel() <= INT32_MAX, "csr_conv2d: ", shape.channels_per_group(),
-          " channels of ", layout.channel(), " floats overflow 32-bit offsets");
+  require_offsets_fit(shape, layout);
   if (count == 0) return;
   simt::launch(csr_conv2d_offsets_kernel, elements_grid(count, stream), shape, layout, count, column_indices, offsets);
 }

@@ -1,51 +1,17 @@
 // A warp holds its part of a row of dy in registers, meets the row's kept columns in a slab of x, and adds the lanes'
-// sums of kGroup kept weights together: 9 shuffles for 8 instead of 40. A CPU thread takes as many kept weights as a
+// sums of kSumGroup kept weights together: 9 shuffles for 8 instead of 40. A CPU thread takes as many kept weights as a
 // vector has lanes, sums each along the samples, and adds up all their lanes in one transposing tree.
 #include "kernels/sparse/csr_sddmm.h"
 
 #include "kernels/simt/gathered_dots.h"
+#include "kernels/sparse/grouped_sums.h"
 #include "kernels/sparse/panel_tile.h"
 
 namespace espalier::kernels {
 namespace {
 
-constexpr int kGroup = 8;  // kept weights whose sums a warp adds up together
-
 template <class Tile>
 constexpr int kSlabColumns = 256 / Tile::kWidth;  // 32 KiB of x: two blocks and more fit on every architecture
-
-// The first of [begin, end) whose index is not below `limit`.
-__device__ inline int lower_bound(const std::int32_t* __restrict__ indices, int begin, int end, int limit) {
-  while (begin < end) {
-    const int middle = (begin + end) / 2;
-    if (indices[middle] < limit)
-      begin = middle + 1;
-    else
-      end = middle;
-  }
-  return begin;
-}
-
-__device__ inline float sum_over_warp(float value) {
-  for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(~0u, value, distance);
-  return value;
-}
-
-// The sum over the warp of sums[n], in the four lanes 4 n ... 4 n + 3.
-__device__ inline float sum_group_over_warp(float (&sums)[kGroup]) {
-  const unsigned lane = threadIdx.x;
-#pragma unroll
-  for (int half = kGroup / 2; half > 0; half /= 2) {
-    const bool upper = lane & unsigned(4 * half);
-#pragma unroll
-    for (int n = 0; n < half; ++n) {
-      const float mine = upper ? sums[n + half] : sums[n], theirs = upper ? sums[n] : sums[n + half];
-      sums[n] = mine + __shfl_xor_sync(~0u, theirs, 4 * half);
-    }
-  }
-  sums[0] += __shfl_xor_sync(~0u, sums[0], 2);
-  return sums[0] + __shfl_xor_sync(~0u, sums[0], 1);
-}
 
 template <int kWidth>
 __device__ inline float dot(const simt::Strip<kWidth>& a, const simt::Strip<kWidth>& b) {
@@ -64,10 +30,10 @@ struct KeptRun {
 template <class Tile>
 __device__ inline void multiply_run(const KeptView& weight, const KeptRun& run, const typename Tile::Strip& dy,
                                     const float* slab, bool fresh, float* __restrict__ dw) {
-  for (int i = run.begin; i < run.end; i += kGroup) {
-    float sums[kGroup];
+  for (int i = run.begin; i < run.end; i += kSumGroup) {
+    float sums[kSumGroup];
 #pragma unroll
-    for (int n = 0; n < kGroup; ++n) {
+    for (int n = 0; n < kSumGroup; ++n) {
       const int at = i + n < run.end ? i + n : run.end - 1;
       const int offset = (weight.column_indices[at] - run.first_column) * Tile::kPanel;
       sums[n] = dot(dy, Tile::Strip::load(slab + offset));

@@ -40,6 +40,26 @@ class SparseProduct {
 
 using CsrProduct = SparseProduct;
 
+// The vendor's sampled product beside kernels::csr_sddmm(): dw [kept] = dy^T x at the kept places alone, in the order
+// of the weight's CSR; dy [batch, rows], x [batch, columns], both as they are.
+class SampledProduct {
+ public:
+  // The memory of the places must outlive the product.
+  SampledProduct(const KeptView& weight, index_t batch);
+  ~SampledProduct();
+  SampledProduct(SampledProduct&&) noexcept;
+  SampledProduct& operator=(SampledProduct&&) noexcept;
+
+  // As those of SparseProduct.
+  index_t workspace_floats() const;
+  void prepare(float* workspace, cudaStream_t stream);
+  void operator()(const float* dy, const float* x, float* dw, cudaStream_t stream) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
 std::string_view sparse_name();
 std::string sparse_version();  // empty: it has none of its own
 

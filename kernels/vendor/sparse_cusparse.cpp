@@ -1,4 +1,5 @@
-// cuSPARSE SpMM. Row-major x and y are the column-major x^T and y^T, so y^T = W x^T needs no transposition at all.
+// cuSPARSE SpMM and SDDMM. Row-major x and y are the column-major x^T and y^T, so y^T = W x^T needs no transposition at
+// all.
 #include <cusparse.h>
 
 #include <string>
@@ -12,6 +13,7 @@ namespace {
 
 constexpr cusparseSpMMAlg_t kAlgorithm = CUSPARSE_SPMM_ALG_DEFAULT;  // deterministic; one for each format
 constexpr cusparseOperation_t kAsIs = CUSPARSE_OPERATION_NON_TRANSPOSE;
+constexpr cusparseOperation_t kTransposed = CUSPARSE_OPERATION_TRANSPOSE;
 constexpr float kOne = 1.0f, kZero = 0.0f;
 
 void check(cusparseStatus_t status, const char* call) {
@@ -129,6 +131,63 @@ void SparseProduct::operator()(const float* x, const BiasActivation& epilogue, f
   }
   gemm_epilogue({.m = s.batch, .n = s.rows, .k = 0},
                 {.bias = epilogue.bias, .activation = epilogue.activation, .leaky_slope = epilogue.slope}, y, stream);
+}
+
+// Column-major, dy is dy^T [rows, batch] as it lies and x is x^T [columns, batch], to be transposed.
+struct SampledProduct::State {
+  ~State() {
+    if (dw != nullptr) cusparseDestroySpMat(dw);
+    if (dy != nullptr) cusparseDestroyDnMat(dy);
+    if (x != nullptr) cusparseDestroyDnMat(x);
+  }
+  cusparseSpMatDescr_t dw = nullptr;
+  cusparseDnMatDescr_t dy = nullptr, x = nullptr;
+  std::size_t buffer_bytes = 0;
+  void* buffer = nullptr;
+};
+
+SampledProduct::SampledProduct(const KeptView& weight, index_t batch) : state_(std::make_unique<State>()) {
+  require(weight.kept > 0 && batch > 0, "SampledProduct: ", weight.kept, " kept weights, batch ", batch,
+          "; both must be at least 1");
+  State& s = *state_;
+  void* const address = const_cast<std::int32_t*>(weight.row_offsets);  // of values until a call brings its own
+  check(cusparseCreateCsr(&s.dw, weight.rows, weight.columns, weight.kept, address,
+                          const_cast<std::int32_t*>(weight.column_indices), address, CUSPARSE_INDEX_32I,
+                          CUSPARSE_INDEX_32I, CUSPARSE_INDEX_BASE_ZERO, CUDA_R_32F),
+        "cusparseCreateCsr");
+  check(cusparseCreateDnMat(&s.dy, weight.rows, batch, weight.rows, address, CUDA_R_32F, CUSPARSE_ORDER_COL),
+        "cusparseCreateDnMat");
+  check(cusparseCreateDnMat(&s.x, weight.columns, batch, weight.columns, address, CUDA_R_32F, CUSPARSE_ORDER_COL),
+        "cusparseCreateDnMat");
+  check(cusparseSDDMM_bufferSize(handle_on(nullptr), kAsIs, kTransposed, &kOne, s.dy, s.x, &kZero, s.dw, CUDA_R_32F,
+                                 CUSPARSE_SDDMM_ALG_DEFAULT, &s.buffer_bytes),
+        "cusparseSDDMM_bufferSize");
+}
+
+SampledProduct::~SampledProduct() = default;
+SampledProduct::SampledProduct(SampledProduct&&) noexcept = default;
+SampledProduct& SampledProduct::operator=(SampledProduct&&) noexcept = default;
+
+index_t SampledProduct::workspace_floats() const {
+  return index_t((state_->buffer_bytes + sizeof(float) - 1) / sizeof(float));
+}
+
+void SampledProduct::prepare(float* workspace, cudaStream_t stream) {
+  State& s = *state_;
+  s.buffer = workspace;
+  check(cusparseSDDMM_preprocess(handle_on(stream), kAsIs, kTransposed, &kOne, s.dy, s.x, &kZero, s.dw, CUDA_R_32F,
+                                 CUSPARSE_SDDMM_ALG_DEFAULT, s.buffer),
+        "cusparseSDDMM_preprocess");
+}
+
+void SampledProduct::operator()(const float* dy, const float* x, float* dw, cudaStream_t stream) const {
+  const State& s = *state_;
+  check(cusparseDnMatSetValues(s.dy, const_cast<float*>(dy)), "cusparseDnMatSetValues");  // only ever read, and x
+  check(cusparseDnMatSetValues(s.x, const_cast<float*>(x)), "cusparseDnMatSetValues");
+  check(cusparseSpMatSetValues(s.dw, dw), "cusparseSpMatSetValues");
+  check(cusparseSDDMM(handle_on(stream), kAsIs, kTransposed, &kOne, s.dy, s.x, &kZero, s.dw, CUDA_R_32F,
+                      CUSPARSE_SDDMM_ALG_DEFAULT, s.buffer),
+        "cusparseSDDMM");
 }
 
 std::string_view sparse_name() { return "cuSPARSE"; }

@@ -86,6 +86,47 @@ void SparseProduct::operator()(const float* x, const BiasActivation& epilogue, f
                 {.bias = epilogue.bias, .activation = epilogue.activation, .leaky_slope = epilogue.slope}, y, stream);
 }
 
+struct SampledProduct::State {
+  KeptView weight;
+  index_t batch = 0;
+  float* samples = nullptr;  // [rows + columns, batch]
+
+  void multiply(const float* dy, const float* x, float* dw) const {
+    float* const of_x = samples + weight.rows * batch;
+    for (index_t b = 0; b < batch; ++b) {
+      for (index_t r = 0; r < weight.rows; ++r) samples[r * batch + b] = dy[b * weight.rows + r];
+      for (index_t c = 0; c < weight.columns; ++c) of_x[c * batch + b] = x[b * weight.columns + c];
+    }
+    for (index_t row = 0; row < weight.rows; ++row) {
+      for (index_t i = weight.row_offsets[row]; i < weight.row_offsets[row + 1]; ++i) {
+        const float *mine = samples + row * batch, *theirs = of_x + weight.column_indices[i] * batch;
+        dw[i] = 0.0f;
+        for (index_t b = 0; b < batch; ++b) dw[i] += mine[b] * theirs[b];
+      }
+    }
+  }
+};
+
+SampledProduct::SampledProduct(const KeptView& weight, index_t batch)
+    : state_(std::make_unique<State>(State{weight, batch})) {
+  require(weight.kept > 0 && batch > 0, "SampledProduct: ", weight.kept, " kept weights, batch ", batch,
+          "; both must be at least 1");
+}
+SampledProduct::~SampledProduct() = default;
+SampledProduct::SampledProduct(SampledProduct&&) noexcept = default;
+SampledProduct& SampledProduct::operator=(SampledProduct&&) noexcept = default;
+
+index_t SampledProduct::workspace_floats() const {
+  return (state_->weight.rows + state_->weight.columns) * state_->batch;
+}
+
+void SampledProduct::prepare(float* workspace, cudaStream_t) { state_->samples = workspace; }
+
+void SampledProduct::operator()(const float* dy, const float* x, float* dw, cudaStream_t stream) const {
+  const State state = *state_;
+  simt::enqueue(stream, [=] { state.multiply(dy, x, dw); });
+}
+
 std::string_view sparse_name() { return "plain loops"; }
 std::string sparse_version() { return ""; }
 

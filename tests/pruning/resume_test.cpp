@@ -78,7 +78,7 @@ struct PrunedRun {
 };
 
 const Schedule kRamp = cubic({.to = 0.8, .begin = 1, .end = 12, .every = 3});
-const SparseTrainingOptions kSparse{.when = SparseTraining::on, .threshold = 0.5};
+const SparseTrainingOptions kSparse{.when = SparseTraining::on, .threshold = 0.5, .least_window = 1};
 
 struct Way {
   std::string name;

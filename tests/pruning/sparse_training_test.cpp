@@ -47,10 +47,43 @@ TEST_CASE("sparse training: nothing unless asked; from the threshold on where th
   const std::vector<SparseTrainingChoice> choices = on.sparse_training();
   REQUIRE(choices.size() == 2);
   CHECK_FALSE(choices[0].sparse);
-  CHECK(choices[0].reason == "its layer has no products of kept weights alone");
+  CHECK(choices[0].reason == "windows of 9 weights are below 64: its maps cost more than its products");
   CHECK(choices[1].sparse);
   CHECK(choices[1].parameter == "dense_1.weight");
   CHECK(choices[1].reason == "82.0 % are pruned, sparse from 70.0 %");
+}
+
+TEST_CASE("sparse training: a convolution of large windows trains sparse, with the steps of a dense one") {
+  std::vector<float> weights[2];
+  for (const bool sparse : {false, true}) {
+    Steps steps;
+    SparseTrainingOptions options = kOn;
+    options.least_window = sparse ? 9 : 10;
+    Pruner pruner(steps.model, {.scope = Scope::local, .sparse_training = options});
+    pruner.prune_to(0.75);
+    Parameter& weight = *steps.model.parameters()[0];
+    CHECK((weight.kept() != nullptr) == sparse);
+    for (int step = 0; step < 5; ++step) steps.update();
+    weights[sparse] = weight.value.value().to_host();
+    const auto keep = weight.mask()->keep.to_host_as<std::uint8_t>();
+    for (std::size_t i = 0; i < keep.size(); ++i) CHECK((keep[i] || weights[sparse][i] == 0.0f));
+  }
+  CHECK(test::difference(weights[1], weights[0], 1e-4, 1e-5) == "");
+}
+
+TEST_CASE("sparse training: a convolution is measured as it is called, so after a step at the earliest") {
+  Steps steps;
+  Pruner pruner(steps.model,
+                {.scope = Scope::local, .sparse_training = {.when = SparseTraining::measured, .batch = 2}});
+  pruner.prune_to(0.8);
+  CHECK(pruner.sparse_training().size() == 1);
+  steps.update();
+  pruner.step();
+  const std::vector<SparseTrainingChoice> choices = pruner.sparse_training();
+  REQUIRE(choices.size() == 2);
+  CHECK(choices[0].parameter == "conv2d_1.weight");
+  CHECK((steps.model.parameters()[0]->kept() != nullptr) == choices[0].sparse);
+  CHECK(pruner.record().find("\"conv2d_1.weight\"") != std::string::npos);
 }
 
 TEST_CASE("sparse training: the structure stays while the mask does") {
@@ -137,7 +170,8 @@ TEST_CASE("sparse training: measured thresholds are found once and go with the p
 }
 
 TEST_CASE("sparse training: a threshold outside of [0, 1] is refused") {
-  CHECK_THROWS_WITH_AS(SparseExecution({}, {.when = SparseTraining::on, .threshold = 1.5}),
+  Sequential model = test::small_model();
+  CHECK_THROWS_WITH_AS(SparseExecution(model, {}, {.when = SparseTraining::on, .threshold = 1.5}),
                        doctest::Contains("from a sparsity of 1.5"), InvalidArgument);
 }
 

@@ -5,6 +5,7 @@
 
 #include "kernels/require.h"
 #include "kernels/sparse/encode_blocked_ell.h"
+#include "tests/support/kept_buffers.h"
 #include "tests/support/sparse_buffers.h"
 
 namespace espalier::test {
@@ -86,6 +87,40 @@ TEST_CASE("vendor csr product equals the dense product with zeros") {
 }
 
 TEST_CASE("vendor csr product of a weight without nonzeros is the activated bias") { check(3, 4, 5, 1.0); }
+
+TEST_CASE("vendor sampled product equals the dense gradient at the kept places") {
+  for (const std::int64_t batch : {1, 5, 64}) {
+    for (const double sparsity : {0.0, 0.7, 0.95}) {
+      CAPTURE(batch);
+      CAPTURE(sparsity);
+      const std::int64_t rows = 17, columns = 33;
+      const auto keep = keep_of(uneven_weight(rows, columns, sparsity, 3));
+      const KeptBuffers kept(rows, columns, keep);
+      const auto dy = random_floats(std::size_t(batch * rows), 1), x = random_floats(std::size_t(batch * columns), 2);
+      std::vector<double> expected;
+      for (std::int64_t i = 0; i < rows * columns; ++i) {
+        if (!keep[std::size_t(i)]) continue;
+        expected.push_back(0.0);
+        for (std::int64_t b = 0; b < batch; ++b) {
+          expected.back() +=
+              double(dy[std::size_t(b * rows + i / columns)]) * double(x[std::size_t(b * columns + i % columns)]);
+        }
+      }
+      const GuardedBuffer<float> device_dy(dy), device_x(x);
+      kernels::vendor::SampledProduct product(kept.view(), batch);
+      GuardedBuffer<float> dw(expected.size()), workspace(std::size_t(product.workspace_floats()));
+      product.prepare(workspace.data(), nullptr);
+      for (int run = 0; run < 2; ++run) {  // the second meets everything prepared and used
+        product(device_dy.data(), device_x.data(), dw.data(), nullptr);
+        CHECK(difference(dw.download(), expected, 1e-5, sum_tolerance(batch)) == "");
+      }
+      CHECK(dw.guards_intact());
+      CHECK(workspace.guards_intact());
+      CHECK(kept.guards_intact());
+    }
+  }
+  CHECK_THROWS_AS(kernels::vendor::SampledProduct({.rows = 3, .columns = 4}, 1), InvalidArgument);
+}
 
 }  // namespace
 }  // namespace espalier::test
