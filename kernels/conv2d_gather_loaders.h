@@ -34,33 +34,30 @@ struct GatherView {
   PixelGrid grid;
 };
 
-// The first source row and column of a pixel, and the chunk where its image begins.
-struct PixelPlace {
-  index_t image;
-  int row, column;
-
-  __device__ PixelPlace(const PixelGrid& grid, index_t pixel) {
-    const index_t line = divide(pixel, grid.columns);
-    image = divide(line, grid.rows);
-    row = int(line - image * grid.rows) * grid.scale + grid.row_shift;
-    column = int(pixel - line * grid.columns) * grid.scale + grid.column_shift;
-  }
-};
-
 // A bit for each tap row, and from kMostTaps on for each tap column.
 __device__ inline unsigned tap_mask(int row, int column) { return 1u << row | 1u << (column + kMostTaps); }
 
-// Those that meet the image from there; a tap does if both its bits are set.
-__device__ inline unsigned valid_taps(const PixelGrid& grid, const PixelPlace& place, int height, int width) {
-  unsigned valid = 0;
-  for (int tap = 0; tap < grid.tap_rows; ++tap) {
-    if (unsigned(place.row + tap * grid.step) < unsigned(height)) valid |= 1u << tap;
+// Where the patch of a pixel begins, and which taps of it miss the image: those with a bit in both.
+struct alignas(8) PatchOrigin {
+  int chunk;  // of the source, all images counted through; it may lie outside
+  unsigned missed;
+
+  // `place`: image, row and column of the pixel.
+  template <class T>
+  __device__ static PatchOrigin of(const PixelGrid& grid, const Odometer& place, const NhwcView<T>& source) {
+    const int row = place.middle * grid.scale + grid.row_shift, column = place.low * grid.scale + grid.column_shift;
+    unsigned missed = ~0u;
+#pragma unroll 1
+    for (int tap = 0; tap < grid.tap_rows; ++tap) {
+      if (unsigned(row + tap * grid.step) < unsigned(source.height)) missed ^= 1u << tap;
+    }
+#pragma unroll 1
+    for (int tap = 0; tap < grid.tap_columns; ++tap) {
+      if (unsigned(column + tap * grid.step) < unsigned(source.width)) missed ^= 1u << (tap + kMostTaps);
+    }
+    return {((place.high * source.height + row) * source.width + column) * (source.pixel / kChunk<T>), missed};
   }
-  for (int tap = 0; tap < grid.tap_columns; ++tap) {
-    if (unsigned(place.column + tap * grid.step) < unsigned(width)) valid |= 1u << (tap + kMostTaps);
-  }
-  return valid;
-}
+};
 
 template <class Tile, Side kSide, class T>
 class PixelLoader {
@@ -77,44 +74,55 @@ class PixelLoader {
         data_(p.source.data + range.batch * p.source.group),
         k_(range.k_begin + Map::chunk() * kChunk<T>),
         tap_(k_, p.grid.tap_columns, p.source.channels),
-        step_(kStepDepth<T>, p.grid.tap_columns, p.source.channels) {
+        step_(kStepDepth<T>, p.grid.tap_columns, p.source.channels),
+        column_(p.grid.step * p.source.pixel),
+        row_(p.source.width * column_) {
     find_tap();
+    Odometer place(first + Map::row(), p.grid.rows, p.grid.columns);
+    const Odometer pass_step(Map::kRowsAtOnce, p.grid.rows, p.grid.columns);
+    const int left = int(p.grid.pixels - first) - Map::row();  // pixels from this thread's first on
 #pragma unroll
     for (int pass = 0; pass < Map::kPasses; ++pass) {
-      const PixelPlace place(p.grid,
-                             detail::clamp_index(first + Map::row() + pass * Map::kRowsAtOnce, p.grid.pixels - 1));
-      const index_t pixel = index_t(place.row) * p.source.width + place.column;
-      chunk_[pass] = int((place.image * p.source.image + pixel * p.source.pixel) / kChunk<T>);
-      valid_[pass] = valid_taps(p.grid, place, p.source.height, p.source.width);
+      const PatchOrigin origin = PatchOrigin::of(p.grid, place, p.source);
+      chunk_[pass] = origin.chunk;
+      missed_[pass] = pass * Map::kRowsAtOnce < left ? origin.missed : ~0u;
+      place.add(pass_step);
     }
   }
 
   __device__ void fetch_first(char* tile, int depth) {
-    copy(tile, Map::chunk() * kChunk<T> < depth ? 0u : ~0u);
+    copy(tile, Map::chunk() * kChunk<T> < depth);
     k_ += depth;
     tap_ = Odometer(k_, p_.grid.tap_columns, p_.source.channels);
     find_tap();
   }
   template <Place>
   __device__ void fetch(char* tile) {
-    copy(tile, 0u);
-    tap_.add(step_);
+    copy(tile, true);
+    next_tap();
     find_tap();
   }
   __device__ void commit(char*) {}
 
  private:
+  __device__ void next_tap() {  // Odometer::add() with sums for branches, which each cost a copy in a predicated step
+    tap_.low += step_.low - tap_.low_radix;
+    const int no_column = tap_.low >> 31;  // -1 or 0
+    tap_.low -= no_column * tap_.low_radix;
+    tap_.middle += step_.middle + 1 - tap_.middle_radix + no_column;
+    const int no_row = tap_.middle >> 31;
+    tap_.middle -= no_row * tap_.middle_radix;
+    tap_.high += step_.high + 1 + no_row;
+  }
   __device__ void find_tap() {
-    const int pixel = (tap_.high * p_.source.width + tap_.middle) * p_.grid.step;
-    from_ = data_ + (pixel * p_.source.pixel + tap_.low);
+    from_ = simt::step_from(data_, tap_.high * row_ + (tap_.middle * column_ + tap_.low), int(sizeof(T)));
     wanted_ = tap_mask(tap_.high, tap_.middle);
   }
-  __device__ void copy(char* tile, unsigned never) const {
-    const unsigned wanted = wanted_ | never;
+  __device__ void copy(char* tile, bool inside) const {
 #pragma unroll
     for (int pass = 0; pass < Map::kPasses; ++pass) {
       simt::async_copy_or_zero<kChunkBytes>(tile + Map::offset(pass), simt::step_from(from_, chunk_[pass], kChunkBytes),
-                                            (wanted & ~valid_[pass]) == 0);
+                                            inside && (wanted_ & missed_[pass]) == 0);
     }
   }
 
@@ -122,18 +130,13 @@ class PixelLoader {
   const T *data_, *from_;
   index_t k_;
   Odometer tap_, step_;
-  unsigned wanted_;               // the mask of the tap
-  int chunk_[Map::kPasses];       // of the pixel's first tap
-  unsigned valid_[Map::kPasses];  // which tap rows, and above them which tap columns, meet the image
+  int column_, row_;  // elements from one tap column or row to the next
+  unsigned wanted_;   // the mask of the tap
+  int chunk_[Map::kPasses];
+  unsigned missed_[Map::kPasses];
 };
 
-// Where the patch of a pixel begins, and which taps of it meet the image: made once for all blocks, since a weight
-// gradient walks along the pixels.
-struct alignas(8) PatchOrigin {
-  int chunk;       // of the source
-  unsigned valid;  // taps
-};
-
+// A weight gradient walks along the pixels: their origins are found once for all blocks.
 template <class T>
 struct PatchView {
   NhwcView<T> source;
@@ -198,7 +201,7 @@ class PatchLoader {
       const bool inside = depth == kStepDepth<T> || Map::row() + pass * Map::kRowsAtOnce < depth;
       simt::async_copy_or_zero<kChunkBytes>(tile + Map::offset(pass),
                                             simt::step_from(data_, next_[pass].chunk, kChunkBytes),
-                                            inside && (column_.wanted & ~next_[pass].valid) == 0);
+                                            inside && (column_.wanted & next_[pass].missed) == 0);
     }
   }
 

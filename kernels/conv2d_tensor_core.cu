@@ -1,12 +1,12 @@
 // Chooses between the tensor cores (conv2d_tensor_core_launch.h) and conv2d.h on widened operands. The latter is the
 // way of the cpu build, where widening costs 0.05 ns an element beside the patch's multiply-adds, and of kernels with
 // more than 16 taps along an axis, or of more images than 32 bits can number.
-// Main loops on sm_80, static mix of forward and input gradient, fp16, bf16 and tf32 alike: 41.8 % HMMA, 36.8 % for up
-// to 64 filters, whose tile copies half as much again for each product; weight gradient: 44.1 % (39.8 %) of 16 bits,
-// 35.8 % (32.8 %) of tf32, which takes 48 loads of shared memory a step where ldmatrix takes 16. The tile for up to 64
-// filters has 4 HMMA to an ldmatrix, too. One barrier a step, no spills; emulated, the wavefronts of shared and the
-// sectors of global memory are the ideal ones, save where a weight gradient that is not split over blocks, in nchw or
-// of padded channels, stores dw element by element (WeightStore): up to eight times the sectors, which meet in the L2.
+// Main loops on sm_80 and sm_86, static mix of forward and input gradient, fp16, bf16 and tf32 alike: 46.4 % HMMA, for
+// up to 64 filters 42.7 %, whose tile copies half as much again for each product; weight gradient: 49.6 % (43.5 %) of
+// 16 bits, 39.3 % (35.4 %) of tf32, which takes 48 loads of shared memory a step where ldmatrix takes 16. All others
+// have 4 HMMA to an ldmatrix. One barrier a step, no spills; emulated, the wavefronts of shared and the sectors of
+// global memory are the ideal ones, save where a weight gradient that is not split over blocks, in nchw or of padded
+// channels, stores dw element by element (WeightStore): up to eight times the sectors, which meet in the L2.
 #include "kernels/conv2d_tensor_core.h"
 
 #include <algorithm>
@@ -56,7 +56,8 @@ struct Result {
   }
 };
 
-// Kernels number in 32 bits, padding included, the elements of an image and the chunks of 16 bytes of all images.
+// Kernels number in 32 bits, padding included, the elements of an image, the chunks of 16 bytes of all images and the
+// bytes of a filter.
 template <class T>
 bool on_tensor_cores(const Conv2dShape& s, TensorCoreMethod method) {
   const auto numbered = [&](index_t height, index_t width, index_t channels) {
@@ -64,7 +65,7 @@ bool on_tensor_cores(const Conv2dShape& s, TensorCoreMethod method) {
     return image < index_t(1) << 31 && s.batch <= (index_t(1) << 35) / (image * index_t(sizeof(T)));
   };
   return (!simt::kEmulated || method != TensorCoreMethod::fastest) && std::max(s.kernel_height, s.kernel_width) <= 16 &&
-         numbered(s.height + s.dilation * s.kernel_height, s.width, s.channels) &&
+         s.patch() < index_t(1) << 28 && numbered(s.height + s.dilation * s.kernel_height, s.width, s.channels) &&
          numbered(s.out_height() + s.dilation * s.kernel_height, s.out_width(), s.filters);
 }
 

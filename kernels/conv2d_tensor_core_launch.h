@@ -40,53 +40,37 @@ struct PixelStore {
   float slope;  // below zero: 1 leaves the number alone, 0 is relu
   bool joined;  // the pixels of an image are neighbours, in fours that are aligned
 
-  __device__ index_t place(index_t pixel) const {
-    const index_t line = divide(pixel, columns), image = divide(line, rows);
-    return image * to.image + (line - image * rows) * to.row + (pixel - line * columns) * to.column;
+  // Where the pixels lie in every channel; their number fits 31 bits (conv2d_tensor_core.cu, on_tensor_cores()).
+  struct Four {
+    index_t group, place[4];
+    int count;
+  };
+  __device__ Four across(index_t group, index_t pixel) const {
+    Four four{.group = group, .place = {}, .count = int(pixels - pixel)};
+    const unsigned line = unsigned(pixel) / columns;
+    unsigned column = unsigned(pixel) - line * columns, image = line / rows, row = line - image * rows;
+#pragma unroll
+    for (index_t& place : four.place) {
+      place = group * to.group + index_t(image) * to.image + index_t(row) * to.row + index_t(column) * to.column;
+      if (++column == columns) column = 0, ++row;
+      if (row == rows) row = 0, ++image;
+    }
+    return four;
   }
-  __device__ void operator()(index_t group, index_t channel, index_t pixel, const float (&sums)[4]) const {
-    if (channel >= channels || pixel >= pixels) return;
-    float* from = y + group * to.group + channel * to.channel;
-    const float shift = bias == nullptr ? 0.0f : bias[group * group_channels + channel];
+  __device__ void operator()(const Four& four, index_t channel, const float (&sums)[4]) const {
+    if (channel >= channels || four.count <= 0) return;
+    float* from = y + channel * to.channel;
+    const float shift = bias == nullptr ? 0.0f : bias[four.group * group_channels + channel];
     float values[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const float value = sums[i] + shift, bent = slope == 0.0f ? 0.0f : slope * value;  // not 0 * -inf
       values[i] = value <= 0.0f && slope != 1.0f ? bent : value;
     }
-    if (joined) return store_four(from + place(pixel), pixels - pixel, true, values);
+    if (joined) return store_four(from + four.place[0], four.count, true, values);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      if (pixel + i < pixels) from[place(pixel + i)] = values[i];
-    }
-  }
-};
-
-// Sums [filter, (tap, channel)] to dw, or as they are, four neighbours at once, to `partial`: the split's place in the
-// workspace, or dw where it lies so.
-struct WeightStore {
-  float *dw, *partial;
-  index_t filters, columns;  // of the product
-  unsigned padded, channels;
-  index_t filter_stride, tap_stride, channel_stride;
-
-  bool lies_as_sums() const {
-    const bool taps_follow = columns == channels || tap_stride == channels;
-    return channels == padded && channel_stride == 1 && taps_follow && rows_aligned(dw, columns);
-  }
-  template <int kCount>
-  __device__ void operator()(index_t batch, index_t filter, index_t column, const float (&sums)[kCount]) const {
-    if (filter >= filters || column >= columns) return;
-    if constexpr (kCount == 4) {
-      if (partial != nullptr) {
-        return store_four(partial + (batch * filters + filter) * columns + column, columns - column, true, sums);
-      }
-    }
-    float* to = dw + (batch * filters + filter) * filter_stride;
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      const unsigned tap = unsigned(column + i) / padded, channel = unsigned(column + i) - tap * padded;
-      if (column + i < columns && channel < channels) to[tap * tap_stride + channel * channel_stride] = sums[i];
+      if (i < four.count) from[four.place[i]] = values[i];
     }
   }
 };

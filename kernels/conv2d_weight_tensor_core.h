@@ -2,6 +2,7 @@
 // x, k split over blocks and summed in ascending order; db [filters] = dy summed over the pixels, in slices likewise.
 #pragma once
 #include "kernels/conv2d_tensor_core_launch.h"
+#include "kernels/conv2d_weight_sums.h"
 
 namespace espalier::kernels::detail {
 
@@ -9,10 +10,8 @@ namespace espalier::kernels::detail {
 template <class T>
 __global__ void patch_origins_kernel(NhwcView<T> source, PixelGrid grid, index_t count, PatchOrigin* origins) {
   for_each_element(count, [&](index_t i) {
-    const PixelPlace place(grid, clamp_index(i, grid.pixels - 1));
-    const index_t pixel = index_t(place.row) * source.width + place.column;
-    origins[i] = {int((place.image * source.image + pixel * source.pixel) / kChunk<T>),
-                  valid_taps(grid, place, source.height, source.width)};
+    const Odometer place(clamp_index(i, grid.pixels - 1), grid.rows, grid.columns);
+    origins[i] = PatchOrigin::of(grid, place, source);
   });
 }
 
@@ -56,23 +55,59 @@ void bias_gradient(const NarrowView<T>& dy, index_t pixels, index_t groups, floa
   if (slices > 1) launch(sums, slices, columns, slices, index_t(0), columns, index_t(1), db);
 }
 
+// Sums [filter, (tap, channel)], four channels of a tap at once: as they are to `sums`, or where they belong in dw.
+struct WeightStore {
+  WeightPlaces to;
+  float* sums;  // a split's place in the workspace, dw where it lies so, or null
+
+  struct Four {
+    index_t first_filter, sums, place;
+    int count;
+  };
+  __device__ Four across(index_t batch, index_t column) const {
+    const unsigned tap = unsigned(column) / to.padded, channel = unsigned(column) - tap * to.padded;
+    const index_t left = sums != nullptr ? to.columns - column : index_t(to.channels) - channel;
+    return {.first_filter = batch * to.filters,
+            .sums = column,
+            .place = tap * to.tap + channel * to.channel,
+            .count = column < to.columns ? int(left) : 0};
+  }
+  __device__ void operator()(const Four& four, index_t filter, const float (&values)[4]) const {
+    if (filter >= to.filters || four.count <= 0) return;
+    filter += four.first_filter;
+    if (sums != nullptr) return store_four(sums + filter * to.columns + four.sums, four.count, true, values);
+    float* dw = to.dw + filter * to.filter + four.place;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (i < four.count) dw[i * to.channel] = values[i];
+    }
+  }
+};
+
+// Whether four of the product's columns are four aligned neighbours in dw, always.
+inline bool lies_as_product(const WeightPlaces& to) {
+  const bool taps_follow = to.columns == to.channels || to.tap == to.channels;
+  return to.channels == to.padded && to.channel == 1 && taps_follow && rows_aligned(to.dw, to.columns);
+}
+
 template <class T>
 struct WeightProduct {
   ProductShape shape;
   NarrowView<T> dy;
   PatchView<T> patches;
-  WeightStore store;
+  WeightPlaces to;
 };
 
 template <class Tile, class T>
 void weight_product(const WeightProduct<T>& product, Workspace workspace, cudaStream_t stream) {
   using LoaderA = ChunkLoader<Tile, Side::a, T, Along::width, false>;
   using LoaderB = PatchLoader<Tile, Side::b, T>;
+  const WeightPlaces& to = product.to;
   const ProductGrid grid = product_grid<Tile>(product.shape, workspace.floats);
-  WeightStore store = product.store;
-  store.partial = grid.splits > 1 ? workspace.data : store.lies_as_sums() ? store.dw : nullptr;
+  const bool split = grid.splits > 1;
+  const WeightStore store{to, split ? workspace.data : lies_as_product(to) ? to.dw : nullptr};
   tensor_core_product<Tile, LoaderA, LoaderB>(grid, product.dy, product.patches, store, stream);
-  if (grid.splits > 1) sum_splits(grid, workspace.data, product.store, stream);
+  if (split) weight_sums(to, product.shape.batch * to.filters, grid.splits, workspace.data, stream);
 }
 
 template <class T>
@@ -94,19 +129,17 @@ void backward_weight_on_tensor_cores(const Conv2dShape& s, Conv2dLayout layout, 
   simt::launch(patch_origins_kernel<T>, elements_grid(count, stream), source, grid, count, origins);
   // The padding's filters are copied with the others, and their sums dropped.
   const NarrowView<T> filters{gradient.data, gradient.pixel, gradient.channels, true, gradient.group};
-  const WeightStrides to(s, layout);
   const WeightProduct<T> product{shape,
                                  filters,
                                  {source, grid, origins},
                                  {.dw = dw,
-                                  .partial = nullptr,
                                   .filters = own,
                                   .columns = width,
                                   .padded = unsigned(source.channels),
                                   .channels = unsigned(s.channels_per_group()),
-                                  .filter_stride = s.patch(),
-                                  .tap_stride = layout == Conv2dLayout::nhwc ? s.channels_per_group() : 1,
-                                  .channel_stride = to.channel}};
+                                  .filter = s.patch(),
+                                  .tap = layout == Conv2dLayout::nhwc ? s.channels_per_group() : 1,
+                                  .channel = WeightStrides(s, layout).channel}};
   with_tile_for<T>(own, [&]<class Tile>(Tile) { weight_product<Tile>(product, scratch.rest(), stream); });
   if (db == nullptr) return;
   NarrowView<T> own_filters = filters;

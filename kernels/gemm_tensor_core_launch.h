@@ -18,7 +18,8 @@ struct NarrowOperands {
 
 template <class T>
 NarrowView<T> narrow_view(const T* data, index_t leading, index_t width) {
-  const bool aligned = reinterpret_cast<std::uintptr_t>(data) % kChunkBytes == 0 && leading % kChunk<T> == 0;
+  const bool aligned = reinterpret_cast<std::uintptr_t>(data) % kChunkBytes == 0 && leading % kChunk<T> == 0 &&
+                       leading <= INT32_MAX / index_t(sizeof(T));  // ChunkLoader's pitch
   return {data, leading, width, aligned};
 }
 

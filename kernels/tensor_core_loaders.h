@@ -39,43 +39,43 @@ class ChunkLoader {
   static constexpr bool kStaged = kStaged_;
 
   __device__ ChunkLoader(const Parameters& view, index_t first, const BlockRange& range)
-      : step_(kDeep ? 1 : view.leading) {
+      : from_(view.data + range.batch * view.batch_stride),
+        pitch_(int(view.leading * index_t(sizeof(T)))),
+        step_(kDeep ? 1 : view.leading) {
+    const index_t chunk = Map::chunk() * kChunk<T>;
+    from_ += (range.k_begin - kStepDepth<T>)*step_;
+    from_ += kDeep ? chunk : detail::clamp_index(first + chunk, view.width - kChunk<T>);
 #pragma unroll
     for (int pass = 0; pass < Map::kPasses; ++pass) {
       const int row = Map::row() + pass * Map::kRowsAtOnce;
-      if constexpr (kDeep) {
-        const index_t line = detail::clamp_index(first + row, view.width - 1) * view.leading;
-        from_[pass] = view.data + range.batch * view.batch_stride + line + range.k_begin + Map::chunk() * kChunk<T>;
-      } else {
-        const index_t column = detail::clamp_index(first + Map::chunk() * kChunk<T>, view.width - kChunk<T>);
-        from_[pass] = view.data + range.batch * view.batch_stride + (range.k_begin + row) * view.leading + column;
-      }
+      line_[pass] = kDeep ? int(detail::clamp_index(first + row, view.width - 1)) : row;
     }
   }
 
   __device__ void fetch_first(char* tile, int depth) {
+    from_ += kStepDepth<T> * step_;
 #pragma unroll
     for (int pass = 0; pass < Map::kPasses; ++pass) {
       const int k = kDeep ? Map::chunk() * kChunk<T> : Map::row() + pass * Map::kRowsAtOnce;
       if constexpr (kStaged) {
         stage_[pass] = make_uint4(0, 0, 0, 0);
-        if (k < depth) stage_[pass] = *reinterpret_cast<const uint4*>(from_[pass]);
+        if (k < depth) stage_[pass] = *reinterpret_cast<const uint4*>(line(pass));
       } else {
-        simt::async_copy<kChunkBytes>(tile + Map::offset(pass), from_[pass], k < depth ? kChunkBytes : 0);
+        simt::async_copy<kChunkBytes>(tile + Map::offset(pass), line(pass), k < depth ? kChunkBytes : 0);
       }
-      from_[pass] += depth * step_;
     }
+    from_ -= (kStepDepth<T> - depth) * step_;
   }
   template <Place>
   __device__ void fetch(char* tile) {
+    from_ += kStepDepth<T> * step_;
 #pragma unroll
     for (int pass = 0; pass < Map::kPasses; ++pass) {
       if constexpr (kStaged) {
-        stage_[pass] = *reinterpret_cast<const uint4*>(from_[pass]);
+        stage_[pass] = *reinterpret_cast<const uint4*>(line(pass));
       } else {
-        simt::async_copy<kChunkBytes>(tile + Map::offset(pass), from_[pass]);
+        simt::async_copy<kChunkBytes>(tile + Map::offset(pass), line(pass));
       }
-      from_[pass] += kStepDepth<T> * step_;
     }
   }
   __device__ void commit(char* tile) {
@@ -88,8 +88,12 @@ class ChunkLoader {
   }
 
  private:
-  index_t step_;  // elements from one k to the next
-  const T* from_[Map::kPasses];
+  __device__ const T* line(int pass) const { return simt::step_from(from_, line_[pass], pitch_); }
+
+  const T* from_;  // of line 0, a step back: to advance first spares the copies' registers a move
+  int pitch_;      // bytes from line to line
+  index_t step_;   // elements from one k to the next
+  int line_[Map::kPasses];
   uint4 stage_[kStaged ? Map::kPasses : 1];
 };
 

@@ -1,7 +1,7 @@
 // C [m, n] = A [m, k] * B [k, n] on tensor cores: what tiled_product.h is for plain multiply-adds. Loaders bring steps
 // of 64 bytes along k into a ring of shared tiles (tensor_core_tile.h), a store takes four neighbouring sums at a time.
-// A step costs a warp of the large tile 64 mma, 16 ldmatrix, 8 cp.async a thread and one barrier: 45 to 52 % of the
-// instructions of sm_80's loop are HMMA, whatever is transposed (CUTLASS: fp16 41 %, tf32 21 %); 222 to 250 registers,
+// A step costs a warp of the large tile 64 mma, 16 ldmatrix, 8 cp.async a thread and one barrier: 46 to 54 % of the
+// instructions of sm_80's loop are HMMA, whatever is transposed (CUTLASS: fp16 41 %, tf32 21 %); 236 to 246 registers,
 // no spills, two blocks to a multiprocessor. Fragments are read one instruction ahead of the products, over the barrier
 // too. The steps begin with the short one, if k is no multiple of the depth, so that the loop tests nothing.
 //
@@ -105,11 +105,12 @@ __device__ inline void tensor_core_sums(const BlockRange& range, const typename 
   fragments_a.template load<0>(shared, left[0]);
   fragments_b.template load<0>(shared + Block::TileA::kBytes, right[0]);
   char *read = shared, *write = shared + (kStages - 1) * kStage;
+  int unfetched = steps - (kStages - 1);
 #pragma unroll 1
-  for (int step = 0; step < steps; ++step) {
+  do {
     fragments_a.template load<1>(read, left[1]);
     fragments_b.template load<1>(read + Block::TileA::kBytes, right[1]);
-    const bool more = step + kStages - 1 < steps;
+    const bool more = unfetched > 0;
     if (more) a.template fetch<kPlace>(write), b.template fetch<kPlace>(write + Block::TileA::kBytes);
     simt::async_commit();
     multiply_fragments<Block>(left[0], right[0], sums);
@@ -122,7 +123,7 @@ __device__ inline void tensor_core_sums(const BlockRange& range, const typename 
     fragments_a.template load<0>(read, left[0]);
     fragments_b.template load<0>(read + Block::TileA::kBytes, right[0]);
     multiply_fragments<Block>(left[1], right[1], sums);
-  }
+  } while (--unfetched > 1 - kStages);
 }
 
 // The last step of stores to fp32: four values at once, or what is left of the row.
@@ -134,6 +135,12 @@ __device__ inline void store_four(float* to, index_t left, bool aligned, const f
   }
 }
 
+// Whether a store first works out what the rows of four columns share.
+template <class Store>
+inline constexpr bool kStoresAcross = requires(const Store& store) {
+  store.across(index_t(0), index_t(0));
+};
+
 // Hands the sums to the store, four neighbours of a row at a time. A lane has two of each fragment of 8 columns; it
 // gives one pair to its neighbour lane and gets the other half of its own four.
 template <class Block, class Store>
@@ -143,13 +150,11 @@ __device__ inline void store_fragments(const typename Block::Sums& sums, const B
   constexpr bool kPaired = Block::TileA::kPaired;  // an instruction's rows g and g + 8 are neighbours
   const index_t first_row = range.row + Block::warp_row() + (kPaired ? 2 * g : g);
   const index_t first_column = range.column + Block::warp_column() + t % 2 * 8 + t / 2 * 4;
+  const auto store_rows = [&](int run, const auto& to) {
 #pragma unroll
-  for (int i = 0; i < Block::FragmentsA::kFragments; ++i) {
+    for (int i = 0; i < Block::FragmentsA::kFragments; ++i) {
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const index_t row = first_row + i * 16 + half * (kPaired ? 1 : 8);
-#pragma unroll
-      for (int run = 0; run < Block::FragmentsB::kFragments / 2; ++run) {
+      for (int half = 0; half < 2; ++half) {
         float four[4];
         const float(&low)[4] = sums[i][2 * run], (&high)[4] = sums[i][2 * run + 1];
 #pragma unroll
@@ -159,8 +164,18 @@ __device__ inline void store_fragments(const typename Block::Sums& sums, const B
           four[j] = odd ? got : low[half * 2 + j];
           four[2 + j] = odd ? high[half * 2 + j] : got;
         }
-        store(range.batch, row, first_column + run * 16, four);
+        to(first_row + i * 16 + half * (kPaired ? 1 : 8), four);
       }
+    }
+  };
+#pragma unroll
+  for (int run = 0; run < Block::FragmentsB::kFragments / 2; ++run) {
+    const index_t column = first_column + run * 16;
+    if constexpr (kStoresAcross<Store>) {
+      const auto across = store.across(range.batch, column);
+      store_rows(run, [&](index_t row, const float(&four)[4]) { store(across, row, four); });
+    } else {
+      store_rows(run, [&](index_t row, const float(&four)[4]) { store(range.batch, row, column, four); });
     }
   }
 }

@@ -57,13 +57,16 @@ __device__ inline void forget_origin([[maybe_unused]] std::int64_t& step) {
 #endif
 }
 
-// The address `count` units of `bytes` after one. Said as the one instruction that PTX has for it, it keeps nvcc from
-// holding products in registers and adding to them in 64 bits.
+// The address `count` units of `bytes` after one, in one instruction: nvcc would rather hold products in registers and
+// add to them in 64 bits, and ptxas makes three instructions of PTX's mad.wide, but one of this pair.
 template <class T>
 __device__ inline const T* step_from(const T* from, int count, int bytes) {
 #if defined(ESPALIER_CUDA)
   const T* to;
-  asm("mad.wide.s32 %0, %1, %2, %3;" : "=l"(to) : "r"(count), "r"(bytes), "l"(from));
+  asm("{ .reg .s64 step; mul.wide.s32 step, %1, %2; add.s64 %0, %3, step; }"
+      : "=l"(to)
+      : "r"(count), "r"(bytes), "l"(from));
+  __builtin_assume(__isGlobal(to));  // else loads from there are generic ones
   return to;
 #else
   return from + std::int64_t(count) * bytes / std::int64_t(sizeof(T));

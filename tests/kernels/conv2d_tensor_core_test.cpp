@@ -213,6 +213,22 @@ TEST_CASE("conv2d_tensor_core: filters beyond a tile, pixels beyond several, k s
       TensorCoreMethod::tensor_cores);
 }
 
+TEST_CASE("conv2d_tensor_core: splits of a weight gradient whose channels or taps are more than a block sums") {
+  for (const index_t channels : {23, 144}) {
+    check_directions<half>({.batch = 12,
+                            .channels = channels,
+                            .height = 9,
+                            .width = 8,
+                            .filters = 3,
+                            .kernel_height = 4,
+                            .kernel_width = 5},
+                           TensorCoreMethod::tensor_cores);
+  }
+  check_directions<float>(
+      {.batch = 3, .channels = 5, .height = 24, .width = 24, .filters = 2, .kernel_height = 16, .kernel_width = 15},
+      TensorCoreMethod::tensor_cores);
+}
+
 TEST_CASE("conv2d_tensor_core: kernels too long for a mask of taps take the other way") {
   check_formats(
       {.batch = 1, .channels = 2, .height = 17, .width = 18, .filters = 3, .kernel_height = 17, .kernel_width = 2});
