@@ -90,6 +90,10 @@ Pruner::Pruner(Module& model, PrunerOptions options)
           " of the layers with a sparsity of their own are not there to be pruned; there are", names_of(model));
   if (options_.rewind) snapshot_.emplace(model);
   if (options_.preparation) preparation_.emplace(parameters_, *options_.preparation);
+  if (options_.penalty && options_.penalty_end) {
+    penalty_acts_ = Tensor::empty({1}), penalty_rate_ = Tensor::empty({1});
+    choose_penalty();
+  }
   if (!options_.splicing) return;
   for (const Parameter* parameter : parameters_) {
     shadows_.push_back({"shadow/" + parameter->name, parameter->value.value().clone()});
@@ -120,6 +124,7 @@ bool Pruner::step() {
   }
   if (options_.movement) options_.movement->weights_were_set();
   ++step_;
+  if (step_ == options_.penalty_end) choose_penalty();
   choose_execution();
   return preparation_ ? removed : sparsity.has_value();
 }
@@ -132,8 +137,24 @@ bool Pruner::go_on_preparing() {
 }
 
 void Pruner::prepare(const float* rate) const {
-  if (options_.penalty) options_.penalty->apply(rate);
+  if (penalty_acts_.defined()) {  // the step may have been captured while it acted
+    float* const own = penalty_rate_.data<float>();
+    kernels::multiply(1, rate, penalty_acts_.data<float>(), own, current_stream());
+    options_.penalty->apply(own);
+  } else if (options_.penalty) {
+    options_.penalty->apply(rate);
+  }
   if (preparation_) preparation_->apply(rate);
+}
+
+void Pruner::choose_penalty() const {
+  if (!penalty_acts_.defined()) return;
+  kernels::fill(1, step_ < *options_.penalty_end ? 1.0f : 0.0f, penalty_acts_.data<float>(), current_stream());
+}
+
+void Pruner::set_steps(int steps) {
+  step_ = steps;
+  choose_penalty();
 }
 
 // What the criterion and the pattern would keep if these were the weights.
@@ -275,7 +296,7 @@ void Pruner::check(const std::string& record) const {
 void Pruner::restore(const std::string& record) {
   check(record);
   const nlohmann::json json = nlohmann::json::parse(record);
-  step_ = json.at("step").get<int>();
+  set_steps(json.at("step").get<int>());
   if (preparation_) {
     preparation_->set_age(json.at("preparing").get<int>());
     prepared_sparsity_ = json.at("sparsity").get<double>();

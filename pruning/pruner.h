@@ -53,6 +53,7 @@ struct PrunerOptions {
   std::optional<Splicing> splicing = {};
   std::optional<PreparationOptions> preparation = {};  // from a choice that the schedule makes to its masks
   std::shared_ptr<const Regularizer> penalty = {};     // part of each update; what it makes zero is not masked
+  std::optional<int> penalty_end = {};                 // ... before this step, so that what is left may grow again
   SparseTrainingOptions sparse_training = {};          // steps that need the gradients of pruned weights stay dense
   std::optional<Rewind> rewind = {};                   // after each pruning of the schedule beyond rewind->to
   std::optional<int> release_at = {};                  // drops all masks at this step: dense-sparse-dense training
@@ -93,7 +94,7 @@ class Pruner : public Companion {
   learning_rate::Schedule rates(learning_rate::Schedule base, std::int64_t steps) const;
 
   int steps() const { return step_; }  // what a checkpoint must keep ...
-  void set_steps(int steps) { step_ = steps; }
+  void set_steps(int steps);
   const std::vector<Parameter*>& parameters() const { return parameters_; }
   // With the shape of one input batch, multiply-adds left are counted too.
   Report report(const std::optional<Shape>& input = std::nullopt) const;
@@ -121,6 +122,7 @@ class Pruner : public Companion {
   void set_masks(std::vector<Mask> masks);
   void regrow_or_splice();
   void choose_execution();
+  void choose_penalty() const;
 
   Module& model_;
   PrunerOptions options_;
@@ -130,6 +132,8 @@ class Pruner : public Companion {
   std::optional<Snapshot> snapshot_;
   std::optional<Preparation> preparation_;
   double prepared_sparsity_ = 0;  // of the choice that is under way
+  // Where the penalty ends, [1] each: 1 while it acts, and the rate that it takes.
+  Tensor penalty_acts_, penalty_rate_;
   SparseExecution execution_;
   ScoringCost cost_, last_cost_;
   int step_ = 0;

@@ -71,6 +71,10 @@ void add_pulling_options(CLI::App& app, PruningOptions& options) {
       ->needs(penalty)
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  app.add_option("--penalty-end", options.penalty_end, "... and until which part of the steps")
+      ->needs(penalty)
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
 }
 
 }  // namespace
@@ -138,6 +142,7 @@ std::string in_words(const PruningOptions& options) {
                       {"permute", options.permute},
                       {"layers", options.layers},
                       {"rewind", options.rewind}};
+  if (options.penalty_end < 1) rule["penalty_end"] = options.penalty_end;
   if (options.sparse_training != "off") rule["sparse_training"] = options.sparse_training;
   return rule.dump();
 }

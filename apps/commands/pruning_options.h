@@ -35,7 +35,7 @@ struct PruningOptions {
   std::string preparation = "none";                 // over the steps from begin to end
   double strength = 10.0;                           // of a preparation
   std::string penalty = "none";                     // in every step of fine-tuning
-  double penalty_strength = 1e-4;
+  double penalty_strength = 1e-4, penalty_end = 1.0;  // the end is a part of the steps
   bool permute = false;      // channels, before 2:4
   std::int64_t rewind = -1;  // back to the weights after so many steps; -1: never
   std::string sparse_training = "off";

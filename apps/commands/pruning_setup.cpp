@@ -41,6 +41,7 @@ PruningSetup::PruningSetup(Module& model, const data::ImageData& images, const P
       .rule = in_words(options)};
   choose_pattern(made);
   if (options.rewind >= 0) made.rewind = Rewind{.to = int(options.rewind)};
+  if (options.penalty_end < 1) made.penalty_end = int(options.penalty_end * double(steps));
   if (options.release > 0) made.release_at = int(options.release * double(steps));
   add_preparation(made, steps);
   add_regrowth(made, steps, seed);

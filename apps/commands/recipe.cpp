@@ -67,6 +67,7 @@ void read_pruning(TomlSection section, PruningOptions& options) {
   section.read("strength", options.strength, 1e-6, 1e6);
   section.read_word("penalty", options.penalty, penalties());
   section.read("penalty_strength", options.penalty_strength, 1e-9, 1e6);
+  section.read("penalty_end", options.penalty_end, 0, 1);
   options.target_said = read_target(section, options.target);
   section.read("min_density", options.min_density, 0, 1);
   section.read("max_density", options.max_density, 0, 1);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernels/require.h"
+#include "pruning/pruner.h"
 #include "pruning/shrink.h"
 #include "tests/support/small_run.h"
 
@@ -61,6 +62,25 @@ TEST_CASE("regularizer: group lasso empties whole filters or the readers of whol
     }
     CHECK(empty > 0);
   }
+}
+
+TEST_CASE("regularizer: a pruner's penalty acts until its end, and again where the steps are set back") {
+  Sequential model = test::small_model();
+  Pruner pruner(model, {.penalty = l1_penalty(weights_of(model), 0.01f), .penalty_end = 2});
+  const Tensor rate = Tensor::full({1}, 0.1f);
+  const auto prepared = [&] {
+    pruner.prepare(rate.data<float>());
+    return weights_of(model)[0]->value.value().to_host();
+  };
+  const std::vector<float> first = weights_of(model)[0]->value.value().to_host(), second = prepared();
+  CHECK(first != second);
+  pruner.step();
+  const std::vector<float> third = prepared();
+  CHECK(second != third);
+  pruner.step();
+  CHECK(prepared() == third);
+  pruner.set_steps(1);
+  CHECK(prepared() != third);
 }
 
 TEST_CASE("regularizer: scales of a batch norm become zero, and shrink takes their channels out") {

@@ -127,6 +127,10 @@ const std::vector<Way> kWays{
      [](PrunedRun& run) {
        return PrunerOptions{.schedule = kRamp, .penalty = l1_penalty(weights_of(run.model), 0.05f)};
      }},
+    {"l1 that ends",
+     [](PrunedRun& run) {
+       return PrunerOptions{.schedule = kRamp, .penalty = l1_penalty(weights_of(run.model), 0.05f), .penalty_end = 9};
+     }},
     {"growing penalty",
      [](PrunedRun&) {
        return PrunerOptions{.schedule = one_shot(0.6, 3),
