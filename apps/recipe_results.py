@@ -21,6 +21,7 @@ def condensed(recipe, device):
     of_runs = [run["layers"]["layers"] for run in runs]
     layers = [{"name": layer["name"], "total": layer["total"], "kept": [of_run[i]["kept"] for of_run in of_runs]}
               for i, layer in enumerate(of_runs[0])]
+    epochs = [run["epochs"] for run in runs if "epochs" in run]
     return {"summary": recipe["summary"],
             "seeds": recipe["seeds"],
             "error": 1 - recipe["test_accuracy"],
@@ -34,7 +35,7 @@ def condensed(recipe, device):
             "bytes": recipe["bytes"],
             "fine_tuning_seconds": [run["training_seconds"] for run in runs],
             "device": device,
-            "layers": layers}
+            "layers": layers} | ({"epochs": epochs} if epochs else {})
 
 
 def percent(value):

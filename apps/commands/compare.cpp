@@ -9,6 +9,7 @@
 
 #include "apps/commands/commands.h"
 #include "apps/commands/recipe_run.h"
+#include "apps/commands/recipe_variants.h"
 #include "apps/commands/run_folder.h"
 #include "apps/commands/table.h"
 #include "core/train/atomic_file.h"
@@ -19,30 +20,12 @@ namespace {
 struct CompareCommand {
   Output output;
   DataOptions data;
-  std::vector<std::string> recipes, criteria;
+  RecipeVariants variants;
   std::int64_t seeds = 5;
-  std::optional<std::int64_t> train_epochs, tune_epochs;
   std::filesystem::path run_dir;
 
   void run() const;
-  std::vector<Recipe> read() const;
 };
-
-// All, before hours of training; with each of the criteria in place of their own, where some are given.
-std::vector<Recipe> CompareCommand::read() const {
-  std::vector<Recipe> found;
-  for (const std::string& name : recipes) {
-    Recipe recipe = read_recipe(name);
-    if (recipe.train.epochs > 0) recipe.train.epochs = train_epochs.value_or(recipe.train.epochs);
-    recipe.tune.epochs = tune_epochs.value_or(recipe.tune.epochs);
-    if (criteria.empty()) found.push_back(recipe);
-    for (const std::string& criterion : criteria) {
-      Recipe& other = found.emplace_back(recipe);
-      other.prune.criterion = criterion, other.name += "-" + criterion;
-    }
-  }
-  return found;
-}
 
 struct Interval {
   double mean = 0, half = 0;  // of the 95 % interval of the mean
@@ -102,7 +85,7 @@ void CompareCommand::run() const {
   nlohmann::json report{{"recipes", nlohmann::json::array()}, {"device", device_json()}};
   Table table(
       {"recipe", "dense %", "pruned %", "± 95 %", "weights", "params", "MACs", "bytes", "scoring s", "backward"});
-  for (const Recipe& recipe : read()) {
+  for (const Recipe& recipe : read_variants(variants)) {  // all are read before hours of training
     std::vector<RecipeResult> runs;
     for (std::int64_t seed = 1; seed <= seeds; ++seed) {
       const data::ImageData images = images_for(recipe, data, std::uint64_t(seed), output);
@@ -128,16 +111,10 @@ void CompareCommand::run() const {
 Command compare_command(CLI::App& app) {
   const auto command = std::make_shared<CompareCommand>();
   CLI::App* parser = app.add_subcommand("compare", "Carry out several recipes over several seeds, side by side");
-  parser->add_option("recipes", command->recipes, "Names of recipes, or their files")->required();
   parser->add_option("--seeds", command->seeds, "Runs of each, with seeds from 1 on")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  parser->add_option("--train-epochs", command->train_epochs, "Of the dense networks, in place of the recipes' own")
-      ->check(CLI::PositiveNumber);
-  parser->add_option("--tune-epochs", command->tune_epochs, "Of fine-tuning, in the same way")
-      ->check(CLI::NonNegativeNumber);
-  parser->add_option("--criteria", command->criteria, "Carry out each recipe with each of these in place of its own")
-      ->check(CLI::IsMember(apps::criteria()));
+  add_variant_options(*parser, command->variants);
   add_data_options(*parser, command->data);
   parser->add_option("--run-dir", command->run_dir, "Folder for the results (default: runs/compare-DATE-TIME)");
   add_output_options(*parser, command->output);

@@ -115,6 +115,7 @@ nlohmann::json to_json(const Metrics& metrics) {
 nlohmann::json to_json(const TrainingResult& result) {
   nlohmann::json json{{"images_per_second", result.images_per_second},
                       {"training_seconds", result.seconds},
+                      {"epochs", result.epochs},
                       {"precision", to_string(current_precision())}};
   if (result.loss_scale) {
     json["loss_scale"] = result.loss_scale->scale;

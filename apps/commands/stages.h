@@ -49,7 +49,7 @@ TrainingResult train(Module& model, const data::ImageData& data, const TrainingO
 
 Metrics judge(Module& model, const TestSplit& test);
 nlohmann::json to_json(const Metrics& metrics);
-nlohmann::json to_json(const TrainingResult& result);  // images_per_second, training_seconds, precision, loss_scale
+nlohmann::json to_json(const TrainingResult& result);  // images_per_second, training_seconds, epochs, precision ...
 std::int64_t steps_of(const TrainingOptions& options, const data::ImageData& data);
 
 }  // namespace espalier::apps

@@ -252,6 +252,25 @@ TEST_CASE("espalier compare: one recipe by several criteria") {
   CHECK(espalier("compare " + recipe + " --criteria magnitud") == 2);
 }
 
+TEST_CASE("espalier compare: one recipe at several sparsities, which layers of their own follow") {
+  const Kitchen espalier;
+  const std::string head = "model = \"lenet-300-100\"\n[tune]\nepochs = 0\n[prune]\n";
+  const std::string recipe = espalier.recipe(
+      "curve.toml", head + "sparsity = 0.9\nlayers = { \"dense_2.weight\" = 0.8, \"dense_3.weight\" = 0.2 }\n");
+  REQUIRE(espalier("compare " + recipe + " --sparsities 0.8 0.95 --seeds 1") == 0);
+  const nlohmann::json found = nlohmann::json::parse(espalier.text("out")).at("recipes");
+  const std::int64_t kept[2][3] = {{40240, 12000, 1000}, {9910, 3000, 400}};
+  for (std::size_t i = 0; i < 2; ++i) {
+    CHECK(found.at(i).at("recipe") == (i == 0 ? "curve-0.8" : "curve-0.95"));
+    const nlohmann::json& layers = found.at(i).at("runs").at(0).at("layers").at("layers");
+    for (std::size_t layer = 0; layer < 3; ++layer) {
+      CHECK(std::abs(layers.at(layer).at("kept").get<std::int64_t>() - kept[i][layer]) <= 1);
+    }
+  }
+  CHECK(espalier("compare " + espalier.recipe("macs.toml", head + "macs = 0.5\n") + " --sparsities 0.9") == 2);
+  CHECK(espalier.text("err").find("sparsity") != std::string::npos);
+}
+
 TEST_CASE("recipes: scales of norms are slimmed, their channels fall; branches of residual blocks fall") {
   const Kitchen espalier;
   const std::string head = "model = \"resnet-small\"\n[tune]\nepochs = 0\n[prune]\n";
