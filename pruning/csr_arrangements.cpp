@@ -35,22 +35,27 @@ SlabCsr SlabCsr::encode(const Csr& csr, std::int64_t batch) {
   layout =
       kernels::slab_csr_layout(from.rows, from.columns, batch, device_info().multiprocessors, longest_over_mean(csr));
   slabs.first_rows_ = Tensor::empty({layout.blocks + 1}, DType::i32);
+  slabs.column_counts_ = Tensor::empty({layout.blocks}, DType::i32);
+  slabs.block_columns_ = Tensor::empty({layout.blocks * layout.columns}, DType::u16);
   slabs.parts_ = Tensor::empty({layout.rows}, DType::u32);
   slabs.part_of_ = Tensor::empty({layout.places()}, DType::i32);
   slabs.row_of_ = Tensor::empty({layout.places()}, DType::i32);
   slabs.counts_ = Tensor::empty({layout.count_words()}, DType::u32);
   slabs.group_offsets_ = Tensor::empty({layout.quads() + 1}, DType::i32);
-  kernels::slab_csr_count(from, layout,
-                          {slabs.first_rows_.data<std::int32_t>(), slabs.parts_.data<std::uint32_t>(),
-                           slabs.part_of_.data<std::int32_t>(), slabs.row_of_.data<std::int32_t>()},
-                          slabs.counts_.data<std::uint32_t>(), slabs.group_offsets_.data<std::int32_t>(),
-                          current_stream());
+  const Tensor scratch = Tensor::empty({kernels::slab_csr_scratch(layout)}, DType::i64);
+  const kernels::SlabCsrOrder order{
+      slabs.first_rows_.data<std::int32_t>(),     slabs.column_counts_.data<std::int32_t>(),
+      slabs.block_columns_.data<std::uint16_t>(), slabs.parts_.data<std::uint32_t>(),
+      slabs.part_of_.data<std::int32_t>(),        slabs.row_of_.data<std::int32_t>()};
+  kernels::slab_csr_count(from, layout, order, slabs.counts_.data<std::uint32_t>(),
+                          slabs.group_offsets_.data<std::int32_t>(), scratch.data<std::int64_t>(), current_stream());
   layout.group_count = slabs.group_offsets_.to_host_as<std::int32_t>().back();
+  for (const std::int32_t columns : slabs.column_counts_.to_host_as<std::int32_t>()) layout.columns_taken += columns;
   const std::int64_t rows_of_groups = (layout.group_count + 1) * layout.kQuad;
   slabs.values_ = Tensor::empty({rows_of_groups * layout.kSteps});
   slabs.ring_rows_ = Tensor::empty({rows_of_groups}, DType::u32);
   kernels::slab_csr_fill(from, slabs.view(), slabs.values_.data<float>(), slabs.ring_rows_.data<std::uint32_t>(),
-                         current_stream());
+                         scratch.data<std::int64_t>(), current_stream());
   return slabs;
 }
 
@@ -63,6 +68,8 @@ Tensor SlabCsr::decode() const {
 kernels::SlabCsrView SlabCsr::view() const {
   kernels::SlabCsrView view = layout_;
   view.first_rows = first_rows_.data<std::int32_t>();
+  view.column_counts = column_counts_.data<std::int32_t>();
+  view.block_columns = block_columns_.data<std::uint16_t>();
   view.parts = parts_.data<std::uint32_t>();
   view.part_of = part_of_.data<std::int32_t>();
   view.row_of = row_of_.data<std::int32_t>();

@@ -62,7 +62,7 @@ std::vector<CsrArrangement> csr_arrangements(const Csr& csr, std::int64_t batch,
     found.push_back(CsrArrangement::rows);
   } else {
     if (few) found.push_back(CsrArrangement::pieces);
-    if (batch >= kFilledTile) found.push_back(CsrArrangement::slabs);
+    if (batch >= kFilledTile && SlabCsr::takes(csr)) found.push_back(CsrArrangement::slabs);
     if (batch > 1 && batch <= kFewTiles) found.push_back(CsrArrangement::panel);
     if (found.empty()) found.push_back(CsrArrangement::rows);
   }

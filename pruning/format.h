@@ -40,14 +40,16 @@ class Csr {
 // A Csr arranged for csr_slab_spmm() on the current device, at batches of about `batch`.
 class SlabCsr {
  public:
-  static SlabCsr encode(const Csr& csr, std::int64_t batch);  // waits for the device twice, to learn the sizes
+  static bool takes(const Csr& csr) { return csr.view().columns <= kernels::SlabCsrView::kMaxColumns; }
+  static SlabCsr encode(const Csr& csr, std::int64_t batch);  // waits for the device, to learn the sizes
   Tensor decode() const;
   std::int64_t bytes() const { return view().bytes(); }
   kernels::SlabCsrView view() const;
 
  private:
   kernels::SlabCsrView layout_;
-  Tensor first_rows_, parts_, part_of_, row_of_, counts_, group_offsets_, values_, ring_rows_;
+  Tensor first_rows_, column_counts_, block_columns_, parts_, part_of_, row_of_, counts_, group_offsets_;
+  Tensor values_, ring_rows_;
 };
 
 // A Csr arranged for csr_resident_spmm() on the current device, at batches of about `batch`.

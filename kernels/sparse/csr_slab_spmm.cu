@@ -44,17 +44,46 @@ struct Stream {
   }
 };
 
-// Starts to copy slab `slab` of the panel into its place in the ring.
-__device__ inline void start_slab(const float* __restrict__ panel, int slab, int columns, float* ring) {
-  const int first = slab * SlabCsrView::kSlab, left = columns - first;
-  const int floats = (left < SlabCsrView::kSlab ? left : SlabCsrView::kSlab) * kSamples;
-  const float* from = panel + index_t(first) * kSamples;
-  float* to = ring + slab % SlabCsrView::kSlabs * SlabCsrView::kPitch * kSamples;
-  const int step = 4 * 32 * int(blockDim.y);
-  for (int i = 4 * (32 * int(threadIdx.y) + int(threadIdx.x)); i < floats; i += step) {
-    simt::async_copy<16>(to + i, from + i);
+// Brings a block's columns of the panel into the ring, slab by slab. Sixteen lanes copy a column; each knows where one
+// of those stands that its half of the warp will copy, and hands it on by a shuffle. Which, it reads a slab ahead.
+class SlabFeed {
+  static constexpr int kLanesOfColumn = kSamples / 4;
+  static_assert(SlabCsrView::kSlab <= 2 * SlabCsrView::kMinWarps * kLanesOfColumn, "a lane knows one column of a slab");
+
+ public:
+  __device__ explicit SlabFeed(const SlabCsrView& weight)
+      : count_(__shfl_sync(~0u, weight.column_counts[blockIdx.x], 0)) {  // by a shuffle: so that nvcc knows it the same
+    read_columns(weight, 0);
   }
-}
+  __device__ int slabs() const { return ceil_div(count_, SlabCsrView::kSlab); }
+
+  // Starts to copy a slab, if there is one. The next comes after it.
+  __device__ void start(const SlabCsrView& weight, const float* panels, int slab, float* ring) {
+    const int left = count_ - slab * SlabCsrView::kSlab, step = 2 * int(blockDim.y);
+    const int columns = left < SlabCsrView::kSlab ? left : SlabCsrView::kSlab;
+    const float* panel = panels + index_t(blockIdx.y) * weight.columns * kSamples + threadIdx.x % kLanesOfColumn * 4;
+    float* to = ring + slab % SlabCsrView::kSlabs * SlabCsrView::kPitch * kSamples + threadIdx.x % kLanesOfColumn * 4;
+#pragma unroll 1
+    for (int i = 0, column = first_column(); i * step < columns; ++i, column += step) {
+      const unsigned from = __shfl_sync(~0u, listed_, i, kLanesOfColumn);
+      if (column < columns) simt::async_copy<16>(to + column * kSamples, panel + index_t(from) * kSamples);
+    }
+    read_columns(weight, slab + 1);
+  }
+
+ private:
+  // Of a slab, that this half of the warp copies.
+  __device__ static int first_column() { return 2 * int(threadIdx.y) + int(threadIdx.x) / kLanesOfColumn; }
+  __device__ void read_columns(const SlabCsrView& weight, int slab) {
+    const int mine = first_column() + 2 * int(blockDim.y) * (int(threadIdx.x) % kLanesOfColumn);
+    const int at = slab * SlabCsrView::kSlab + mine;
+    const std::uint16_t* columns = weight.block_columns + blockIdx.x * weight.columns;
+    listed_ = mine < SlabCsrView::kSlab && at < count_ ? columns[at] : 0u;
+  }
+
+  int count_;
+  unsigned listed_ = 0;
+};
 
 // The last ring row of each slab: what padding multiplies by zero must not be infinite.
 __device__ inline void clear_zero_rows(float* ring) {
@@ -127,15 +156,16 @@ __global__ void __launch_bounds__(kMaxThreads)
     csr_slab_spmm_kernel(index_t batch, SlabCsrView weight, const float* __restrict__ panels, BiasActivation epilogue,
                          float* __restrict__ y) {
   float* ring = simt::dynamic_shared<float>();
-  const int columns = int(weight.columns), slabs = int(weight.slabs());
-  const float* panel = panels + index_t(blockIdx.y) * weight.columns * kSamples;
+  SlabFeed feed(weight);
+  const int slabs = feed.slabs();
   const index_t warp = index_t(blockIdx.x) * blockDim.y + threadIdx.y;
   // By a shuffle with itself, so that nvcc keeps it instead of making it anew for each group.
   const unsigned lane_bytes = __shfl_sync(~0u, threadIdx.x % kLanesOfRow * 16, int(threadIdx.x));
   unsigned next[kQuads];
   Nonzeros nonzeros[kQuads];
   float sums[kQuads][8] = {};
-  for (int slab = 0; slab < SlabCsrView::kResident && slab < slabs; ++slab) start_slab(panel, slab, columns, ring);
+#pragma unroll 1
+  for (int slab = 0; slab < SlabCsrView::kResident; ++slab) feed.start(weight, panels, slab, ring);
   simt::async_commit();
   clear_zero_rows(ring);
   const Stream stream(weight);
@@ -143,12 +173,12 @@ __global__ void __launch_bounds__(kMaxThreads)
     next[q] = unsigned(weight.group_offsets[warp * kQuads + q]) * kQuad + threadIdx.x / kLanesOfRow;
     nonzeros[q] = stream.load(next[q]);
   });
-  const std::uint32_t* counts = weight.counts + warp * slabs;
+  const std::uint32_t* counts = weight.counts + warp * weight.slabs();
   unsigned due = counts[0];
   for (int slab = 0; slab < slabs; ++slab) {
     simt::async_wait<0>();
     __syncthreads();  // the resident slabs have landed, and the one before the current is no longer read
-    if (slab + SlabCsrView::kResident < slabs) start_slab(panel, slab + SlabCsrView::kResident, columns, ring);
+    feed.start(weight, panels, slab + SlabCsrView::kResident, ring);
     simt::async_commit();
     const unsigned following = counts[slab + 1];
     multiply_slab(stream, due, reinterpret_cast<const char*>(ring), lane_bytes, next, nonzeros, sums);

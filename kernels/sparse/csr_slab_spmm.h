@@ -1,13 +1,14 @@
 // y [batch, rows] = activation(x [batch, columns] * W^T + bias) on a GPU, W in CSR arranged by slabs (SlabCsrView): a
 // pruned dense layer at batches that fill a tile of 64 samples.
-// 2 * batch * nonzeros flops. x is brought into panels of 64 samples once (panels.h); slabs of 63 columns pass through
-// a ring in shared memory by asynchronous copies, read from L2 once per block: 4 / (density * rows of a block) bytes
-// per multiply-add, 0.25 for 160 rows at 90 % zeros. Each lane sums eight samples of a row: per nonzero one permutation
-// of bytes makes the address out of the 8-bit ring row, two 128-bit loads fetch eight samples, eight multiply-adds
-// follow. So shared memory, read at 4 bytes per multiply-add, is the limit that this kernel meets, as any that goes by
-// rows. Wins over gathering from L1 or L2 wherever the batch fills the tile; below that csr_spmm.h is better. Gale et
-// al., Sparse GPU Kernels for Deep Learning, SC 2020 (row swizzle, 1-D tiles); Hong et al., Adaptive Sparse Tiling,
-// PPoPP 2019 (slabs); Ma et al., NM-SpMM, 2025 (asynchronous stages).
+// 2 * batch * nonzeros flops. x is brought into panels of 64 samples once (panels.h); slabs of 63 columns, in an order
+// of each block's own, pass through a ring in shared memory by asynchronous copies, read from L2 once per block:
+// 4 / (density * rows of a block) bytes per multiply-add, 0.25 for 160 rows at 90 % zeros. Each lane sums eight samples
+// of a row: per nonzero one permutation of bytes makes the address out of the 8-bit ring row, two 128-bit loads fetch
+// eight samples, eight multiply-adds follow. So shared memory, read at 4 bytes per multiply-add, is the limit that this
+// kernel meets, as any that goes by rows; 2 to 5 % of the lanes multiply padding at 90 % zeros (slab_csr_columns.cu).
+// Wins over gathering from L1 or L2 wherever the batch fills the tile; below that csr_spmm.h is better. Gale et al.,
+// Sparse GPU Kernels for Deep Learning, SC 2020 (row swizzle, 1-D tiles); Hong et al., Adaptive Sparse Tiling, PPoPP
+// 2019 (slabs); Ma et al., NM-SpMM, 2025 (asynchronous stages).
 #pragma once
 #include "kernels/sparse/bias_activation.h"
 #include "kernels/sparse/formats.h"

@@ -123,39 +123,45 @@ struct VnmTensorView {
 
 // CSR arranged for warps that multiply four rows side by side, eight lanes each, out of a ring of slabs of the dense
 // operand (csr_slab_spmm.h). A block's rows are neighbours of the matrix, as many as have about an equal share of its
-// nonzeros. Where there are more places than rows, a long row takes several and its nonzeros take turns among them:
-// parts, whose sums are added in the end. Sorted by length the parts form quads of alike ones, which are dealt to the
-// block's warps so that these have about equal work. A quad reads its nonzeros in groups, kSteps of each part. While a
-// slab is current the kResident - 1 after it can be read, too: a part that has fewer nonzeros in a slab goes on into
-// the next ones, and little padding is left (value 0, ring row kZeros, which holds zeros). 5 bytes per nonzero: a value
-// and its column as an 8-bit row of the ring.
+// nonzeros. Four rows form a quad; a row may stand in several quads and its nonzeros take turns among them: parts,
+// whose sums are added in the end. Rows meet in a quad that have about as many nonzeros left, and quads are dealt to
+// the block's warps so that these have about equal work. A quad reads its nonzeros in groups, kSteps of each part.
+// Each block takes the columns in an order of its own, in which its rows come along evenly, and skips those that none
+// of its rows has. While a slab of that order is current the kResident - 1 after it can be read, too: a part that has
+// fewer nonzeros in a slab goes on into the next ones, and little padding is left (value 0, ring row kZeros, which
+// holds zeros). 5 bytes per nonzero: a value and its column as an 8-bit row of the ring.
 struct SlabCsrView {
   static constexpr int kQuad = 4, kQuads = 4, kWarpRows = kQuad * kQuads;  // rows of a quad, quads of a warp
   static constexpr int kSteps = 4;                                         // nonzeros of each row in a group
   static constexpr int kSlab = 63, kZeros = 63, kPitch = 64;               // columns of a slab, then a row of zeros
   static constexpr int kSlabs = 4, kResident = kSlabs - 1;                 // slabs of the ring; one is being filled
-  static constexpr int kMaxWarps = 16;
+  static constexpr int kMinWarps = 2, kMaxWarps = 16;
+  static constexpr index_t kMaxColumns = 65535;
   index_t rows = 0, columns = 0;
-  int warps = 1;                             // of a block
-  index_t blocks = 1;                        // has_places() for all rows
-  index_t group_count = 0;                   // without the last, which is loaded and not multiplied
-  const std::int32_t* first_rows = nullptr;  // [blocks + 1]
-  const std::uint32_t* parts = nullptr;      // [rows]: the first of a row's parts, counted in its block; how many << 16
-  const std::int32_t* part_of = nullptr;     // [places()]: which part of its block a quad's place holds, or -1
-  const std::int32_t* row_of = nullptr;      // [places()]: the row that it belongs to
-  const std::int32_t* group_offsets = nullptr;  // [quads() + 1]
-  const std::uint32_t* counts = nullptr;        // [all_warps(), slabs()] and one more: groups of its quads, 8 bits each
-  const float* values = nullptr;                // [group_count + 1, kQuad, kSteps]
-  const std::uint32_t* ring_rows = nullptr;     // [group_count + 1, kQuad]: kSteps rows of the ring, 8 bits each
+  int warps = kMinWarps;                         // of a block
+  index_t blocks = 1;                            // has_places() for all rows
+  index_t group_count = 0;                       // without the last, which is loaded and not multiplied
+  index_t columns_taken = 0;                     // by all blocks together
+  const std::int32_t* first_rows = nullptr;      // [blocks + 1]
+  const std::int32_t* column_counts = nullptr;   // [blocks]: of the columns that a block takes
+  const std::uint16_t* block_columns = nullptr;  // [blocks, columns]: those, in its order
+  const std::uint32_t* parts = nullptr;          // [rows]: the first of a row's parts in its block; how many << 16
+  const std::int32_t* part_of = nullptr;         // [places()]: which part of its block a quad's place holds, or -1
+  const std::int32_t* row_of = nullptr;          // [places()]: the row that it belongs to
+  const std::int32_t* group_offsets = nullptr;   // [quads() + 1]
+  const std::uint32_t* counts = nullptr;     // [all_warps(), slabs()] and one more: groups of its quads, 8 bits each
+  const float* values = nullptr;             // [group_count + 1, kQuad, kSteps]
+  const std::uint32_t* ring_rows = nullptr;  // [group_count + 1, kQuad]: kSteps rows of the ring, 8 bits each
   constexpr index_t block_places() const { return index_t(warps) * kWarpRows; }
   constexpr index_t all_warps() const { return blocks * warps; }
   constexpr bool has_places() const { return blocks * block_places() >= rows; }
   constexpr index_t quads() const { return all_warps() * kQuads; }
   constexpr index_t places() const { return quads() * kQuad; }
-  constexpr index_t slabs() const { return (columns + kSlab - 1) / kSlab; }
+  constexpr index_t slabs() const { return (columns + kSlab - 1) / kSlab; }  // of a block that takes all columns
   constexpr index_t count_words() const { return all_warps() * slabs() + 1; }
   constexpr index_t bytes() const {
-    return group_count * kQuad * kSteps * 5 + 4 * (count_words() + places() + quads() + rows + blocks + 2);
+    return group_count * kQuad * kSteps * 5 + 4 * (count_words() + places() + quads() + rows + 2 * blocks + 2) +
+           2 * columns_taken;
   }
 };
 

@@ -1,7 +1,4 @@
-// How the groups of a quad come about: while slab s is current, all its nonzeros that are left must be multiplied; the
-// row with most of them says how many groups that takes, and the other rows go on into the slabs after it, which are
-// resident already. No group is taken before it must be, so the rows always have the most to choose from.
-#include "kernels/sparse/slab_csr.h"
+#include "kernels/sparse/slab_csr_steps.h"
 
 #include "kernels/elementwise.h"
 #include "kernels/grid.h"
@@ -17,29 +14,6 @@ constexpr index_t kRowsWorthAWait = 32;  // fewer rows take no less time: a slab
 constexpr index_t kTileSamples = 64;
 constexpr int kQuad = SlabCsrView::kQuad, kSteps = SlabCsrView::kSteps;
 
-// One part of a row: every parts-th of its nonzeros from `next` on.
-struct RowPart {
-  int next = 0, end = 0, parts = 1;
-
-  __device__ RowPart() {}
-  __device__ RowPart(const CsrView& csr, index_t row, int part, int parts)
-      : next(csr.row_offsets[row] + part), end(csr.row_offsets[row + 1]), parts(parts) {}
-  __device__ int length() const { return next < end ? ceil_div(end - next, parts) : 0; }
-  // Nonzeros with columns before that one.
-  __device__ int length_before(const CsrView& csr, index_t column) const {
-    int low = 0, high = length();
-    while (low < high) {
-      const int middle = (low + high) / 2;
-      if (csr.column_indices[next + middle * parts] < column) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
-    }
-    return low;
-  }
-};
-
 // first_rows [blocks + 1]: each block has about the same share of the nonzeros, and places for its rows. One thread.
 __global__ void cut_blocks_kernel(CsrView csr, SlabCsrView layout, std::int32_t* __restrict__ first_rows) {
   const index_t places = layout.block_places();
@@ -54,215 +28,98 @@ __global__ void cut_blocks_kernel(CsrView csr, SlabCsrView layout, std::int32_t*
   first_rows[layout.blocks] = std::int32_t(csr.rows);
 }
 
-// How many of the rows [first, end) come before row `at` when sorted, the larger first.
-template <class Size>
-__device__ inline int rank_among(int at, int first, int end, Size size) {
-  const int mine = size(at);
-  int rank = 0;
-  for (int other = first; other < end; ++other) {
-    const int its = size(other);
-    if (its > mine || (its == mine && other < at)) ++rank;
-  }
-  return rank;
+// Padding everywhere, until nonzeros take its places.
+__global__ void clear_groups_kernel(index_t words, float* __restrict__ values, std::uint32_t* __restrict__ ring_rows) {
+  constexpr std::uint32_t kPadding = SlabCsrView::kZeros * 0x01010101u;
+  const index_t word = index_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (word >= words) return;
+  for (int i = 0; i < kSteps; ++i) values[word * kSteps + i] = 0.0f;
+  ring_rows[word] = kPadding;
 }
 
-constexpr int kMaxQuads = SlabCsrView::kMaxWarps * SlabCsrView::kQuads;
-
-// slot_of [quads of a block]: each quad, the longest first, goes to the warp that has least to do and room for it
-// (Graham, Bounds on Multiprocessing Timing Anomalies, 1969). groups [quads] that each takes. One thread.
-__device__ inline void deal_quads(int warps, const int* groups, int* slot_of) {
-  int work[SlabCsrView::kMaxWarps] = {}, quads[SlabCsrView::kMaxWarps] = {};
-  for (int quad = 0; quad < warps * SlabCsrView::kQuads; ++quad) {
-    int chosen = -1;
-    for (int warp = 0; warp < warps; ++warp) {
-      if (quads[warp] < SlabCsrView::kQuads && (chosen < 0 || work[warp] < work[chosen])) chosen = warp;
-    }
-    slot_of[quad] = chosen * SlabCsrView::kQuads + quads[chosen]++;
-    work[chosen] += groups[quad];
-  }
-}
-
-// The least length that no part need exceed: rows [first, end) cut into parts of it fill the places at most. Cutting
-// pays only while rows are longer than others: it ends at their mean. One thread.
-__device__ inline int part_length(const CsrView& csr, index_t first, index_t end, index_t places) {
-  int longest = 1;
-  index_t rows = 0;
-  for (index_t row = first; row < end; ++row) {
-    const int length = csr.row_offsets[row + 1] - csr.row_offsets[row];
-    longest = max(longest, length), rows += length > 0;
-  }
-  const int all = csr.row_offsets[end] - csr.row_offsets[first];
-  int low = rows == 0 ? 1 : min(longest, ceil_div(all, int(rows)));
-  int high = longest;
-  while (low < high) {
-    const int middle = (low + high) / 2;
-    index_t parts = 0;
-    for (index_t row = first; row < end; ++row) {
-      parts += ceil_div(csr.row_offsets[row + 1] - csr.row_offsets[row], middle);
-    }
-    if (parts <= places) {
-      high = middle;
-    } else {
-      low = middle + 1;
-    }
-  }
-  return high;
-}
-
-// Cuts the block's rows into parts: rows_of and numbers [places] say which row each belongs to and the how many-th it
-// is there. One thread.
-__device__ inline int cut_rows(const CsrView& csr, const SlabCsrView& layout, const SlabCsrOrder& order,
-                               std::int32_t* rows_of, int* numbers) {
-  const index_t first = order.first_rows[blockIdx.x], end = order.first_rows[blockIdx.x + 1];
-  const int most = part_length(csr, first, end, layout.block_places());
-  int part = 0;
-  for (index_t row = first; row < end; ++row) {
-    const int parts = ceil_div(csr.row_offsets[row + 1] - csr.row_offsets[row], most);
-    order.parts[row] = unsigned(part) | unsigned(parts) << 16;
-    for (int i = 0; i < parts; ++i, ++part) rows_of[part] = std::int32_t(row), numbers[part] = i;
-  }
-  return part;
-}
-
-// The part of a row that a place holds.
-__device__ inline RowPart part_at(const CsrView& csr, const SlabCsrView& layout, index_t place) {
-  const index_t row = layout.row_of[place];
-  if (row < 0) return RowPart();
-  const unsigned parts = layout.parts[row];
-  return RowPart(csr, row, layout.part_of[place] - int(parts & 0xFFFF), int(parts >> 16));
-}
-
-// Walks a quad's four parts as the product will.
-struct QuadWalk {
-  RowPart parts[kQuad];
-
-  __device__ QuadWalk() {}
-  __device__ QuadWalk(const CsrView& csr, const SlabCsrView& layout, index_t quad) {
-    for (int r = 0; r < kQuad; ++r) parts[r] = part_at(csr, layout, quad * kQuad + r);
-  }
-  // The groups of slab `slab`, and visit(group, row, step, nonzero or -1) for all their elements.
+// The nonzeros of a row in the order in which its block takes the columns.
+class RowWalk {
+ public:
+  __device__ RowWalk(const CsrView& csr, const SlabCsrView& view, const std::uint64_t* slab_bits, index_t row,
+                     index_t block)
+      : csr_(csr),
+        bits_(slab_bits + row * view.slabs()),
+        columns_(view.block_columns + block * view.columns),
+        begin_(csr.row_offsets[row]),
+        end_(csr.row_offsets[row + 1]),
+        slabs_(int(view.slabs())),
+        left_(bits_[0]) {}
+  // visit(ring row, value) for the next one if its slab comes before that one.
   template <class Visit>
-  __device__ int pass(const CsrView& csr, int slab, Visit visit) {
-    int due = 0;
-    for (const RowPart& part : parts) {
-      int count = 0;
-      for (int i = part.next; i < part.end && csr.column_indices[i] < (slab + 1) * SlabCsrView::kSlab;
-           i += part.parts) {
-        ++count;
-      }
-      due = max(due, count);
+  __device__ bool take(int slab_limit, Visit visit) {
+    while (left_ == 0) {
+      if (slab_ + 1 >= slab_limit || slab_ + 1 >= slabs_) return false;
+      left_ = bits_[++slab_];
     }
-    const int groups = ceil_div(due, kSteps);
-    for (int r = 0; r < kQuad; ++r) {
-      RowPart& part = parts[r];
-      for (int i = 0; i < groups * kSteps; ++i) {
-        const bool resident = part.next < part.end &&
-                              csr.column_indices[part.next] < (slab + SlabCsrView::kResident) * SlabCsrView::kSlab;
-        visit(i / kSteps, r, i % kSteps, resident ? part.next : -1);
-        if (resident) part.next += part.parts;
-      }
-    }
-    return groups;
+    if (slab_ >= slab_limit) return false;
+    const int at = __ffsll(static_cast<long long>(left_)) - 1;
+    left_ &= left_ - 1;
+    visit(slab_ % SlabCsrView::kSlabs * SlabCsrView::kPitch + at, value_of(columns_[slab_ * SlabCsrView::kSlab + at]));
+    return true;
   }
+
+ private:
+  __device__ float value_of(int column) const {
+    int low = begin_, high = end_;
+    while (high - low > 1) {
+      const int middle = (low + high) / 2;
+      (csr_.column_indices[middle] <= column ? low : high) = middle;
+    }
+    return csr_.values[low];
+  }
+
+  const CsrView& csr_;
+  const std::uint64_t* bits_;
+  const std::uint16_t* columns_;
+  int begin_, end_, slabs_, slab_ = 0;
+  std::uint64_t left_;
 };
 
-// A block of threads for each block of rows, a thread for each place. Parts are sorted by length; then among kWarpRows
-// of about the same length quads are made of those whose nonzeros lie alike, so that their walks stay together: of 4096
-// columns at 90 % zeros, 4.9 % padding instead of 5.8 %.
-__global__ void order_rows_kernel(CsrView csr, SlabCsrView layout, SlabCsrOrder order) {
-  constexpr int kPlaces = SlabCsrView::kMaxWarps * SlabCsrView::kWarpRows;
-  __shared__ std::int32_t rows_of[kPlaces];
-  __shared__ int numbers[kPlaces], lengths[kPlaces], left[kPlaces], by_length[kPlaces];
-  __shared__ int at_rank[kPlaces], groups[kMaxQuads], slot_of[kMaxQuads], parts;
-  const int i = int(threadIdx.x), alike = i / SlabCsrView::kWarpRows * SlabCsrView::kWarpRows;
-  if (i == 0) parts = cut_rows(csr, layout, order, rows_of, numbers);
-  __syncthreads();
-  lengths[i] = left[i] = -1;  // what is no part comes last
-  if (i < parts) {
-    const RowPart part(csr, rows_of[i], numbers[i], int(order.parts[rows_of[i]] >> 16));
-    lengths[i] = part.length(), left[i] = part.length_before(csr, csr.columns / 2);
+// A thread for each row: slab by slab, its parts take nonzeros in the order of their places.
+__global__ void fill_groups_kernel(CsrView csr, SlabCsrView view, SlabCsrScratch scratch, float* __restrict__ values,
+                                   std::uint8_t* __restrict__ ring_rows) {
+  const index_t row = index_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (row >= view.rows) return;
+  index_t block = 0;
+  while (view.first_rows[block + 1] <= row) ++block;
+  const auto* counts = reinterpret_cast<const std::uint8_t*>(view.counts);
+  const int part = int(view.parts[row] & 0xFFFF), end = part + int(view.parts[row] >> 16);
+  const index_t first = block * view.block_places();
+  for (int i = part; i < end; ++i) {
+    scratch.next_group[first + i] = view.group_offsets[(first + scratch.place_of[first + i]) / kQuad];
   }
-  __syncthreads();
-  by_length[rank_among(i, 0, int(blockDim.x), [&](int at) { return lengths[at]; })] = i;
-  __syncthreads();
-  const int part = by_length[i];
-  const int rank =
-      alike + rank_among(i, alike, alike + SlabCsrView::kWarpRows, [&](int at) { return left[by_length[at]]; });
-  at_rank[rank] = part;
-  __syncthreads();
-  if (i < layout.warps * SlabCsrView::kQuads) {
-    QuadWalk walk;
-    for (int r = 0; r < kQuad; ++r) {
-      const int one = at_rank[i * kQuad + r];
-      if (one < parts) walk.parts[r] = RowPart(csr, rows_of[one], numbers[one], int(order.parts[rows_of[one]] >> 16));
+  RowWalk walk(csr, view, scratch.slab_bits, row, block);
+  for (int slab = 0; slab < view.slabs(); ++slab) {
+    for (int i = part; i < end; ++i) {
+      const index_t place = first + scratch.place_of[first + i];
+      const int groups = counts[slab_csr_count_at(view, place / kQuad, slab)];
+      const index_t group = scratch.next_group[first + i];
+      scratch.next_group[first + i] += groups;
+      for (int step = 0; step < groups * kSteps; ++step) {
+        const index_t at = ((group + step / kSteps) * kQuad + place % kQuad) * kSteps + step % kSteps;
+        if (!walk.take(slab + SlabCsrView::kResident, [&](int ring_row, float value) {
+              ring_rows[at] = std::uint8_t(ring_row), values[at] = value;
+            })) {
+          break;
+        }
+      }
     }
-    groups[i] = 0;
-    for (int slab = 0; slab < layout.slabs(); ++slab) groups[i] += walk.pass(csr, slab, [](int, int, int, int) {});
   }
-  __syncthreads();
-  if (i == 0) deal_quads(layout.warps, groups, slot_of);
-  __syncthreads();
-  const index_t place = index_t(blockIdx.x) * blockDim.x + slot_of[rank / kQuad] * kQuad + rank % kQuad;
-  order.part_of[place] = part < parts ? part : -1;
-  order.row_of[place] = part < parts ? rows_of[part] : -1;
-}
-
-// Byte q of a warp's word of counts.
-__device__ inline index_t count_at(const SlabCsrView& layout, index_t quad, index_t slab) {
-  return (quad / SlabCsrView::kQuads * layout.slabs() + slab) * SlabCsrView::kQuads + quad % SlabCsrView::kQuads;
-}
-
-__global__ void count_groups_kernel(CsrView csr, SlabCsrView layout, std::uint8_t* __restrict__ counts,
-                                    std::int32_t* __restrict__ groups) {
-  const index_t quad = index_t(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (quad >= layout.quads()) return;
-  QuadWalk walk(csr, layout, quad);
-  int total = 0;
-  for (int slab = 0; slab < layout.slabs(); ++slab) {
-    const int here = walk.pass(csr, slab, [](int, int, int, int) {});
-    counts[count_at(layout, quad, slab)] = std::uint8_t(here);
-    total += here;
-  }
-  groups[quad + 1] = total;
-  if (quad > 0) return;
-  groups[0] = 0;
-  const index_t words = layout.count_words();
-  for (index_t i = 4 * (words - 1); i < 4 * words; ++i) counts[i] = 0;
-}
-
-// The ring row of a column, as a byte at its step's place in a word.
-__device__ inline unsigned ring_row(int column, int step) {
-  const int slab = column / SlabCsrView::kSlab;
-  const int row = slab % SlabCsrView::kSlabs * SlabCsrView::kPitch + column % SlabCsrView::kSlab;
-  return unsigned(row) << 8 * step;
-}
-
-__global__ void fill_groups_kernel(CsrView csr, SlabCsrView view, float* __restrict__ values,
-                                   std::uint32_t* __restrict__ ring_rows) {
-  const index_t quad = index_t(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (quad >= view.quads()) return;
-  QuadWalk walk(csr, view, quad);
-  index_t first = view.group_offsets[quad];
-  const auto write = [&](int group, int row, int step, int nonzero) {
-    const index_t at = (first + group) * kQuad + row;
-    values[at * kSteps + step] = nonzero < 0 ? 0.0f : csr.values[nonzero];
-    const unsigned place =
-        nonzero < 0 ? unsigned(SlabCsrView::kZeros) << 8 * step : ring_row(csr.column_indices[nonzero], step);
-    ring_rows[at] = step == 0 ? place : ring_rows[at] | place;
-  };
-  for (int slab = 0; slab < view.slabs(); ++slab) first += walk.pass(csr, slab, write);
-  if (quad > 0) return;
-  first = view.group_count;
-  for (int i = 0; i < kQuad * kSteps; ++i) write(0, i / kSteps, i % kSteps, -1);
 }
 
 __global__ void slab_csr_decode_kernel(SlabCsrView view, float* __restrict__ weight) {
   const index_t quad = index_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (quad >= view.quads()) return;
   const auto* counts = reinterpret_cast<const std::uint8_t*>(view.counts);
+  const std::uint16_t* columns = view.block_columns + quad / (view.warps * SlabCsrView::kQuads) * view.columns;
   index_t group = view.group_offsets[quad];
   for (int slab = 0; slab < view.slabs(); ++slab) {
-    const index_t end = group + counts[count_at(view, quad, slab)];
+    const index_t end = group + counts[slab_csr_count_at(view, quad, slab)];
     for (; group < end; ++group) {
       for (int i = 0; i < kQuad * kSteps; ++i) {
         const int ring = int(view.ring_rows[group * kQuad + i / kSteps] >> 8 * (i % kSteps) & 0xFF);
@@ -270,8 +127,8 @@ __global__ void slab_csr_decode_kernel(SlabCsrView view, float* __restrict__ wei
         if (column == SlabCsrView::kZeros) continue;
         const int ahead = (slot - slab % SlabCsrView::kSlabs + SlabCsrView::kSlabs) % SlabCsrView::kSlabs;
         const index_t row = view.row_of[quad * kQuad + i / kSteps];
-        weight[row * view.columns + (slab + ahead) * SlabCsrView::kSlab + column] =
-            view.values[group * kQuad * kSteps + i];
+        const index_t listed = (slab + ahead) * SlabCsrView::kSlab + column;
+        weight[row * view.columns + columns[listed]] = view.values[group * kQuad * kSteps + i];
       }
     }
   }
@@ -279,44 +136,59 @@ __global__ void slab_csr_decode_kernel(SlabCsrView view, float* __restrict__ wei
 
 }  // namespace
 
+SlabCsrScratch::SlabCsrScratch(const SlabCsrView& layout, std::int64_t* words)
+    : slab_bits(reinterpret_cast<std::uint64_t*>(words)),
+      column_bits(reinterpret_cast<std::uint32_t*>(slab_bits + layout.rows * layout.slabs())),
+      place_of(reinterpret_cast<std::int32_t*>(column_bits + layout.blocks * layout.columns * row_words(layout))),
+      next_group(place_of + layout.places()),
+      walked(reinterpret_cast<std::uint8_t*>(next_group + layout.places())) {}
+
+index_t slab_csr_scratch(const SlabCsrView& layout) {
+  const index_t words = layout.blocks * layout.columns * SlabCsrScratch::row_words(layout) + 2 * layout.places();
+  return layout.rows * layout.slabs() + ceil_div<index_t>(4 * words + layout.quads() * layout.slabs(), 8);
+}
+
 SlabCsrView slab_csr_layout(index_t rows, index_t columns, index_t batch, index_t multiprocessors, double skew) {
-  constexpr double kEven = 1.5;                 // beyond it, half of the rows may take a second place
+  constexpr double kEven = 1.25;                // beyond it, half of the rows may take a second place
   const index_t halves = skew > kEven ? 3 : 2;  // places to two rows
   SlabCsrView best, layout;
   best.rows = layout.rows = rows, best.columns = layout.columns = columns;
   index_t least = 0;
-  for (layout.warps = 1, layout.blocks = 2; layout.warps <= SlabCsrView::kMaxWarps && layout.blocks > 1;
-       ++layout.warps) {
+  for (layout.blocks = 2; layout.warps <= SlabCsrView::kMaxWarps && layout.blocks > 1; ++layout.warps) {
     const index_t block_rows = layout.block_places() * 2 / halves;
     layout.blocks = ceil_div(rows, block_rows);
     const index_t all = layout.blocks * ceil_div(batch, kTileSamples);
     const index_t cost = ceil_div(all, multiprocessors) * (std::max(block_rows, kRowsWorthAWait) + kRowsWorthACopy);
-    if (layout.warps == 1 || cost <= least) least = cost, best = layout;
+    if (layout.warps == SlabCsrView::kMinWarps || cost <= least) least = cost, best = layout;
   }
   return best;
 }
 
 void slab_csr_count(const CsrView& csr, const SlabCsrView& layout, const SlabCsrOrder& order, std::uint32_t* counts,
-                    std::int32_t* group_offsets, cudaStream_t stream) {
+                    std::int32_t* group_offsets, std::int64_t* scratch, cudaStream_t stream) {
   require(csr.rows == layout.rows && csr.columns == layout.columns, "slab_csr_count: the weight is ", csr.rows, " x ",
           csr.columns, ", the layout ", layout.rows, " x ", layout.columns);
-  require(layout.warps > 0 && layout.warps <= SlabCsrView::kMaxWarps && layout.has_places(),
-          "slab_csr_count: ", layout.blocks, " blocks of ", layout.warps, " warps for ", layout.rows, " rows; 1 to ",
-          SlabCsrView::kMaxWarps, " warps of ", SlabCsrView::kWarpRows, " rows are possible");
+  require(layout.columns <= SlabCsrView::kMaxColumns, "slab_csr_count: ", layout.columns, " columns; at most ",
+          SlabCsrView::kMaxColumns, " fit 16-bit indices");
+  require(layout.warps >= SlabCsrView::kMinWarps && layout.warps <= SlabCsrView::kMaxWarps && layout.has_places(),
+          "slab_csr_count: ", layout.blocks, " blocks of ", layout.warps, " warps for ", layout.rows, " rows; ",
+          SlabCsrView::kMinWarps, " to ", SlabCsrView::kMaxWarps, " warps of ", SlabCsrView::kWarpRows,
+          " rows are possible");
+  const SlabCsrScratch steps(layout, scratch);
   simt::launch(cut_blocks_kernel, {dim3(1), dim3(1), 0, stream}, csr, layout, order.first_rows);
-  simt::launch(order_rows_kernel, {dim3(unsigned(layout.blocks)), dim3(unsigned(layout.block_places())), 0, stream},
-               csr, layout, order);
-  SlabCsrView ordered = layout;
-  ordered.first_rows = order.first_rows, ordered.parts = order.parts;
-  ordered.part_of = order.part_of, ordered.row_of = order.row_of;
-  simt::launch(count_groups_kernel, one_thread_per(layout.quads(), stream), csr, ordered,
-               reinterpret_cast<std::uint8_t*>(counts), group_offsets);
+  SlabCsrView cut = layout;
+  cut.first_rows = order.first_rows;
+  slab_csr_order_columns(csr, cut, steps, order.block_columns, order.column_counts, stream);
+  slab_csr_form_quads(csr, cut, steps, order, reinterpret_cast<std::uint8_t*>(counts), group_offsets, stream);
   running_sum(int(layout.quads()) + 1, group_offsets, stream);
 }
 
 void slab_csr_fill(const CsrView& csr, const SlabCsrView& view, float* values, std::uint32_t* ring_rows,
-                   cudaStream_t stream) {
-  simt::launch(fill_groups_kernel, one_thread_per(view.quads(), stream), csr, view, values, ring_rows);
+                   std::int64_t* scratch, cudaStream_t stream) {
+  const index_t words = (view.group_count + 1) * kQuad;
+  simt::launch(clear_groups_kernel, one_thread_per(words, stream), words, values, ring_rows);
+  simt::launch(fill_groups_kernel, one_thread_per(view.rows, stream), csr, view, SlabCsrScratch(view, scratch), values,
+               reinterpret_cast<std::uint8_t*>(ring_rows));
 }
 
 void slab_csr_decode(const SlabCsrView& view, float* weight, cudaStream_t stream) {

@@ -1,7 +1,7 @@
 // CSR -> SlabCsrView and back, on the device; once per weight. decode(encode(w)) == w.
-// Three steps, as in encode.h: order says which row stands where, count leaves the scanned offsets of the quads'
-// groups, whose last element is the size to allocate, fill writes the groups. One thread walks a quad: about 12 bytes
-// per nonzero, not coalesced.
+// Two steps, as in encode.h: count settles the order of the columns, which row stands where and the scanned offsets of
+// the quads' groups, whose last element is the size to allocate; fill writes the groups. A block of threads for each
+// block of rows chooses one column after the other, which is what takes the time.
 #pragma once
 #include "kernels/simt/simt.h"
 #include "kernels/sparse/formats.h"
@@ -13,18 +13,22 @@ namespace espalier::kernels {
 // much there are places for parts of the long ones. Sums are those of a row's parts, in ascending order.
 SlabCsrView slab_csr_layout(index_t rows, index_t columns, index_t batch, index_t multiprocessors, double skew);
 
+// Words of 64 bits that the steps hand on to each other: needed until slab_csr_fill() is done.
+index_t slab_csr_scratch(const SlabCsrView& layout);
+
 // What slab_csr_count() writes besides counts [layout.count_words()] and group_offsets [layout.quads() + 1]; sizes as
 // SlabCsrView has them.
 struct SlabCsrOrder {
-  std::int32_t* first_rows;
+  std::int32_t *first_rows, *column_counts;
+  std::uint16_t* block_columns;
   std::uint32_t* parts;
   std::int32_t *part_of, *row_of;
 };
 void slab_csr_count(const CsrView& csr, const SlabCsrView& layout, const SlabCsrOrder& order, std::uint32_t* counts,
-                    std::int32_t* group_offsets, cudaStream_t stream);
+                    std::int32_t* group_offsets, std::int64_t* scratch, cudaStream_t stream);
 // values and ring_rows as SlabCsrView has them, at multiples of 16 bytes; `view` knows all the rest.
 void slab_csr_fill(const CsrView& csr, const SlabCsrView& view, float* values, std::uint32_t* ring_rows,
-                   cudaStream_t stream);
+                   std::int64_t* scratch, cudaStream_t stream);
 // weight [rows, columns]
 void slab_csr_decode(const SlabCsrView& view, float* weight, cudaStream_t stream);
 

@@ -80,6 +80,8 @@ struct SlabCsrBuffers {
                std::max(blocks, (csr.shape.rows + warps * kernels::SlabCsrView::kWarpRows - 1) /
                                     (warps * kernels::SlabCsrView::kWarpRows))},
         first_rows(std::size_t(layout.blocks + 1)),
+        column_counts(std::size_t(layout.blocks)),
+        block_columns(std::size_t(layout.blocks * layout.columns)),
         parts(std::size_t(layout.rows)),
         part_of(std::size_t(layout.places())),
         row_of(std::size_t(layout.places())),
@@ -87,31 +89,40 @@ struct SlabCsrBuffers {
         counts(std::size_t(layout.count_words())),
         ring_rows(0),
         values(0) {
-    kernels::slab_csr_count(csr.view(), layout, {first_rows.data(), parts.data(), part_of.data(), row_of.data()},
-                            counts.data(), group_offsets.data(), nullptr);
+    GuardedBuffer<std::int64_t> scratch(std::size_t(kernels::slab_csr_scratch(layout)));
+    kernels::slab_csr_count(
+        csr.view(), layout,
+        {first_rows.data(), column_counts.data(), block_columns.data(), parts.data(), part_of.data(), row_of.data()},
+        counts.data(), group_offsets.data(), scratch.data(), nullptr);
     layout.group_count = group_offsets.download().back();
+    for (const std::int32_t columns : column_counts.download()) layout.columns_taken += columns;
     ring_rows = GuardedBuffer<std::uint32_t>(std::size_t((layout.group_count + 1) * layout.kQuad));
     values = GuardedBuffer<float>(ring_rows.size() * std::size_t(layout.kSteps));
-    kernels::slab_csr_fill(csr.view(), view(), values.data(), ring_rows.data(), nullptr);
+    kernels::slab_csr_fill(csr.view(), view(), values.data(), ring_rows.data(), scratch.data(), nullptr);
+    scratch_intact = scratch.guards_intact();
   }
   kernels::SlabCsrView view() const {
     kernels::SlabCsrView view = layout;
     view.first_rows = first_rows.data(), view.parts = parts.data(), view.part_of = part_of.data();
+    view.column_counts = column_counts.data(), view.block_columns = block_columns.data();
     view.row_of = row_of.data(), view.group_offsets = group_offsets.data(), view.counts = counts.data();
     view.values = values.data(), view.ring_rows = ring_rows.data();
     return view;
   }
   bool guards_intact() const {
-    return first_rows.guards_intact() && parts.guards_intact() && part_of.guards_intact() && row_of.guards_intact() &&
-           group_offsets.guards_intact() && counts.guards_intact() && ring_rows.guards_intact() &&
-           values.guards_intact();
+    return scratch_intact && first_rows.guards_intact() && column_counts.guards_intact() &&
+           block_columns.guards_intact() && parts.guards_intact() && part_of.guards_intact() &&
+           row_of.guards_intact() && group_offsets.guards_intact() && counts.guards_intact() &&
+           ring_rows.guards_intact() && values.guards_intact();
   }
   kernels::SlabCsrView layout;
-  GuardedBuffer<std::int32_t> first_rows;
+  GuardedBuffer<std::int32_t> first_rows, column_counts;
+  GuardedBuffer<std::uint16_t> block_columns;
   GuardedBuffer<std::uint32_t> parts;
   GuardedBuffer<std::int32_t> part_of, row_of, group_offsets;
   GuardedBuffer<std::uint32_t> counts, ring_rows;
   GuardedBuffer<float> values;
+  bool scratch_intact = false;
 };
 
 struct ResidentCsrBuffers {

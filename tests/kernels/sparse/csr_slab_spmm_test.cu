@@ -13,12 +13,13 @@ namespace espalier::test {
 namespace {
 
 using kernels::Activation;
+using kernels::CsrView;
 using kernels::SlabCsrView;
 
 struct Problem {
   std::int64_t batch, rows, columns;
   double sparsity = 0.9;
-  int warps = 1;
+  int warps = 2;
   Activation activation = Activation::none;
   bool with_bias = true;
 };
@@ -56,8 +57,8 @@ double busiest_over_mean(const SlabCsrBuffers& slabs) {
 
 TEST_CASE("slab csr: decode(encode(w)) == w at odd sizes, around a slab and a ring, with empty and full rows") {
   for (const std::int64_t columns : {1, 2, 62, 63, 64, 189, 252, 253, 520}) {
-    for (const std::int64_t rows : {1, 3, 16, 17, 50}) {
-      for (const double sparsity : {0.0, 0.7, 0.98, 1.0}) {
+    for (const std::int64_t rows : {1, 17, 50}) {
+      for (const double sparsity : {0.0, 0.9, 1.0}) {
         CAPTURE(rows);
         CAPTURE(columns);
         CAPTURE(sparsity);
@@ -106,20 +107,60 @@ TEST_CASE("slab csr: long rows are cut into parts, so that warps have like work 
   CHECK((parts >> 16) > 1);
 }
 
-TEST_CASE("slab csr: at 90 % random zeros padding stays within 5 %, a weight within 5.6 bytes per nonzero") {
+TEST_CASE("slab csr: at 90 % random zeros padding stays within 3 %, a weight within 5.6 bytes per nonzero") {
   const std::int64_t rows = 128, columns = 2048;
   const CsrBuffers csr(rows, columns, sparse_weight(rows, columns, 0.9, 7));
   const SlabCsrBuffers slabs(csr, 8);
   const double nonzeros = double(csr.view().nonzeros), multiplied = double(slabs.view().group_count * 16);
-  CHECK(nonzeros / multiplied > 0.95);
+  CHECK(nonzeros / multiplied > 0.97);
   CHECK(double(slabs.view().bytes()) / nonzeros < 5.6);
   CHECK(busiest_over_mean(slabs) < 1.1);
+}
+
+TEST_CASE("slab csr: rows that differ as those of a trained layer do are padded by 5 % at most") {
+  const std::int64_t rows = 64, columns = 800;
+  std::vector<float> weight;
+  for (std::int64_t row = 0; row < rows; ++row) {  // more of its columns live in one half than in the other
+    const double zeros = 0.97 - 0.25 * double(row * 37 % rows) / double(rows);
+    const auto left = sparse_weight(1, columns / 2, zeros, unsigned(row)),
+               right = sparse_weight(1, columns / 2, 0.95, 99);
+    weight.insert(weight.end(), row % 3 ? left.begin() : right.begin(), row % 3 ? left.end() : right.end());
+    weight.insert(weight.end(), row % 3 ? right.begin() : left.begin(), row % 3 ? right.end() : left.end());
+  }
+  const CsrBuffers csr(rows, columns, weight);
+  const SlabCsrBuffers slabs(csr, 6);
+  CHECK(double(csr.view().nonzeros) / double(slabs.view().group_count * 16) > 0.95);
+  CHECK(busiest_over_mean(slabs) < 1.1);
+  CHECK(decoded(slabs.view()) == weight);
+}
+
+TEST_CASE("slab csr: a block takes each column that it has once, and no other") {
+  const std::int64_t rows = 40, columns = 300;
+  auto weight = sparse_weight(rows, columns, 0.95, 11);
+  for (std::int64_t row = 0; row < rows; ++row) std::fill_n(weight.begin() + row * columns + 100, 50, 0.0f);
+  const SlabCsrBuffers slabs({rows, columns, weight}, 2);
+  const auto first = slabs.first_rows.download(), counts = slabs.column_counts.download();
+  const auto listed = slabs.block_columns.download();
+  for (std::int64_t block = 0; block < slabs.layout.blocks; ++block) {
+    std::vector<int> expected;
+    for (int column = 0; column < columns; ++column) {
+      bool any = false;
+      for (int row = first[std::size_t(block)]; row < first[std::size_t(block) + 1]; ++row) {
+        any |= weight[std::size_t(row * columns + column)] != 0.0f;
+      }
+      if (any) expected.push_back(column);
+    }
+    const auto begin = listed.begin() + block * columns;
+    std::vector<int> taken(begin, begin + counts[std::size_t(block)]);
+    std::sort(taken.begin(), taken.end());
+    CHECK(taken == expected);
+  }
 }
 
 TEST_CASE("slab csr: the layout fills a device with the fewest, busiest blocks") {
   CHECK(kernels::slab_csr_layout(4096, 4096, 256, 108, 1.2).warps == 10);
   CHECK(kernels::slab_csr_layout(4096, 4096, 256, 128, 1.2).warps == 8);
-  CHECK(kernels::slab_csr_layout(10, 10, 1, 108, 1).warps == 1);
+  CHECK(kernels::slab_csr_layout(10, 10, 1, 108, 1).warps == 2);
   const SlabCsrView uneven = kernels::slab_csr_layout(500, 800, 256, 108, 4);
   CHECK(double(uneven.places()) / 500 >= 1.5);
 }
@@ -141,17 +182,26 @@ TEST_CASE("csr_slab_spmm at sparsities from empty to full") {
 }
 
 TEST_CASE("csr_slab_spmm applies bias and activation") {
-  check({20, 18, 40, 0.8, 1, Activation::relu});
-  check({20, 18, 40, 0.8, 1, Activation::gelu, false});
+  check({20, 18, 40, 0.8, 2, Activation::relu});
+  check({20, 18, 40, 0.8, 2, Activation::gelu, false});
 }
 
 TEST_CASE("csr_slab_spmm: an infinite x reaches only the rows that keep its column") {
   const CsrBuffers csr(2, 2, {0.0f, 0.0f, 0.0f, 3.0f});
-  const SlabCsrBuffers slabs(csr, 1);
+  const SlabCsrBuffers slabs(csr, 2);
   const GuardedBuffer<float> x(std::vector<float>{INFINITY, 2.0f}), bias(std::vector<float>{0.25f, 0.5f});
   GuardedBuffer<float> y(2), panels(std::size_t(kernels::csr_slab_panels(1, 2).floats()));
   kernels::csr_slab_spmm(1, slabs.view(), x.data(), {bias.data()}, y.data(), panels.data(), nullptr);
   CHECK(y.download() == std::vector<float>{0.25f, 6.5f});
+}
+
+TEST_CASE("slab csr: more columns than 16-bit indices reach are refused") {
+  CsrView csr;
+  csr.rows = 1, csr.columns = 70000;
+  SlabCsrView layout;
+  layout.rows = 1, layout.columns = 70000;
+  CHECK_THROWS_WITH_AS(kernels::slab_csr_count(csr, layout, {}, nullptr, nullptr, nullptr, nullptr),
+                       "slab_csr_count: 70000 columns; at most 65535 fit 16-bit indices", InvalidArgument);
 }
 
 TEST_CASE("csr_slab_spmm: an empty batch is refused with the sizes") {

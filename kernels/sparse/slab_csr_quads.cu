@@ -1,0 +1,265 @@
+// Which rows stand together, and when each quad multiplies. A quad is made of the four rows that have most nonzeros
+// left; its length settles how many of theirs it is meant to take, and what is left of the longer ones goes to another
+// quad. Shorter quads waste less and take more places, so lengths are chosen by what a place costs, and the prices and
+// longest lengths are tried that leave the busiest warp and all of them with least to do. Then the product is walked
+// slab by slab: while a nonzero is left whose slab is about to go, that quad of its row takes a group which finds most
+// nonzeros to multiply. No group is taken before it must be, so the rows always have the most to choose from.
+#include "kernels/sparse/slab_csr_steps.h"
+#include "kernels/warp.h"
+
+namespace espalier::kernels {
+namespace {
+
+constexpr int kQuad = SlabCsrView::kQuad, kQuads = SlabCsrView::kQuads, kSteps = SlabCsrView::kSteps;
+constexpr int kMaxWarps = SlabCsrView::kMaxWarps, kMaxQuads = kMaxWarps * kQuads, kMaxPlaces = kMaxQuads * kQuad;
+constexpr int kWorkers = simt::kContiguousElements ? 1 : 32;
+using Workers = Team<kWorkers>;
+
+// Rows of a block that stand together, -1: none, and how many groups of each are meant.
+struct Quads {
+  int count;
+  std::int16_t rows[kMaxQuads][kQuad];
+  int groups[kMaxQuads];
+};
+
+struct Block {
+  int warps, rows;
+  index_t first_row;
+  __device__ explicit Block(const SlabCsrView& layout)
+      : warps(layout.warps),
+        rows(layout.first_rows[blockIdx.x + 1] - layout.first_rows[blockIdx.x]),
+        first_row(layout.first_rows[blockIdx.x]) {}
+  __device__ int quads() const { return warps * kQuads; }
+};
+
+// The row with most left, but for the first `known` of `longest`; -1 where none has any.
+__device__ inline int longest_row(const int* left, int rows, const int* longest, int known) {
+  std::int64_t best = -1;
+  for (int row = int(threadIdx.x); row < rows; row += kWorkers) {
+    bool taken = left[row] == 0;
+    for (int i = 0; i < known; ++i) taken |= longest[i] == row;
+    const std::int64_t key = std::int64_t(left[row]) * kMaxPlaces + (kMaxPlaces - 1 - row);
+    if (!taken && key > best) best = key;
+  }
+  best = Workers::reduce(best, Max());
+  return best < 0 ? -1 : kMaxPlaces - 1 - int(best % kMaxPlaces);
+}
+
+// Groups of a quad whose rows have `left` nonzeros, descending: least padding and price of rows that are left over.
+__device__ inline int quad_groups(const int (&left)[kQuad], int most, int price) {
+  int best = 1, least = INT32_MAX;
+  for (int i = 0; i < 2 * kQuad; ++i) {
+    const int groups = min(most, (left[i / 2] + i % 2 * (kSteps - 1)) / kSteps), length = groups * kSteps;
+    if (groups == 0) continue;
+    int cost = 0;
+    for (const int one : left) cost += one <= length ? length - one : price;
+    if (cost < least) least = cost, best = groups;
+  }
+  return best;
+}
+
+// False where they would be too many.
+__device__ inline bool form_quads(const Block& block, const int* lengths, int most, int price, int* left,
+                                  Quads& quads) {
+  __syncthreads();  // the quads before these have been read
+  for (int row = int(threadIdx.x); row < block.rows; row += kWorkers) left[row] = lengths[row];
+  for (int count = 0;; ++count) {
+    __syncthreads();
+    int longest[kQuad], of[kQuad];
+    for (int i = 0; i < kQuad; ++i) {
+      longest[i] = longest_row(left, block.rows, longest, i);
+      of[i] = longest[i] < 0 ? 0 : left[longest[i]];
+    }
+    if (longest[0] < 0 || count == block.quads()) {
+      if (threadIdx.x == 0) quads.count = count;
+      __syncthreads();
+      return longest[0] < 0;
+    }
+    const int groups = quad_groups(of, most, price);
+    __syncthreads();  // all have read what is left
+    if (threadIdx.x > 0) continue;
+    quads.groups[count] = groups;
+    for (int i = 0; i < kQuad; ++i) {
+      quads.rows[count][i] = std::int16_t(longest[i]);
+      if (longest[i] >= 0) left[longest[i]] -= min(of[i], groups * kSteps);
+    }
+  }
+}
+
+// slot_of [quads of a block]: each quad, the longest first, goes to the warp that has least to do and room for it
+// (Graham, Bounds on Multiprocessing Timing Anomalies, 1969). Returns the groups of the busiest. One thread.
+__device__ inline int deal_quads(const Block& block, const Quads& quads, int* slot_of) {
+  int work[kMaxWarps] = {}, dealt[kMaxWarps] = {}, most = 0;
+  for (int i = 0; i < block.quads(); ++i) slot_of[i] = -1;
+  for (int i = 0; i < block.quads(); ++i) {
+    int quad = -1, chosen = -1;
+    for (int one = 0; one < block.quads(); ++one) {
+      const bool longer =
+          quad < 0 || (one < quads.count && (quad >= quads.count || quads.groups[one] > quads.groups[quad]));
+      if (slot_of[one] < 0 && longer) quad = one;
+    }
+    for (int warp = 0; warp < block.warps; ++warp) {
+      if (dealt[warp] < kQuads && (chosen < 0 || work[warp] < work[chosen])) chosen = warp;
+    }
+    slot_of[quad] = chosen * kQuads + dealt[chosen]++;
+    work[chosen] += quad < quads.count ? quads.groups[quad] : 0;
+    most = max(most, work[chosen]);
+  }
+  return most;
+}
+
+// The best quads of all that are tried.
+__device__ inline void choose_quads(const Block& block, const int* lengths, int* left, int* slot_of, Quads& quads) {
+  constexpr int kLongest = 8;                   // that are tried: from an equal share of a place up to 2.75 of them
+  constexpr int kPrices = 8, kNever = 1 << 24;  // in nonzeros; beyond the last no row is cut that need not be
+  __shared__ int cost;
+  int all = 0, best_most = 0, best_price = 0, least = INT32_MAX;
+  for (int row = 0; row < block.rows; ++row) all += lengths[row];
+  const int even = max(1, ceil_div(all, block.quads() * kQuad * kSteps));
+  for (int i = 0, most = even; i < kLongest || least == INT32_MAX; ++i) {
+    most = i < kLongest ? ceil_div(even * (4 + i), 4) : 2 * most;
+    for (int doubled = 0; doubled <= kPrices; ++doubled) {
+      const int price = doubled < kPrices ? 1 << doubled : kNever;
+      if (!form_quads(block, lengths, most, price, left, quads)) continue;
+      if (threadIdx.x == 0) {
+        cost = deal_quads(block, quads, slot_of) * block.warps;
+        for (int quad = 0; quad < quads.count; ++quad) cost += quads.groups[quad];
+      }
+      __syncthreads();
+      if (cost < least) least = cost, best_most = most, best_price = price;
+    }
+  }
+  form_quads(block, lengths, best_most, best_price, left, quads);
+}
+
+// How far the rows are while the product is walked.
+struct Walk {
+  int taken[kMaxPlaces], due[kMaxPlaces], resident[kMaxPlaces], groups[kMaxQuads];
+
+  __device__ int found(int row) const { return row < 0 ? 0 : min(kSteps, resident[row] - taken[row]); }
+  // The quad that finds most of those with a row that is due, of equals the one that is furthest from what it is meant
+  // to take; -1: none is.
+  __device__ int next_quad(const Quads& quads) const {
+    constexpr int kShares = 1 << 12;
+    int best = -1;
+    for (int quad = int(threadIdx.x); quad < quads.count; quad += kWorkers) {
+      bool is_due = false;
+      int nonzeros = 0;
+      for (const int row : quads.rows[quad]) {
+        is_due |= row >= 0 && taken[row] < due[row];
+        nonzeros += found(row);
+      }
+      const int open = max(0, kShares - 1 - groups[quad] * (kShares / 2) / quads.groups[quad]);
+      if (is_due) best = max(best, (nonzeros * kShares + open) * kMaxQuads + (kMaxQuads - 1 - quad));
+    }
+    best = Workers::reduce(best, Max());
+    return best < 0 ? -1 : kMaxQuads - 1 - best % kMaxQuads;
+  }
+};
+
+// counts [slabs, quads of the block] and quads.groups = the groups that each quad takes.
+__device__ inline void walk_slabs(const Block& block, const SlabCsrView& layout, const std::uint64_t* slab_bits,
+                                  Quads& quads, std::uint8_t* counts) {
+  __shared__ Walk walk;
+  const int slabs = int(layout.slabs());
+  const auto in_slab = [&](int row, int slab) {
+    return slab < slabs ? __popcll(slab_bits[(block.first_row + row) * slabs + slab]) : 0;
+  };
+  for (int quad = int(threadIdx.x); quad < kMaxQuads; quad += kWorkers) walk.groups[quad] = 0;
+  for (int row = int(threadIdx.x); row < block.rows; row += kWorkers) {
+    walk.taken[row] = walk.due[row] = walk.resident[row] = 0;
+    for (int slab = 0; slab < SlabCsrView::kResident - 1; ++slab) walk.resident[row] += in_slab(row, slab);
+  }
+  for (int slab = 0; slab < slabs; ++slab) {
+    std::uint8_t* here = counts + index_t(slab) * block.quads();
+    for (int quad = int(threadIdx.x); quad < block.quads(); quad += kWorkers) here[quad] = 0;
+    for (int row = int(threadIdx.x); row < block.rows; row += kWorkers) {
+      walk.due[row] += in_slab(row, slab);
+      walk.resident[row] += in_slab(row, slab + SlabCsrView::kResident - 1);
+    }
+    __syncthreads();
+    for (int quad = walk.next_quad(quads); quad >= 0; quad = walk.next_quad(quads)) {
+      __syncthreads();
+      if (threadIdx.x == 0) {
+        ++here[quad], ++walk.groups[quad];
+        for (const int row : quads.rows[quad]) {
+          if (row >= 0) walk.taken[row] += walk.found(row);
+        }
+      }
+      __syncthreads();
+    }
+    __syncthreads();
+  }
+  for (int quad = int(threadIdx.x); quad < quads.count; quad += kWorkers) quads.groups[quad] = walk.groups[quad];
+  __syncthreads();
+}
+
+// Numbers the parts of each row, in the order of their places. One thread.
+__device__ inline void number_parts(const Block& block, const SlabCsrView& layout, std::int32_t* place_of,
+                                    const SlabCsrOrder& order) {
+  const int places = int(layout.block_places());
+  const index_t first = index_t(blockIdx.x) * places;
+  int part = 0;
+  for (int row = 0; row < block.rows; ++row) {
+    const int first_part = part;
+    for (int place = 0; place < places; ++place) {
+      if (order.row_of[first + place] != block.first_row + row) continue;
+      order.part_of[first + place] = part, place_of[first + part] = place;
+      ++part;
+    }
+    order.parts[block.first_row + row] = unsigned(first_part) | unsigned(part - first_part) << 16;
+  }
+}
+
+// Puts the quads into their slots: what stands where, and the counts.
+__device__ inline void place_quads(const Block& block, const SlabCsrView& layout, const Quads& quads,
+                                   const int* slot_of, const std::uint8_t* walked, const SlabCsrOrder& order,
+                                   std::uint8_t* counts, std::int32_t* groups) {
+  const index_t first = index_t(blockIdx.x) * block.quads();
+  for (int quad = int(threadIdx.x); quad < block.quads(); quad += kWorkers) {
+    const bool exists = quad < quads.count;
+    const index_t slot = first + slot_of[quad];
+    groups[slot + 1] = exists ? quads.groups[quad] : 0;
+    for (int i = 0; i < kQuad; ++i) {
+      const int row = exists ? quads.rows[quad][i] : -1;
+      order.part_of[slot * kQuad + i] = -1;
+      order.row_of[slot * kQuad + i] = row < 0 ? -1 : std::int32_t(block.first_row + row);
+    }
+    for (index_t slab = 0; slab < layout.slabs(); ++slab) {
+      counts[slab_csr_count_at(layout, slot, slab)] = walked[slab * block.quads() + quad];
+    }
+  }
+  if (blockIdx.x > 0 || threadIdx.x > 0) return;
+  groups[0] = 0;
+  const index_t words = layout.count_words();
+  for (index_t i = 4 * (words - 1); i < 4 * words; ++i) counts[i] = 0;
+}
+
+__global__ void form_quads_kernel(CsrView csr, SlabCsrView layout, SlabCsrScratch scratch, SlabCsrOrder order,
+                                  std::uint8_t* __restrict__ counts, std::int32_t* __restrict__ groups) {
+  __shared__ int lengths[kMaxPlaces], left[kMaxPlaces], slot_of[kMaxQuads];
+  __shared__ Quads quads;
+  const Block block(layout);
+  std::uint8_t* walked = scratch.walked + index_t(blockIdx.x) * block.quads() * layout.slabs();
+  for (int row = int(threadIdx.x); row < block.rows; row += kWorkers) {
+    lengths[row] = csr.row_offsets[block.first_row + row + 1] - csr.row_offsets[block.first_row + row];
+  }
+  __syncthreads();
+  choose_quads(block, lengths, left, slot_of, quads);
+  walk_slabs(block, layout, scratch.slab_bits, quads, walked);
+  if (threadIdx.x == 0) deal_quads(block, quads, slot_of);
+  __syncthreads();
+  place_quads(block, layout, quads, slot_of, walked, order, counts, groups);
+  __syncthreads();
+  if (threadIdx.x == 0) number_parts(block, layout, scratch.place_of, order);
+}
+
+}  // namespace
+
+void slab_csr_form_quads(const CsrView& csr, const SlabCsrView& layout, const SlabCsrScratch& scratch,
+                         const SlabCsrOrder& order, std::uint8_t* counts, std::int32_t* groups, cudaStream_t stream) {
+  simt::launch(form_quads_kernel, {dim3(unsigned(layout.blocks)), dim3(kWorkers), 0, stream}, csr, layout, scratch,
+               order, counts, groups);
+}
+
+}  // namespace espalier::kernels
