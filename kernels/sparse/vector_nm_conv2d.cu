@@ -16,18 +16,21 @@ namespace {
 
 constexpr int kBlocksPerSm = 2;
 
-// kRows filters of a vector group: the vectors that are left, and where the next one has their weights.
+// kRows filters of a vector group: the vectors that are left, and where the next one has their weights. kHeight: the
+// height of the vectors, for addresses without arithmetic; 0: any.
+template <int kHeight>
 struct VectorRows {
-  int next = 0, end = 0, height = 0;
+  int next = 0, end = 0, any_height = 0;
   const float* values = nullptr;
 
-  __device__ VectorRows(const VectorNmView& weight, int first, bool exist) : height(int(weight.height)) {
+  __device__ VectorRows(const VectorNmView& weight, int first, bool exist) : any_height(int(weight.height)) {
     if (!exist) return;
-    const int group = first / height;
+    const int group = first / height();
     next = weight.group_offsets[group], end = weight.group_offsets[group + 1];
-    values = weight.values + index_t(next) * height + (first - group * height);
+    values = weight.values + index_t(next) * height() + (first - group * height());
   }
-  __device__ void take(int count) { next += count, values += index_t(count) * height; }
+  __device__ int height() const { return kHeight > 0 ? kHeight : any_height; }
+  __device__ void take(int count) { next += count, values += index_t(count) * height(); }
 };
 
 template <int kRows, class Strip>
@@ -40,9 +43,9 @@ __device__ inline void add_vector(const float* values, const float* memory, Stri
 }
 
 // sums += the vectors whose offset lies below slab.limit; offsets ascend.
-template <class Team, int kRows, class Strip>
+template <class Team, int kHeight, int kRows, class Strip>
 __device__ inline void multiply_vectors(const std::int32_t* __restrict__ offsets, const DenseSlab& slab,
-                                        VectorRows& rows, Strip (&sums)[kRows]) {
+                                        VectorRows<kHeight>& rows, Strip (&sums)[kRows]) {
   if constexpr (Team::kLanes == 1) {
     for (; rows.next < rows.end && offsets[rows.next] < slab.limit; rows.take(1)) {
       add_vector(rows.values, slab.memory + offsets[rows.next] - slab.begin, sums);
@@ -55,14 +58,14 @@ __device__ inline void multiply_vectors(const std::int32_t* __restrict__ offsets
       const int offset = at - slab.begin;
 #pragma unroll 2
       for (int i = 0; i < count; ++i) {
-        add_vector(rows.values + i * rows.height, slab.memory + __shfl_sync(~0u, offset, i), sums);
+        add_vector(rows.values + i * rows.height(), slab.memory + __shfl_sync(~0u, offset, i), sums);
       }
       rows.take(count);
     }
   }
 }
 
-template <class Team, int kRegisters, int kRows>
+template <class Team, int kRegisters, int kRows, int kHeight>
 __global__ void __launch_bounds__(Team::kLanes* Team::kPerBlock, kBlocksPerSm)
     vector_nm_conv2d_kernel(ConvGrid grid, VectorNmView weight, const float* __restrict__ x, StraightEpilogue epilogue,
                             float* __restrict__ y) {
@@ -74,7 +77,7 @@ __global__ void __launch_bounds__(Team::kLanes* Team::kPerBlock, kBlocksPerSm)
   for (int base = tile.first_filter; base < tile.last_filter; base += Team::kPerBlock * kRows) {
     const int first = base + int(threadIdx.y) * kRows;
     Strip sums[kRows];
-    VectorRows rows(weight, first, first < tile.last_filter);
+    VectorRows<kHeight> rows(weight, first, first < tile.last_filter);
     for (int channel = 0; channel < channels; channel += go) {
       const int count = channels - channel < go ? channels - channel : go;
       if (base == tile.first_filter || go < channels) {  // else it is there since the first filters
@@ -97,7 +100,7 @@ __global__ void __launch_bounds__(Team::kLanes* Team::kPerBlock, kBlocksPerSm)
   }
 }
 
-template <class Team, int kRows>
+template <class Team, int kRows, int kHeight>
 void launch(const Conv2dShape& shape, const CsrConv2dLayout& layout, const VectorNmView& weight, const float* x,
             const BiasActivation& epilogue, float* y, cudaStream_t stream) {
   const ConvGrid grid = conv_grid(shape, layout, Team::kPerBlock * kRows);
@@ -107,8 +110,8 @@ void launch(const Conv2dShape& shape, const CsrConv2dLayout& layout, const Vecto
   simt::unrolled<Team::kLanes == 1 ? 2 : 4>([&](auto power) {
     constexpr int kRegisters = 1 << power;
     if (registers != kRegisters) return;
-    simt::launch(vector_nm_conv2d_kernel<Team, kRegisters, kRows>, conv_launch<Team>(grid, stream), grid, weight, x,
-                 StraightEpilogue(epilogue), y);
+    simt::launch(vector_nm_conv2d_kernel<Team, kRegisters, kRows, kHeight>, conv_launch<Team>(grid, stream), grid,
+                 weight, x, StraightEpilogue(epilogue), y);
     launched = true;
   });
   require(launched, "vector_nm_conv2d: a strip of ", layout.strip, " outputs; take vector_nm_conv2d_layout()");
@@ -128,8 +131,9 @@ void vector_nm_conv2d(const Conv2dShape& shape, const CsrConv2dLayout& layout, c
           "vector_nm_conv2d: pools behind none, relu and leaky_relu only");
   with_team(team, [&](auto chosen) {
     using Team = decltype(chosen);
-    if (weight.height == 4) return launch<Team, 4>(shape, layout, weight, x, epilogue, y, stream);
-    launch<Team, 8>(shape, layout, weight, x, epilogue, y, stream);
+    if (weight.height == 4) return launch<Team, 4, 4>(shape, layout, weight, x, epilogue, y, stream);
+    if (weight.height == 8) return launch<Team, 8, 8>(shape, layout, weight, x, epilogue, y, stream);
+    launch<Team, 8, 0>(shape, layout, weight, x, epilogue, y, stream);
   });
   finish_curved(epilogue, shape.output_size(), y, stream);
 }
