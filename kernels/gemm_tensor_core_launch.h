@@ -101,6 +101,36 @@ ElementView<T> element_view(const NarrowView<T>& view, bool deep) {
   return {view.data, view.width, deep ? view.leading : 1, deep ? 1 : view.leading};
 }
 
+// The second pass of a split: C = the splits' sums in ascending order, through the product's own store. Four are read
+// at once, where sum_splits() of the other products reads every sector four times.
+template <class Out>
+__global__ void sum_fours_kernel(GemmShape shape, index_t splits, const float* partial, bool aligned,
+                                 EpilogueStore<Out> store) {
+  const index_t runs = ceil_div<index_t>(shape.n, 4);
+  for_each_element(shape.m * runs, [&](index_t i) {
+    const index_t row = i / runs, column = i % runs * 4, left = shape.n - column;
+    const float* from = partial + row * shape.n + column;
+    float sum[4] = {};
+    for (index_t split = 0; split < splits; ++split, from += shape.m * shape.n) {
+      if (aligned) {
+        const float4 four = *reinterpret_cast<const float4*>(from);
+        sum[0] += four.x, sum[1] += four.y, sum[2] += four.z, sum[3] += four.w;
+      } else {
+#pragma unroll
+        for (int c = 0; c < 4; ++c) sum[c] += c < left ? from[c] : 0.0f;
+      }
+    }
+    store(0, row, column, sum);
+  });
+}
+
+template <class Out>
+void sum_fours(const GemmShape& shape, index_t splits, const float* partial, const EpilogueStore<Out>& store,
+               cudaStream_t stream) {
+  simt::launch(sum_fours_kernel<Out>, elements_grid(shape.m * shape.n, stream), shape, splits, partial,
+               rows_aligned(partial, shape.n), store);
+}
+
 template <class T, class Out>
 void tensor_core_gemm(const GemmShape& shape, const NarrowOperands<T>& in, const EpilogueStore<Out>& store,
                       TensorCoreMethod method, Workspace workspace, cudaStream_t stream) {
@@ -124,7 +154,7 @@ void tensor_core_gemm(const GemmShape& shape, const NarrowOperands<T>& in, const
           grid, element_view(in.a, in.transpose_a == Transpose::no),
           element_view(in.b, in.transpose_b == Transpose::yes), to, stream);
   }
-  if (grid.splits > 1) sum_splits(grid, workspace.data, store, stream);
+  if (grid.splits > 1) sum_fours(shape, grid.splits, workspace.data, store, stream);
 }
 
 // The CPU's way: its vectors multiply floats, so the operands are widened in the cache.

@@ -43,8 +43,8 @@ class ChunkLoader {
         pitch_(int(view.leading * index_t(sizeof(T)))),
         step_(kDeep ? 1 : view.leading) {
     const index_t chunk = Map::chunk() * kChunk<T>;
-    from_ += (range.k_begin - kStepDepth<T>)*step_;
-    from_ += kDeep ? chunk : detail::clamp_index(first + chunk, view.width - kChunk<T>);
+    from_ += range.k_begin * step_ + (kDeep ? chunk : detail::clamp_index(first + chunk, view.width - kChunk<T>));
+    from_ -= kStepDepth<T> * step_;
 #pragma unroll
     for (int pass = 0; pass < Map::kPasses; ++pass) {
       const int row = Map::row() + pass * Map::kRowsAtOnce;
