@@ -80,10 +80,9 @@ def command(name, points):
 def table(curves):
     lines = ["# Error against weights left", "",
              "The record recipes at other sparsities, test error on MNIST; weights of products are counted, biases",
-             "not. Fine-tuning is shorter than the records' own (see the commands), so each point lies above what its",
-             "recipe reaches with its own epochs. A cross in the picture is an aim. Where there is one seed, it is",
-             "seed 1, on whose test error the recipes' settings were chosen. Made by `espalier compare` and",
-             "`apps/recipe_curves.py`.", "", "![error against weights](curves.svg)"]
+             "not. Fine-tuning has the epochs that are named, which may be fewer than the records' own (records.md).",
+             "A cross in the picture is an aim. Where there is one seed, it is seed 1, on whose test error the recipes'",
+             "settings were chosen. Made by `espalier compare` and `apps/recipe_curves.py`.", "", "![error against weights](curves.svg)"]
     for name, points in sorted(curves.items()):
         lines += ["", f"{name}, {points[0]['seeds']} seed{'s' if points[0]['seeds'] > 1 else ''}, "
                   f"{points[0]['epochs'][0]} epochs of fine-tuning; dense {percent(points[0]['dense_error'])}", "",
