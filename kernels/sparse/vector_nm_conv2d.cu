@@ -56,10 +56,14 @@ __device__ inline void multiply_vectors(const std::int32_t* __restrict__ offsets
       const int mine = rows.next + int(threadIdx.x), at = mine < rows.end ? offsets[mine] : slab.limit;
       count = __popc(__ballot_sync(~0u, at < slab.limit));
       const int offset = at - slab.begin;
-#pragma unroll 2
-      for (int i = 0; i < count; ++i) {
-        add_vector(rows.values + i * rows.height(), slab.memory + __shfl_sync(~0u, offset, i), sums);
+      const int behind = __shfl_sync(~0u, offset, int(threadIdx.x) + 1);  // two vectors ask the same lane: one index
+      const auto add = [&](int i, int at) { add_vector(rows.values + i * rows.height(), slab.memory + at, sums); };
+#pragma unroll 1
+      for (int i = 0; i + 1 < count; i += 2) {
+        add(i, __shfl_sync(~0u, offset, i));
+        add(i + 1, __shfl_sync(~0u, behind, i));
       }
+      if (count % 2 != 0) add(count - 1, __shfl_sync(~0u, offset, count - 1));
       rows.take(count);
     }
   }
