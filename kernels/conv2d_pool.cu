@@ -19,7 +19,7 @@ void require_valid_pool(const Conv2dShape& s, const std::uint8_t* route, Activat
           "; a fused block takes none, relu or leaky_relu with a slope of at least 0");
   const std::uintptr_t beyond = reinterpret_cast<std::uintptr_t>(route) % sizeof(std::uint32_t);
   require(beyond == 0, caller, ": the route begins ", beyond,
-          " bytes beyond a multiple of 4, but it is read by words; give it a buffer of its own");
+          " bytes beyond a multiple of 4, but it is whole words; give it a buffer of its own");
 }
 
 std::size_t conv2d_pool_route_bytes(const Conv2dShape& shape) {

@@ -119,6 +119,8 @@ double cost(const StencilPlan& plan) {
 void set_scratch(StencilPlan& plan, StencilUse use) {
   StencilTile& tile = plan.tile;
   const int strips = int(sizeof(float)) * kStripRows * kStripColumns * tile.team_threads();
+  const bool biased = use == StencilUse::forward || use == StencilUse::pool;
+  tile.bias_floats = biased ? rounded(tile.filter_groups * plan.filters_per_thread, 4) : 0;
   if (use == StencilUse::pool) {
     tile.staged = plan.problem.out_width / 2 % 2 != 0;
     tile.scratch_bytes = plan.route_bytes() + (tile.staged ? strips / 4 * plan.filters_per_thread : 0);
@@ -136,13 +138,19 @@ StencilItems items_of(StencilUse use) {
 // Sets what follows from strips and images of a tile; false where shared memory does not suffice.
 bool finish_tile(StencilPlan& plan, StencilUse use) {
   StencilTile& tile = plan.tile;
-  const int weights = tile.filter_groups * group_taps(plan.problem.kernel, plan.filters_per_thread);
+  const int weights = tile.filter_groups * group_weights(plan.problem.kernel, plan.filters_per_thread);
   set_pitches(plan.problem, tile);
-  // Runs of weights go from channel to channel, with the padding of a filter's taps between.
-  tile.weight_pitch = weights + ((padded_taps(plan.problem.kernel) - weights) % 32 + 32) % 32;
+  // A filter's taps of neighbouring channels, copied together, lie in neighbouring banks.
+  const int taps = rounded(plan.problem.kernel * plan.problem.kernel, 4);
+  tile.weight_pitch = weights + ((taps - weights) % 32 + 32) % 32;
   set_lists(plan, items_of(use), plan.step_channels());
   set_copy_teams(plan, plan.step_channels());
-  set_scratch(plan, use);
+  // Of 3x3, four channels' taps of a filter are four sectors and a half, eight channels' nine.
+  const bool by_filters = use == StencilUse::forward || use == StencilUse::pool;
+  for (tile.weight_steps = by_filters && plan.problem.kernel == 3 ? 2 : 1;; --tile.weight_steps) {
+    set_scratch(plan, use);
+    if (tile.weight_steps == 1 || plan.shared_bytes() <= kSharedBytes) break;
+  }
   return plan.shared_bytes() <= kSharedBytes;
 }
 
@@ -192,9 +200,9 @@ StencilPlan plan_of(const StencilProblem& problem, StencilUse use) {
 }  // namespace
 
 index_t StencilPlan::shared_bytes() const {
-  const index_t weights = index_t(steps() > 1 ? 2 : 1) * weight_floats();
+  const index_t weights = index_t(weight_buffers()) * weight_floats();
   return 8 * index_t(tile.items) + tile.scratch_bytes +
-         4 * (2 * index_t(source_floats()) + weights + index_t(tile.team_floats(filters_per_thread)));
+         4 * (2 * index_t(source_floats()) + weights + tile.team_floats(filters_per_thread) + tile.bias_floats);
 }
 
 simt::Launch StencilPlan::launch(cudaStream_t stream, std::source_location where) const {
@@ -238,6 +246,7 @@ StencilPlan stencil_plan(const Conv2dShape& s, StencilUse use) {
     std::swap(problem.height, problem.out_height), std::swap(problem.width, problem.out_width);
     problem.padding = problem.kernel - 1 - problem.padding;
   }
+  if (use == StencilUse::pooled_input_gradient && problem.kernel == 3) problem.shift = problem.padding & 1;
   return plan_of(problem, use);
 }
 

@@ -34,16 +34,21 @@ struct StencilProblem {
   int height = 1, width = 1;          // of a plane of the source
   int out_height = 1, out_width = 1;  // of what is computed
   int padding = 0;                    // of the source; negative: cropped
+  // Columns of shared memory before a tile's first one: a pool's windows lie in whole pairs of floats where this and
+  // the padding are both odd. A kernel of 3x3 uses 6 of a patch's 8 columns.
+  int shift = 0;
   index_t batch = 1;
 
   __host__ __device__ int source_rows(int strips) const { return kStripRows * strips + kernel - 1; }
   __host__ __device__ int source_columns(int strips) const { return kStripColumns * strips + kernel - 1; }
 };
 
-// Weights in shared memory: [channels of a step, filter groups, filters of a thread, taps rounded up to whole float4].
-constexpr int padded_taps(int kernel) { return (kernel * kernel + 3) / 4 * 4; }
-// Of a group. The four floats more give the groups different banks, for lanes that read two of them at once.
-constexpr int group_taps(int kernel, int filters) { return filters * padded_taps(kernel) + 4; }
+// Weights in shared memory: [channels of a step, filter groups, filters of a thread, taps]. The floats of a group,
+// which a thread reads four at a time; lanes that read two neighbouring groups at once find them in different banks.
+constexpr int group_weights(int kernel, int filters) {
+  const int floats = (filters * kernel * kernel + 3) / 4 * 4;
+  return floats % 32 == 0 ? floats + 4 : floats;
+}
 
 // How blocks cut it: a block makes images x down x across strips of filter_groups times kFilters filters. Where that
 // makes too few threads, several teams of them share the channels and add their sums in the end.
@@ -54,9 +59,11 @@ struct StencilTile {
   // Floats of shared memory from a row to the next, from a pair of rows to the next, an image, a channel to the next.
   int row_pitch = 0, pair_pitch = 0, image_pitch = 0, channel_pitch = 0;
   int weight_pitch = 0;                 // floats of shared memory from a channel's weights to the next
+  int weight_steps = 1;                 // steps whose weights are copied together
   int items = 0, listed = 1;            // entries of the list of copies, channels that they are of
   int copy_threads = 1, copy_step = 1;  // threads that work off a list together, teams of them
   int half_warp_items = 16;             // entries of a list that each 16 lanes take
+  int bias_floats = 0;                  // of the block's filters
   int scratch_bytes = 0;                // of the sink
   bool staged = false;                  // strips leave by way of shared memory: the scratch, or the weights last used
 
@@ -65,9 +72,12 @@ struct StencilTile {
 
   __host__ __device__ int positions() const { return images * down * across; }
   __host__ __device__ int team_threads() const { return group_threads * filter_groups; }
-  __host__ __device__ int team_floats(int filters) const {
-    return (teams - 1) * filters * kStripRows * kStripColumns * team_threads();
+  // Floats of shared memory from a team's sums to the next one's: in a warp of two teams all lanes have their own
+  // banks.
+  __host__ __device__ int team_pitch(int filters) const {
+    return filters * kStripRows * kStripColumns * team_threads() + (team_threads() + 3) / 4 * 4 % 32;
   }
+  __host__ __device__ int team_floats(int filters) const { return (teams - 1) * team_pitch(filters); }
 };
 
 __host__ __device__ inline int row_offset(const StencilTile& tile, int row) {
@@ -86,6 +96,10 @@ struct StencilPlan {
   __host__ __device__ int steps() const { return (problem.channels + kStencilChannels - 1) / kStencilChannels; }
   __host__ __device__ int source_floats() const { return step_channels() * tile.channel_pitch; }
   __host__ __device__ int weight_floats() const { return step_channels() * tile.weight_pitch; }
+  // Buffers of a step's weights, taken in turn.
+  __host__ __device__ int weight_buffers() const {
+    return steps() <= tile.weight_steps ? steps() : tile.weight_steps + 1;
+  }
   // Places of a pool's windows in shared memory: of a plane's part, rounded up to whole words; of all.
   __host__ __device__ int place_bytes() const { return (tile.down * (problem.out_width / 2) + 3) / 4 * 4; }
   __host__ __device__ int route_bytes() const {

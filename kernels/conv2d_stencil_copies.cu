@@ -39,12 +39,12 @@ struct CopyTargets {
     const int rows = std::min(p.source_rows(plan.tile.down) - p.padding, p.height) / unit;
     const int columns = std::min(p.source_columns(plan.tile.across) - p.padding, p.width) / unit;
     const int listed = columns == all_columns && most_of(rows, all_rows) ? all_rows : rows;
-    words = windows && p.padding % 2 == 0 ? 2 : 1;
+    words = windows && (p.padding + p.shift) % 2 == 0 ? 2 : 1;
     for (int channel = 0; channel < plan.tile.listed; ++channel) {
       for (int row = 0; row < listed && to.size() < kEnough; ++row) {
         const int down = unit * row + p.padding;
         const int first = channel * plan.tile.channel_pitch + (down >> 1) * plan.tile.pair_pitch +
-                          (down & 1) * plan.tile.row_pitch + p.padding;
+                          (down & 1) * plan.tile.row_pitch + p.padding + p.shift;
         for (int column = 0; column < columns; ++column) to.push_back(row < rows ? first + unit * column : -1);
       }
     }

@@ -1,6 +1,6 @@
 // The kernel of conv2d_stencil.h. Step by step it copies some channels of source and weights into one of two buffers
 // while it multiplies out of the other: one barrier a step, copies in flight across it. A block whose weights fit into
-// one step keeps them and loops over images. Shared memory: the list of copies, two buffers, the sink's scratch.
+// one step keeps them and loops over images. Shared memory: buffers, sums of teams, biases, the sink's scratch, lists.
 #pragma once
 #include <utility>
 
@@ -13,7 +13,7 @@ namespace espalier::kernels {
 
 // sums += one channel: `source` is the first of the strip's patch, `w` the thread's first filter, whose taps are turned
 // here, where it costs nothing.
-template <int kKernel, int kFilters, StencilTurn kTurn>
+template <int kKernel, int kFilters, int kShift, StencilTurn kTurn>
 __device__ inline void multiply_channel(const StencilTile& tile, const float* source, const float* w,
                                         StencilSums<kFilters>& sums) {
   constexpr int kTaps = kKernel * kKernel;
@@ -29,21 +29,19 @@ __device__ inline void multiply_channel(const StencilTile& tile, const float* so
     }
   }
 #pragma unroll
-  for (int first = 0; first < kTaps; first += 4) {
+  for (int first = 0; first < kFilters * kTaps; first += 4) {
+    const float4 four = *reinterpret_cast<const float4*>(w + first);
+    const float weights[4] = {four.x, four.y, four.z, four.w};
 #pragma unroll
-    for (int f = 0; f < kFilters; ++f) {
-      const float4 four = *reinterpret_cast<const float4*>(w + f * padded_taps(kKernel) + first);
-      const float taps[4] = {four.x, four.y, four.z, four.w};
+    for (int i = 0; i < 4; ++i) {
+      const int f = (first + i) / kTaps;
+      if (f >= kFilters) break;
+      const int tap = kTurn == StencilTurn::yes ? kTaps - 1 - (first + i) % kTaps : (first + i) % kTaps;
+      const int row = tap / kKernel, column = tap % kKernel;
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        if (first + i >= kTaps) break;
-        const int tap = kTurn == StencilTurn::yes ? kTaps - 1 - first - i : first + i;
-        const int row = tap / kKernel, column = tap % kKernel;
+      for (int r = 0; r < kStripRows; ++r) {
 #pragma unroll
-        for (int r = 0; r < kStripRows; ++r) {
-#pragma unroll
-          for (int c = 0; c < kStripColumns; ++c) sums[f][r][c] += taps[i] * patch[row + r][column + c];
-        }
+        for (int c = 0; c < kStripColumns; ++c) sums[f][r][c] += weights[i] * patch[row + r][column + c + kShift];
       }
     }
   }
@@ -54,7 +52,8 @@ template <int kFilters>
 __device__ inline void add_teams(const StencilTile& tile, int team, float* shared, StencilSums<kFilters>& sums) {
   constexpr int kSums = kFilters * kStripRows * kStripColumns;
   const int threads = tile.team_threads(), thread = int(threadIdx.x) - team * threads;
-  float* mine = shared + (team - 1) * kSums * threads + thread;
+  const int pitch = tile.team_pitch(kFilters);
+  float* mine = shared + (team - 1) * pitch + thread;
   const auto for_each_sum = [&](const auto& visit) {
 #pragma unroll
     for (int i = 0; i < kSums; ++i) {
@@ -64,12 +63,12 @@ __device__ inline void add_teams(const StencilTile& tile, int team, float* share
   if (team > 0 && team < tile.teams) for_each_sum([&](float& sum, int at) { mine[at] = sum; });
   __syncthreads();
   for (int other = 1; team == 0 && other < tile.teams; ++other) {
-    const float* theirs = shared + (other - 1) * kSums * threads + thread;
+    const float* theirs = shared + (other - 1) * pitch + thread;
     for_each_sum([&](float& sum, int at) { sum += theirs[at]; });
   }
 }
 
-template <int kKernel, int kFilters, StencilTurn kTurn, class Source, class Sink>
+template <int kKernel, int kFilters, int kShift, StencilTurn kTurn, class Source, class Sink>
 __global__ void __launch_bounds__(kStencilThreads, 1)
     conv2d_stencil_kernel(StencilPlan plan, Source source, const float* __restrict__ w, Sink sink) {
   using Weights = StencilWeights<kKernel, kFilters>;
@@ -80,52 +79,58 @@ __global__ void __launch_bounds__(kStencilThreads, 1)
   const int source_floats = plan.source_floats(), weight_floats = plan.weight_floats();
   float* sources = simt::dynamic_shared<float>();
   float* weights = sources + 2 * source_floats;
-  float* team_sums = weights + (chunks == 1 ? 1 : 2) * weight_floats;
-  char* scratch = reinterpret_cast<char*>(team_sums + tile.team_floats(kFilters));
+  const int weight_buffers = plan.weight_buffers();
+  float* team_sums = weights + weight_buffers * weight_floats;
+  float* biases = team_sums + tile.team_floats(kFilters);
+  char* scratch = reinterpret_cast<char*>(biases + tile.bias_floats);
   StencilItem* items = reinterpret_cast<StencilItem*>(scratch + tile.scratch_bytes);
   for (int i = int(threadIdx.x); i < 2 * source_floats; i += plan.block_threads) sources[i] = 0.0f;  // the border
-  sink.clear(plan, scratch);
+  sink.begin(plan, at, biases, scratch);
   const StencilList list = source.list(plan, at.row, at.column, items);
   const StencilTeam team(tile.copy_threads, tile.copy_step, tile.half_warp_items);
   __syncthreads();
 
   const index_t stride = tile.image_blocks * tile.images;
-  const auto load = [&](index_t image, int chunk, int buffer, bool with_weights) {
+  const auto load = [&](index_t image, int chunk, int buffer, int weight_buffer) {
     const int channel = chunk * kStencilChannels, left = channels - channel;
     const int count = left < kStencilChannels ? left : kStencilChannels;
     const index_t images = plan.problem.batch - image < tile.images ? plan.problem.batch - image : tile.images;
     source.load(plan, image, channel, {int(images), count}, team, list, sources + buffer * source_floats);
-    if (with_weights) {
-      Weights::template load<kTurn>(plan, at, w, channel, count, weights + (chunks == 1 ? 0 : buffer) * weight_floats);
+    if (weight_buffer >= 0 && (tile.weight_steps == 1 || chunk % 2 == 0)) {
+      const int most = tile.weight_steps * kStencilChannels, first = weight_buffer * kStencilChannels;
+      Weights::template load<kTurn>(plan, at, w, channel, left < most ? left : most, first, weights);
     }
     simt::async_commit();
   };
   const int patch = at.image * tile.image_pitch + at.down * tile.pair_pitch + at.across * kStripColumns;
   index_t image = index_t(blockIdx.x / unsigned(tile.tiles_down * tile.tiles_across)) * tile.images;
-  load(image, 0, 0, true);
-  int buffer = 0;
+  load(image, 0, 0, 0);
+  int buffer = 0, weight_buffer = 0;
   for (; image < plan.problem.batch; image += stride) {
     StencilSums<kFilters> sums = {};
     for (int chunk = 0; chunk < chunks; ++chunk, buffer ^= 1) {
       simt::async_wait<0>();
       __syncthreads();  // this buffer has landed for all, and all have left the other
+      const int next_buffer = weight_buffer + 1 < weight_buffers ? weight_buffer + 1 : 0;
       if (chunk + 1 < chunks) {
-        load(image, chunk + 1, buffer ^ 1, true);
+        load(image, chunk + 1, buffer ^ 1, next_buffer);
       } else if (image + stride < plan.problem.batch) {
-        load(image + stride, 0, buffer ^ 1, chunks > 1);
+        load(image + stride, 0, buffer ^ 1, -1);  // a single step's weights stay
       }
       const int left = channels - chunk * kStencilChannels;
       const float* from = sources + buffer * source_floats + patch;
-      const float* taps = weights + (chunks == 1 ? 0 : buffer) * weight_floats + Weights::group_offset(at);
+      const float* taps = weights + weight_buffer * weight_floats + Weights::group_offset(at);
 #pragma unroll 1
       for (int c = at.team; c < (left < kStencilChannels ? left : kStencilChannels); c += tile.teams) {
-        multiply_channel<kKernel, kFilters, kTurn>(tile, from + c * tile.channel_pitch, taps + c * tile.weight_pitch,
-                                                   sums);
+        multiply_channel<kKernel, kFilters, kShift, kTurn>(tile, from + c * tile.channel_pitch,
+                                                           taps + c * tile.weight_pitch, sums);
       }
+      weight_buffer = next_buffer;
     }
     if (tile.teams > 1) add_teams<kFilters>(tile, at.team, team_sums, sums);
-    char* last_weights = reinterpret_cast<char*>(weights + (buffer ^ 1) * weight_floats);  // staged: of several steps
-    sink.template store<kFilters>(plan, at, image, sums, tile.scratch_bytes > 0 ? scratch : last_weights);
+    // Of several steps, whose weights leave room.
+    char* old_weights = reinterpret_cast<char*>(weights + weight_buffer * weight_floats);
+    sink.template store<kFilters>(plan, at, image, sums, biases, tile.scratch_bytes > 0 ? scratch : old_weights);
   }
 }
 
@@ -133,15 +138,17 @@ __global__ void __launch_bounds__(kStencilThreads, 1)
 template <StencilTurn kTurn, class Source, class Sink>
 void launch_stencil(const StencilPlan& plan, const Source& source, const float* w, const Sink& sink,
                     cudaStream_t stream, std::source_location where = std::source_location::current()) {
-  const auto with = [&]<int kKernel, int kFilters>(std::integer_sequence<int, kKernel, kFilters>) {
-    simt::launch(conv2d_stencil_kernel<kKernel, kFilters, kTurn, Source, Sink>, sink.join(plan.launch(stream, where)),
-                 plan, source, w, sink);
+  const auto with = [&]<int kKernel, int kFilters, int kShift>(std::integer_sequence<int, kKernel, kFilters, kShift>) {
+    simt::launch(conv2d_stencil_kernel<kKernel, kFilters, kShift, kTurn, Source, Sink>,
+                 sink.join(plan.launch(stream, where)), plan, source, w, sink);
   };
   const bool many = plan.filters_per_thread >= 8;
-  if (plan.problem.kernel == 3) {
-    many ? with(std::integer_sequence<int, 3, 8>()) : with(std::integer_sequence<int, 3, 4>());
-  } else {
-    many ? with(std::integer_sequence<int, 5, 10>()) : with(std::integer_sequence<int, 5, 5>());
+  if (plan.problem.kernel == 5) {
+    many ? with(std::integer_sequence<int, 5, 10, 0>()) : with(std::integer_sequence<int, 5, 5, 0>());
+  } else if (plan.problem.shift == 0) {
+    many ? with(std::integer_sequence<int, 3, 8, 0>()) : with(std::integer_sequence<int, 3, 4, 0>());
+  } else if constexpr (Source::kShifts) {
+    many ? with(std::integer_sequence<int, 3, 8, 1>()) : with(std::integer_sequence<int, 3, 4, 1>());
   }
 }
 

@@ -15,6 +15,15 @@ struct LoneSink {
   __device__ static bool takes_block(const StencilPlan&) { return false; }
 };
 
+// To shared memory: lanes share a filter's bias, which a load from there serves in one wavefront.
+__device__ inline void copy_biases(const StencilPlan& plan, const StencilPlace& at, const float* bias, float* biases) {
+  const int block_filters = plan.tile.filter_groups * plan.filters_per_thread, filters = plan.problem.filters;
+  for (int f = int(threadIdx.x); f < block_filters && bias != nullptr; f += plan.block_threads) {
+    const int filter = at.block_filter + f;
+    biases[f] = filter < filters ? bias[at.group * filters + filter] : 0.0f;
+  }
+}
+
 template <int kFilters>
 using StencilSums = float[kFilters][kStripRows][kStripColumns];
 
@@ -32,14 +41,16 @@ struct StripSink : LoneSink {
   float slope;
   bool aligned, half_aligned;  // strips begin at multiples of 16 bytes, of 8
 
-  __device__ static void clear(const StencilPlan&, char*) {}
+  __device__ void begin(const StencilPlan& plan, const StencilPlace& at, float* biases, char*) const {
+    copy_biases(plan, at, bias, biases);
+  }
 
   template <int kFilters>
   __device__ void store(const StencilPlan& plan, const StencilPlace& at, index_t image,
-                        const StencilSums<kFilters>& sums, char* scratch) const {
+                        const StencilSums<kFilters>& sums, const float* biases, char* scratch) const {
     const StencilProblem& p = plan.problem;
     if (plan.tile.staged) {
-      return store_planes<kFilters>(plan, at, image, sums, reinterpret_cast<float*>(scratch));
+      return store_planes<kFilters>(plan, at, image, sums, biases, reinterpret_cast<float*>(scratch));
     }
     if (!at.active || image + at.image >= p.batch) return;
     const int row = at.first_row(), column = at.first_column();
@@ -51,7 +62,7 @@ struct StripSink : LoneSink {
       for (int r = 0; r < kStripRows; ++r) {
         if (row + r >= p.out_height) continue;
         float values[kStripColumns];
-        finish(p, at, at.filter + f, sums[f][r], values);
+        finish(biases, at.filter - at.block_filter + f, sums[f][r], values);
         float* strip = to + (row + r) * p.out_width + column;
         const int left = p.out_width - column;
         if (half_aligned && !aligned) {  // an even number is left
@@ -69,9 +80,9 @@ struct StripSink : LoneSink {
     return y + ((image * p.groups + at.group) * p.filters + filter) * p.out_height * p.out_width;
   }
 
-  __device__ void finish(const StencilProblem& p, const StencilPlace& at, int filter,
-                         const float (&sums)[kStripColumns], float (&values)[kStripColumns]) const {
-    const float shift = bias == nullptr || filter >= p.filters ? 0.0f : bias[at.group * p.filters + filter];
+  __device__ void finish(const float* biases, int filter, const float (&sums)[kStripColumns],
+                         float (&values)[kStripColumns]) const {
+    const float shift = bias == nullptr ? 0.0f : biases[filter];
 #pragma unroll
     for (int c = 0; c < kStripColumns; ++c) {
       const float value = sums[c] + shift;
@@ -83,8 +94,9 @@ struct StripSink : LoneSink {
   // neighbouring floats of a plane, whole sectors whatever a row's length.
   template <int kFilters>
   __device__ void store_planes(const StencilPlan& plan, const StencilPlace& at, index_t image,
-                               const StencilSums<kFilters>& sums, float* stage) const {
-    const int row_floats = kStripColumns * plan.tile.team_threads();
+                               const StencilSums<kFilters>& sums, const float* biases, float* stage) const {
+    const int threads = plan.tile.team_threads();
+    float4* to = reinterpret_cast<float4*>(stage) + threadIdx.x;  // as float4, or stores come apart
 #pragma unroll
     for (int f = 0; f < kFilters; ++f) {
       __syncthreads();  // all have multiplied, or left the last filter
@@ -92,13 +104,16 @@ struct StripSink : LoneSink {
 #pragma unroll
         for (int r = 0; r < kStripRows; ++r) {
           float values[kStripColumns];
-          finish(plan.problem, at, at.filter + f, sums[f][r], values);
-          *reinterpret_cast<float4*>(stage + r * row_floats + kStripColumns * int(threadIdx.x)) =
-              make_float4(values[0], values[1], values[2], values[3]);
+          finish(biases, at.filter - at.block_filter + f, sums[f][r], values);
+          to[r * threads] = make_float4(values[0], values[1], values[2], values[3]);
         }
       }
       __syncthreads();
-      aligned ? unload<4>(plan, at, image, kFilters, f, stage) : unload<1>(plan, at, image, kFilters, f, stage);
+      if (aligned) {
+        unload<4>(plan, at, image, kFilters, f, stage);
+      } else {
+        half_aligned ? unload<2>(plan, at, image, kFilters, f, stage) : unload<1>(plan, at, image, kFilters, f, stage);
+      }
     }
   }
 
@@ -126,6 +141,8 @@ struct StripSink : LoneSink {
         const float* from = strips + (row & 1) * row_floats + (row >> 1) * pitch + column;
         if constexpr (kRun == 4) {
           *reinterpret_cast<float4*>(to + i) = *reinterpret_cast<const float4*>(from);
+        } else if constexpr (kRun == 2) {
+          *reinterpret_cast<float2*>(to + i) = *reinterpret_cast<const float2*>(from);
         } else {
           to[i] = *from;
         }
@@ -144,13 +161,15 @@ struct PoolSink : LoneSink {
   float slope;
   bool aligned;  // pairs of windows begin at multiples of 8 bytes
 
-  __device__ static void clear(const StencilPlan& plan, char* places) {  // what no window writes stays zero
+  __device__ void begin(const StencilPlan& plan, const StencilPlace& at, float* biases, char* places) const {
+    copy_biases(plan, at, bias, biases);
+    // What no window writes stays zero.
     for (int i = int(threadIdx.x); i < plan.route_bytes(); i += plan.block_threads) places[i] = 0;
   }
 
   template <int kFilters>
   __device__ void store(const StencilPlan& plan, const StencilPlace& at, index_t image,
-                        const StencilSums<kFilters>& sums, char* scratch) const {
+                        const StencilSums<kFilters>& sums, const float* biases, char* scratch) const {
     const StencilProblem& p = plan.problem;
     std::uint8_t* places = reinterpret_cast<std::uint8_t*>(scratch);
     float* stage = plan.tile.staged ? reinterpret_cast<float*>(scratch + plan.route_bytes()) : nullptr;
@@ -163,7 +182,7 @@ struct PoolSink : LoneSink {
       for (int f = 0; f < kFilters; ++f) {
         if (at.filter + f >= p.filters) break;
         const int filter = at.group * p.filters + at.filter + f;
-        const float shift = bias == nullptr ? 0.0f : bias[filter];
+        const float shift = bias == nullptr ? 0.0f : biases[at.filter - at.block_filter + f];
         int place[2];
         float best[2];
 #pragma unroll

@@ -125,6 +125,8 @@ __device__ inline void for_each_copy(const StencilTile& tile, const StencilCount
 
 // Planes in memory. Items are an image's elements in the order of memory: neighbouring lanes read neighbouring floats.
 struct PlaneSource {
+  static constexpr bool kShifts = false;
+
   const float* data;
 
   __device__ StencilList list(const StencilPlan& plan, int first_row, int first_column, StencilItem* items) const {
@@ -156,6 +158,8 @@ struct PlaneSource {
 // The expanded gradient of a fused block. Items are windows; `from` holds a channel and a window of it, `to` four bits,
 // which of its pixels are in the tile.
 struct WindowSource {
+  static constexpr bool kShifts = true;
+
   PooledGradient gradient;
 
   __device__ StencilList list(const StencilPlan& plan, int first_row, int first_column, StencilItem* items) const {
@@ -167,12 +171,11 @@ struct WindowSource {
     const StencilRange listed = rows.listed(columns.count() == gradient.width, gradient.height);
     for_each_item(plan, listed.count(), columns.count(), [&](int i, int channel, int row, int column) {
       row += listed.begin, column += columns.begin;
-      const int down = 2 * row - top, right = 2 * column - left;
+      const int down = 2 * row - top, right = 2 * column - left + p.shift;
       int inside = 0;
       for (int place = 0; place < 4; ++place) {
-        const bool in_tile =
-            unsigned(down + place / 2) < unsigned(row_count) && unsigned(right + place % 2) < unsigned(column_count);
-        inside |= in_tile ? 1 << place : 0;
+        const bool in_row = pairs_whole(p) || unsigned(right + place % 2) < unsigned(column_count);
+        inside |= in_row && unsigned(down + place / 2) < unsigned(row_count) ? 1 << place : 0;
       }
       const int to = channel * plan.tile.channel_pitch + row_offset(plan.tile, down) + right;
       const int from = channel << kWindowBits | (row * gradient.width + column);
@@ -188,30 +191,25 @@ struct WindowSource {
     const index_t plane = (image * p.groups + int(blockIdx.z)) * p.channels + channel;
     const float *y = gradient.y + plane * windows, *dy = gradient.dy + plane * windows;
     const std::uint8_t* route = gradient.route + plane * bytes;
-    const bool odd = (p.padding & 1) != 0;
-    const int below = odd ? plan.tile.pair_pitch - plan.tile.row_pitch : plan.tile.row_pitch;
+    const bool whole = pairs_whole(p);
+    const int below = p.padding % 2 != 0 ? plan.tile.pair_pitch - plan.tile.row_pitch : plan.tile.row_pitch;
     for_each_copy(
         plan.tile, counts, team, list, dy, planes * windows, windows, [&](int n, int c, const StencilItem& item) {
           const int from = n * planes + c + (item.from >> kWindowBits), window = item.from & ((1 << kWindowBits) - 1);
-          const int place = place_of(route + (from * bytes + (window >> 2)), window);
+          const int place = route[from * bytes + (window >> 2)] >> (window % 4 * 2) & 3;
           const int element = from * windows + window;
           const float value = bend(dy[element], y[element], gradient.slope);
           const int to = n * plan.tile.image_pitch + c * plan.tile.channel_pitch + (item.to >> 4);
-          expand_window(item.to, odd, value, place, tile + to, below);
+          expand_window(item.to, whole, value, place, tile + to, below);
         });
   }
 
  private:
-  // Of the window, from the word that holds its byte: a route is whole words, and lanes that share one load it once.
-  __device__ static int place_of(const std::uint8_t* byte, int window) {
-    const std::uintptr_t at = reinterpret_cast<std::uintptr_t>(byte);
-    const unsigned word = *reinterpret_cast<const unsigned*>(at & ~std::uintptr_t(3));
-    return int(word >> (at % 4 * 8 + window % 4 * 2) & 3);
-  }
+  // Whether both pixels of a window's row are in the tile, at an even column: one store without bank conflicts.
+  __device__ static bool pairs_whole(const StencilProblem& p) { return (p.padding + p.shift) % 2 == 0; }
 
-  // Where windows begin at even columns both pixels of a row are in the tile: one store without bank conflicts.
-  __device__ static void expand_window(int inside, bool odd, float value, int place, float* to, int below) {
-    if (!odd) {
+  __device__ static void expand_window(int inside, bool whole, float value, int place, float* to, int below) {
+    if (whole) {
       if (inside & 1)
         *reinterpret_cast<float2*>(to) = make_float2(place == 0 ? value : 0.0f, place == 1 ? value : 0.0f);
       if (inside & 4) {
@@ -226,45 +224,51 @@ struct WindowSource {
   }
 };
 
-// ---- weights [step's channels, block's filter groups, filters of a thread, taps rounded up to 4]
+// ---- weights [step's channels, block's filter groups, filters of a thread, taps]
 
 enum class StencilTurn { no, yes };
 
 template <int kKernel, int kFilters>
 struct StencilWeights {
-  static constexpr int kTaps = kKernel * kKernel, kPitch = padded_taps(kKernel);
-  static constexpr int kGroupPitch = group_taps(kKernel, kFilters);
-  static constexpr int kLanes = 24;  // copy whole sectors; 32 neighbours, padded, would meet in banks
+  static constexpr int kTaps = kKernel * kKernel, kGroupWeights = kFilters * kTaps;
+  static constexpr int kGroupPitch = group_weights(kKernel, kFilters);
+  static constexpr bool kWraps = kKernel == 3;
+  static constexpr int kCopiedChannels = (kWraps ? 2 : 1) * kStencilChannels;
+  // Lanes that copy whole sectors: 32 neighbours would meet in banks where channels or groups end.
+  static constexpr int kFilterLanes = 24, kChannelLanes = kGroupPitch == kGroupWeights ? 32 : 24;
 
   __device__ static int group_offset(const StencilPlace& at) {
     return (at.filter - at.block_filter) / kFilters * kGroupPitch;
   }
 
   // w is [groups * filters, channels, taps] or, of an adjoint, whose filters are the channels of w, [groups * channels,
-  // filters, taps]: the taps of a filter's channels or of a channel's filters are a run. One channel is both.
+  // filters, taps]: the taps of a filter's channels or of a channel's filters are a run. One channel or filter is both.
+  // Copies so many channels from `channel` on to `first` and behind in the ring of buffers, `to`.
   template <StencilTurn kTurn>
   __device__ static void load(const StencilPlan& plan, const StencilPlace& at, const float* w, int channel, int count,
-                              float* to) {
+                              int first, float* to) {
     const StencilProblem& p = plan.problem;
     const int all = plan.tile.filter_groups * kFilters, left = p.filters - at.block_filter;
     const int filters = all < left ? all : left;
-    if (kTurn == StencilTurn::yes || p.channels == 1) {
+    if (kTurn == StencilTurn::yes ? p.filters > 1 : p.channels == 1) {
       w += ((index_t(at.group) * p.channels + channel) * p.filters + at.block_filter) * kTaps;
-      load_channels(plan, w, filters, count, to);
+      load_channels(plan, w, filters, count, to + first * plan.tile.weight_pitch);
     } else {
       w += ((index_t(at.group) * p.filters + at.block_filter) * p.channels + channel) * kTaps;
-      load_filters(plan, w, filters, count, to);
+      load_filters(plan, w, filters, first, count, to);
     }
   }
 
  private:
-  __device__ static int offset(unsigned filter) {
-    return int(filter / kFilters * kGroupPitch + filter % kFilters * kPitch);
-  }
+  // Of a channel's weights, where the i-th is.
+  __device__ static int offset(unsigned i) { return int(i / kGroupWeights * kGroupPitch + i % kGroupWeights); }
 
   // A warp to a filter. Where a lane's copies go is the same for all that begin at the same place of a sector.
-  __device__ static void load_filters(const StencilPlan& plan, const float* w, int filters, int count, float* to) {
-    constexpr int kPasses = (kStencilChannels * kTaps + 7 + kLanes - 1) / kLanes;
+  __device__ static void load_filters(const StencilPlan& plan, const float* w, int filters, int first, int count,
+                                      float* to) {
+    constexpr int kPasses = (kCopiedChannels * kTaps + 7 + kFilterLanes - 1) / kFilterLanes;
+    const int ring = plan.weight_buffers() * kStencilChannels;
+    if (!kWraps) to += first * plan.tile.weight_pitch;
     const int warp = int(threadIdx.x) / 32, warps = plan.block_threads / 32, lane = int(threadIdx.x) % 32;
     int places[kPasses] = {}, skew = -1;
     for (int f = warp; f < filters; f += warps) {
@@ -273,16 +277,18 @@ struct StencilWeights {
         skew = sector_offset(from);
 #pragma unroll
         for (int pass = 0; pass < kPasses; ++pass) {
-          const unsigned i = unsigned(pass * kLanes + lane - skew);
-          const bool exists = lane < kLanes && i < unsigned(count * kTaps);
-          places[pass] = exists ? int(i / kTaps * unsigned(plan.tile.weight_pitch) + i % kTaps) : -1;
+          const unsigned i = unsigned(pass * kFilterLanes + lane - skew);
+          const bool exists = lane < kFilterLanes && i < unsigned(count * kTaps);
+          int on = int(i / kTaps);
+          if (kWraps) on = on < ring - first ? on + first : on + first - ring;
+          places[pass] = exists ? on * plan.tile.weight_pitch + int(i % kTaps) : -1;
         }
       }
       from += lane - skew;
-      float* filter = to + offset(unsigned(f));
+      float* filter = to + offset(unsigned(f * kTaps));
 #pragma unroll
       for (int pass = 0; pass < kPasses; ++pass) {
-        if (places[pass] >= 0) simt::async_copy<4>(filter + places[pass], from + pass * kLanes);
+        if (places[pass] >= 0) simt::async_copy<4>(filter + places[pass], from + pass * kFilterLanes);
       }
     }
   }
@@ -294,11 +300,11 @@ struct StencilWeights {
     const int period = unequal == 0 ? 1 : unequal == 4 ? 2 : kStencilChannels;
     for (int phase = 0; phase < period && phase < count; ++phase) {
       const float* from = w + index_t(phase) * channel;
-      for (int first = warp * kLanes - sector_offset(from); first < run; first += warps * kLanes) {
+      for (int first = warp * kChannelLanes - sector_offset(from); first < run; first += warps * kChannelLanes) {
         const unsigned i = unsigned(first + lane);
-        if (lane >= kLanes || i >= unsigned(run)) continue;
+        if (lane >= kChannelLanes || i >= unsigned(run)) continue;
         const float* tap = from + i;
-        float* place = to + phase * plan.tile.weight_pitch + offset(i / kTaps) + i % kTaps;
+        float* place = to + phase * plan.tile.weight_pitch + offset(i);
         for (int c = phase; c < count; c += period) {
           simt::async_copy<4>(place, tap);
           tap += period * channel, place += period * plan.tile.weight_pitch;

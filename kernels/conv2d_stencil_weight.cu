@@ -4,6 +4,7 @@
 // pixels, copies each input once per tap. Blocks share the images and leave parts to be added (conv2d_weight_parts.h).
 // Costs flops(), and per block the gradient written and read once more.
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/conv2d_stencil_sources.h"
 #include "kernels/conv2d_stencil_weight.h"
@@ -20,20 +21,17 @@ struct WeightSink {
   index_t step;
 };
 
-// sums += the products of a strip. dy: the thread's first filter at the strip, `filter_step` floats from one to the
-// next; x: the first row of the patch.
-template <int kKernel, int kFilters>
-__device__ inline void multiply_strip(const float* x, int row_pitch, const float* dy, int filter_step, bool with_bias,
+// sums += the products of a strip and, if wanted, bias += its gradients. dy: the thread's first filter at the strip,
+// `filter_step` floats from one to the next; x: the first row of the patch.
+template <int kKernel, bool kBias, int kFilters>
+__device__ inline void multiply_strip(const float* x, int row_pitch, const float* dy, int filter_step,
                                       float (&sums)[kFilters][kKernel * kKernel], float (&bias)[kFilters]) {
   float gradient[kFilters][4];
 #pragma unroll
   for (int f = 0; f < kFilters; ++f) {
     const float4 four = *reinterpret_cast<const float4*>(dy + f * filter_step);
     gradient[f][0] = four.x, gradient[f][1] = four.y, gradient[f][2] = four.z, gradient[f][3] = four.w;
-  }
-  if (with_bias) {
-#pragma unroll
-    for (int f = 0; f < kFilters; ++f) bias[f] += (gradient[f][0] + gradient[f][1]) + (gradient[f][2] + gradient[f][3]);
+    if constexpr (kBias) bias[f] += (four.x + four.y) + (four.z + four.w);
   }
 #pragma unroll
   for (int row = 0; row < kKernel; ++row) {
@@ -50,6 +48,16 @@ __device__ inline void multiply_strip(const float* x, int row_pitch, const float
         }
       }
     }
+  }
+}
+
+// The bias alone.
+template <int kFilters>
+__device__ inline void add_strip(const float* dy, int filter_step, float (&bias)[kFilters]) {
+#pragma unroll
+  for (int f = 0; f < kFilters; ++f) {
+    const float4 four = *reinterpret_cast<const float4*>(dy + f * filter_step);
+    bias[f] += (four.x + four.y) + (four.z + four.w);
   }
 }
 
@@ -97,7 +105,7 @@ __device__ inline void add_lanes(const WeightPlan& plan, float (&sums)[kFilters]
 }
 
 // A block's sums to memory, by way of shared memory [warps that share strips, filter groups, channels, taps]:
-// neighbouring lanes write neighbouring floats. The bias lies behind, [warps, filters].
+// neighbouring lanes write neighbouring floats. The bias lies behind, [shares of the strips, warps, filters].
 template <int kKernel, int kFilters>
 __device__ inline void store_weights(const WeightPlan& plan, const WeightPair& at, const WeightSink& to,
                                      float (&sums)[kFilters][kKernel * kKernel], float (&bias)[kFilters],
@@ -124,7 +132,9 @@ __device__ inline void store_weights(const WeightPlan& plan, const WeightPair& a
       float* sum = shared + lane_warp * warp_pitch + at.group * pitch + plan.sum_offset(at.channel, kTaps);
 #pragma unroll
       for (int tap = 0; tap < kTaps; ++tap) sum[tap] = sums[f][tap];
-      if (at.channel == 0) biases[lane_warp * block_filters + f * plan.filter_groups + at.group] = bias[f];
+      if (at.adds_bias) {
+        biases[(at.bias_share * lane_warps + lane_warp) * block_filters + f * plan.filter_groups + at.group] = bias[f];
+      }
     }
     __syncthreads();
     for (int group = together ? 0 : warp; group < runs; group += warps) {
@@ -138,7 +148,7 @@ __device__ inline void store_weights(const WeightPlan& plan, const WeightPair& a
   }
   if (to.db == nullptr || first_channel > 0) return;
   float* db = to.db + index_t(blockIdx.x) * to.step + index_t(blockIdx.z) * all_filters + first_filter;
-  const SharedSums bias_sums{biases, lane_warps, block_filters, INT32_MAX, 0};
+  const SharedSums bias_sums{biases, plan.bias_shares() * lane_warps, block_filters, INT32_MAX, 0};
   for (int f = int(threadIdx.x); f < block_filters && first_filter + f < all_filters; f += plan.block_threads()) {
     db[f] = bias_sums[f];
   }
@@ -203,6 +213,7 @@ __global__ void __launch_bounds__(kWeightThreads, 1)
   };
 
   float sums[kFilters][kKernel * kKernel] = {}, bias[kFilters] = {};
+  const bool biased = to.db != nullptr && first_channel == 0;
   const index_t first = index_t(blockIdx.x) * plan.units_per_block;
   const index_t end = first + plan.units_per_block < plan.units ? first + plan.units_per_block : plan.units;
   int buffer = 0;
@@ -218,12 +229,24 @@ __global__ void __launch_bounds__(kWeightThreads, 1)
     const float* from = buffers + buffer * step_floats;
     const float* gradient = from + x_floats + at.group * plan.dy.tile.channel_pitch;
     const int count = at.active ? images_of(unit) * plan.strips : 0;
+    const int filter_step = plan.filter_groups * plan.dy.tile.channel_pitch;
+    const auto multiply = [&](auto with_bias) {
 #pragma unroll 1
-    for (int i = at.lane; i < count; i += plan.lanes) {
-      const WeightStrip strip = strips[i];
-      multiply_strip<kKernel, kFilters>(from + at.channel * tile.channel_pitch + strip.x, tile.row_pitch,
-                                        gradient + strip.dy, plan.filter_groups * plan.dy.tile.channel_pitch,
-                                        at.channel == 0, sums, bias);
+      for (int i = at.lane; i < count; i += plan.lanes) {
+        const WeightStrip strip = strips[i];
+        multiply_strip<kKernel, with_bias()>(from + at.channel * tile.channel_pitch + strip.x, tile.row_pitch,
+                                             gradient + strip.dy, filter_step, sums, bias);
+      }
+    };
+    if (biased && plan.bias_shares() == 1) {
+      multiply(std::true_type());
+    } else {
+      multiply(std::false_type());
+      // Behind, where all channels' threads share it: those of one, adding on the way, would hold up all others.
+#pragma unroll 1
+      for (int i = at.bias_share * plan.lanes + at.lane; biased && i < count; i += plan.bias_shares() * plan.lanes) {
+        add_strip(gradient + strips[i].dy, filter_step, bias);
+      }
     }
   }
   store_weights<kKernel, kFilters>(plan, at, to, sums, bias, buffers);

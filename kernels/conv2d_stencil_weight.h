@@ -37,6 +37,9 @@ struct WeightPlan {
   // Of them in a warp, at most, and warps that they are in.
   __host__ __device__ int warp_lanes() const { return 4 * near; }
   __host__ __device__ int lane_warps() const { return lanes > warp_lanes() ? lanes / warp_lanes() : 1; }
+  // The channels' threads share the sum of the bias, too: those that read the same strips have the same share.
+  __host__ __device__ int share_shift() const { return lanes > 1 ? 0 : set_shift; }
+  __host__ __device__ int bias_shares() const { return ((channels - 1) >> share_shift()) + 1; }
   index_t blocks() const { return (units + units_per_block - 1) / units_per_block; }
   index_t shared_bytes() const;
 };
@@ -50,7 +53,8 @@ __host__ __device__ inline int strip_row(int line, int rows, bool by_parity) {
 // A thread's channel and first filter group in the block.
 struct WeightPair {
   int channel, group, lane;
-  bool active;
+  int bias_share;
+  bool active, adds_bias;  // of those with the same share one adds
 
   __host__ __device__ WeightPair(const WeightPlan& plan, int thread) {
     const int octet = thread / 8, in_octet = thread % 8;
@@ -65,6 +69,8 @@ struct WeightPair {
       channel = (octet / across << plan.set_shift) + in_octet / plan.group_lanes;
     }
     active = channel < plan.channels;
+    bias_share = channel >> plan.share_shift();
+    adds_bias = channel == bias_share << plan.share_shift();
   }
 };
 

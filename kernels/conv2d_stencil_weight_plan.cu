@@ -291,7 +291,9 @@ struct Search {
 index_t WeightPlan::shared_bytes() const {
   const int kernel = x.problem.kernel, taps = kernel * kernel;
   const index_t buffers = 2 * index_t(x_floats() + dy_floats());
-  const index_t sums = index_t(lane_warps()) * filter_groups * (std::max(sum_pitch, channels * (taps + 4) + 32) + 10);
+  const int biases = bias_shares() * filters_of_group(kernel);
+  const index_t sums =
+      index_t(lane_warps()) * filter_groups * (std::max(sum_pitch, channels * (taps + 4) + 32) + biases);
   return 4 * std::max(buffers, sums) + 8 * index_t(x.tile.items + dy.tile.items) + 8 * index_t(strips) * x.tile.images;
 }
 

@@ -205,7 +205,7 @@ TEST_CASE("conv2d: 3x3 and 5x5 kernels over maps of every remainder, cropped, an
                             .padding = padding});
     }
   }
-  for (index_t channels : {1, 4, 5, 9}) {
+  for (index_t channels : {1, 4, 5, 8, 9, 13, 20}) {
     check_all_directions({.batch = 2,
                           .channels = channels,
                           .height = 7,
