@@ -3,7 +3,6 @@
 #include "core/device/stream.h"
 #include "core/tensor/initialise.h"
 #include "kernels/gemm.h"
-#include "kernels/reduce.h"
 #include "kernels/require.h"
 #include "kernels/vendor/blas.h"
 #include "layers/kept_dense.h"
@@ -113,14 +112,7 @@ Tensors DenseFunction::backward_one_by_one(const Tensor& product_dy, const Conte
     gradients[1] = Tensor::empty(weight.shape());  // dz^T x
     product(*this, {.m = out, .n = in, .k = batch}, {dz, Transpose::yes}, {x, Transpose::no}, gradients[1]);
   }
-  if (gradients.size() > 2 && context.needs(2)) {
-    gradients[2] = Tensor::empty({out});
-    const kernels::MatrixShape shape{.rows = batch, .columns = out};
-    const auto bytes = std::int64_t(kernels::reduce_columns_workspace_bytes(shape));
-    const Tensor scratch = Tensor::empty({bytes + 1}, DType::u8);
-    kernels::reduce_columns(shape, kernels::Reduction::sum, product_dy.data<float>(), gradients[2].data<float>(),
-                            scratch.raw(), current_stream());
-  }
+  if (gradients.size() > 2 && context.needs(2)) gradients[2] = sums_over_batch(product_dy);
   return gradients;
 }
 

@@ -37,6 +37,7 @@ Tensor KeptDenseFunction::forward(const Tensors& inputs, Context& context) const
                               current_stream());
   if (context.recording) {
     context.saved = {x_panels, y};
+    if (kept->sampled_by == SampledBy::vendor) context.saved.push_back(x);
     context.saved_shapes = {x.shape()};
   }
   return y;
@@ -44,11 +45,18 @@ Tensor KeptDenseFunction::forward(const Tensors& inputs, Context& context) const
 
 Tensors KeptDenseFunction::backward(const Tensor& dy, const Context& context) const {
   const kernels::KeptView& view = kept->view();
-  const Tensor dz_panels = panels_of(product_gradient(dy, context.saved[1], context));
+  const Tensor dz = product_gradient(dy, context.saved[1], context);
+  const bool by_vendor = kept->sampled_by == SampledBy::vendor;
+  const Tensor dz_panels = by_vendor && !context.needs(0) ? Tensor() : panels_of(dz);
   const Shape& x_shape = context.saved_shapes[0];
   Tensors gradients(context.needs_gradient.size());
   const bool with_bias = gradients.size() > 2 && context.needs(2);
-  if (context.needs(1) || with_bias) {
+  if (by_vendor) {
+    gradients[1] = Tensor::empty({view.kept});
+    kept->sampled_product(x_shape[0])(dz.data<float>(), context.saved[2].data<float>(), gradients[1].data<float>(),
+                                      current_stream());
+    if (with_bias) gradients[2] = sums_over_batch(dz);
+  } else if (context.needs(1) || with_bias) {
     gradients[1] = Tensor::empty({view.kept});
     float* row_sums = nullptr;
     if (with_bias) row_sums = (gradients[2] = Tensor::empty({view.rows})).data<float>();

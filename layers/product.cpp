@@ -1,6 +1,7 @@
 #include "layers/product.h"
 
 #include "core/device/stream.h"
+#include "kernels/reduce.h"
 
 namespace espalier {
 
@@ -16,6 +17,15 @@ Tensor ProductFunction::product_gradient(const Tensor& dy, const Tensor& y, cons
   kernels::activation_backward(dy.size(), activation, slope, y.data<float>(), dy.data<float>(), dz.data<float>(),
                                current_stream());
   return dz;
+}
+
+Tensor ProductFunction::sums_over_batch(const Tensor& dy) {
+  const kernels::MatrixShape shape{.rows = dy.shape()[0], .columns = dy.shape()[1]};
+  Tensor sums = Tensor::empty({shape.columns});
+  const Tensor scratch = Tensor::empty({std::int64_t(kernels::reduce_columns_workspace_bytes(shape)) + 1}, DType::u8);
+  kernels::reduce_columns(shape, kernels::Reduction::sum, dy.data<float>(), sums.data<float>(), scratch.raw(),
+                          current_stream());
+  return sums;
 }
 
 ProductLayer::ProductLayer(Tensor weight, std::optional<Tensor> bias) : weight_("weight", std::move(weight)) {

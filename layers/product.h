@@ -23,6 +23,7 @@ struct ProductFunction : Function {
   bool vendor() const { return math.value_or(current_math()) != Math::handwritten; }
 
  protected:
+  static Tensor sums_over_batch(const Tensor& dy);  // [batch, features] -> [features]
   // dy through the activation: the gradient of the product itself. `y` is what forward returned.
   Tensor product_gradient(const Tensor& dy, const Tensor& y, const Context& context) const;
 };

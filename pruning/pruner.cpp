@@ -271,7 +271,10 @@ void Pruner::set_masks(std::vector<Mask> masks) {
 std::string Pruner::record() const {
   nlohmann::json json{{"step", step_}, {"rule", options_.rule}};
   if (preparation_) json.update({{"preparing", preparation_->age()}, {"sparsity", prepared_sparsity_}});
-  if (!execution_.thresholds().empty()) json["sparse_from"] = execution_.thresholds();
+  for (const auto& [name, even] : execution_.thresholds()) {
+    json["sparse_from"][name] = even.from;
+    if (even.by == SampledBy::vendor) json["sampled_by_vendor"].push_back(name);
+  }
   return json.dump();
 }
 
@@ -288,6 +291,11 @@ void Pruner::check(const std::string& record) const {
     const bool numbers =
         std::all_of(thresholds.begin(), thresholds.end(), [](const auto& threshold) { return threshold.is_number(); });
     require(thresholds.is_object() && numbers, "its record of sparse training cannot be used");
+    const auto by_vendor = json.value("sampled_by_vendor", nlohmann::json::array());
+    const bool known = std::all_of(by_vendor.begin(), by_vendor.end(), [&](const auto& name) {
+      return name.is_string() && thresholds.contains(name.template get<std::string>());
+    });
+    require(by_vendor.is_array() && known, "its record of sparse training cannot be used");
   }
   require(json["rule"] == options_.rule, "was pruned by the rule ", json["rule"].dump(), ", the run to resume by ",
           nlohmann::json(options_.rule).dump());
@@ -301,7 +309,12 @@ void Pruner::restore(const std::string& record) {
     preparation_->set_age(json.at("preparing").get<int>());
     prepared_sparsity_ = json.at("sparsity").get<double>();
   }
-  execution_.set_thresholds(json.value("sparse_from", std::map<std::string, double>()));
+  std::map<std::string, BreakEven> thresholds;
+  for (const auto& [name, from] : json.value("sparse_from", std::map<std::string, double>())) thresholds[name] = {from};
+  for (const std::string& name : json.value("sampled_by_vendor", std::vector<std::string>())) {
+    thresholds.at(name).by = SampledBy::vendor;
+  }
+  execution_.set_thresholds(std::move(thresholds));
   if (options_.movement) options_.movement->weights_were_set();
   choose_execution();
 }

@@ -10,6 +10,7 @@
 #include "core/tensor/initialise.h"
 #include "core/train/sgd.h"
 #include "kernels/require.h"
+#include "kernels/vendor/sparse.h"
 #include "layers/architecture.h"
 #include "layers/dense.h"
 #include "pruning/choice.h"
@@ -33,7 +34,13 @@ double step_us(Module& layers, const Tensor& images, Gradient wanted, const Tens
   return benchmark([&] { step.launch(); }, {.warmup = 2, .min_repeats = 5, .budget_ms = 20}).median_us;
 }
 
-double measure_break_even(const LayerCall& call, std::int64_t batch) {
+// Of the same step with the gradients of kept weights by each library that has them.
+struct SparseStep {
+  double us = 0.0;
+  SampledBy by = SampledBy::ours;
+};
+
+BreakEven measure_break_even(const LayerCall& call, std::int64_t batch) {
   const std::unique_ptr<Module> layers = build(call.layers);
   Parameter& weight = *layers->parameters().front();
   std::vector<std::int64_t> sides{batch};
@@ -42,23 +49,31 @@ double measure_break_even(const LayerCall& call, std::int64_t batch) {
   const Tensor gradient = kaiming_uniform((*layers)(images).shape(), 3);
   const double dense = step_us(*layers, images, call.input_gradient, gradient);
   const Tensor scores = random(4)(weight);
-  double from = kNever;
+  const auto sparse_by = [&](SampledBy by) {
+    weight.train_kept(by);
+    return SparseStep{step_us(*layers, images, call.input_gradient, gradient), by};
+  };
+  BreakEven found{kNever};
   for (const double sparsity : kTried) {
     const auto kept = std::int64_t((1.0 - sparsity) * double(weight.size()));
     if (kept == 0) continue;
     weight.set_mask(highest(scores, kept));
-    weight.train_kept();
-    if (step_us(*layers, images, call.input_gradient, gradient) >= kClearly * dense) break;
-    from = sparsity;
+    SparseStep best = sparse_by(SampledBy::ours);
+    if (weight.value.shape().rank() == 2 && !kernels::vendor::sparse_version().empty()) {
+      const SparseStep theirs = sparse_by(SampledBy::vendor);
+      if (theirs.us < kClearly * best.us) best = theirs;
+    }
+    if (best.us >= kClearly * dense) break;
+    found = {sparsity, best.by};
   }
-  return from;
+  return found;
 }
 
 }  // namespace
 
-double measured_break_even(const LayerCall& call, std::int64_t batch) {
+BreakEven measured_break_even(const LayerCall& call, std::int64_t batch) {
   require(batch > 0, "sparse training: measured at a batch of ", batch, "; it must be at least 1");
-  static thread_local std::map<std::tuple<std::string, std::int64_t, Math>, double> known;
+  static thread_local std::map<std::tuple<std::string, std::int64_t, Math>, BreakEven> known;
   const std::string layers = to_json(call.layers) + call.input.to_string() +
                              (call.input_gradient == Gradient::required ? " with dx" : " without dx");
   const auto key = std::make_tuple(layers, batch, current_math());
@@ -68,7 +83,7 @@ double measured_break_even(const LayerCall& call, std::int64_t batch) {
 
 double measured_break_even(std::int64_t rows, std::int64_t columns, std::int64_t batch) {
   require(rows > 0 && columns > 0, "sparse training: a weight ", rows, " x ", columns, "; both must be at least 1");
-  return measured_break_even(Dense(columns, rows).last_call().value(), batch);
+  return measured_break_even(Dense(columns, rows).last_call().value(), batch).from;
 }
 
 SparseExecution::SparseExecution(Module& model, const std::vector<Parameter*>& parameters,
@@ -87,8 +102,8 @@ SparseExecution::SparseExecution(Module& model, const std::vector<Parameter*>& p
   }
 }
 
-std::optional<double> SparseExecution::threshold_of(const Weight& weight) {
-  if (options_.when == SparseTraining::on) return options_.threshold;
+std::optional<BreakEven> SparseExecution::threshold_of(const Weight& weight) {
+  if (options_.when == SparseTraining::on) return BreakEven{options_.threshold};
   const std::string& name = weight.parameter->name;
   if (const auto known = thresholds_.find(name); known != thresholds_.end()) return known->second;
   const std::optional<LayerCall> call = weight.layer->last_call();
@@ -112,16 +127,20 @@ void SparseExecution::judge(Weight& weight) {
                                 options_.least_window);
     return;
   }
-  const std::optional<double> threshold = threshold_of(weight);
+  const std::optional<BreakEven> threshold = threshold_of(weight);
   if (!threshold) return;  // asked again after the next step, in which the layer is called
+  weight.by = threshold->by;
   weight.keep = parameter.mask()->keep;
   const std::int64_t kept = parameter.mask()->kept();
   const double sparsity = 1.0 - double(kept) / double(parameter.size());
   // A share that was pruned to may be missed by a weight or two, as not every count is a whole one.
-  weight.sparse = kept > 0 && double(parameter.size() - kept) >= *threshold * double(parameter.size()) - 1.0;
+  weight.sparse = kept > 0 && double(parameter.size() - kept) >= threshold->from * double(parameter.size()) - 1.0;
   weight.reason = fmt::format("{:.1f} % are pruned, ", 100 * sparsity) +
-                  (*threshold > 1.0 ? "dense steps are faster at any sparsity here"
-                                    : fmt::format("sparse from {:.1f} %", 100 * *threshold));
+                  (threshold->from > 1.0 ? "dense steps are faster at any sparsity here"
+                                         : fmt::format("sparse from {:.1f} %", 100 * threshold->from));
+  if (weight.sparse && weight.by == SampledBy::vendor) {
+    weight.reason += fmt::format(", gradients by {}", kernels::vendor::sparse_name());
+  }
 }
 
 void SparseExecution::choose(bool all_gradients) {
@@ -134,9 +153,15 @@ void SparseExecution::choose(bool all_gradients) {
     }
     if (!weight.keep.defined() || weight.keep.raw() != parameter.mask()->keep.raw()) judge(weight);
     const bool sparse = weight.sparse && !all_gradients;
-    if (sparse == (parameter.kept() != nullptr)) continue;
-    sparse ? parameter.train_kept() : parameter.train_all();
+    const KeptWeights* const kept = parameter.kept().get();
+    if (sparse ? kept != nullptr && kept->sampled_by == weight.by : kept == nullptr) continue;
+    sparse ? parameter.train_kept(weight.by) : parameter.train_all();
   }
+}
+
+void SparseExecution::set_thresholds(std::map<std::string, BreakEven> thresholds) {
+  thresholds_ = std::move(thresholds);
+  for (Weight& weight : weights_) weight.keep = Tensor();  // to be judged by them
 }
 
 std::vector<SparseTrainingChoice> SparseExecution::choices() const {

@@ -28,7 +28,11 @@ struct SparseTrainingOptions {
 
 // Train sparse from this sparsity on, or never where it is above 1. Measured once for each layer, batch and choice of
 // products in this process: forward, backward and update, dense against sparse at random masks.
-double measured_break_even(const LayerCall& call, std::int64_t batch);
+struct BreakEven {
+  double from = 0.0;
+  SampledBy by = SampledBy::ours;  // of a dense layer's gradients: the faster one there
+};
+BreakEven measured_break_even(const LayerCall& call, std::int64_t batch);
 double measured_break_even(std::int64_t rows, std::int64_t columns, std::int64_t batch);  // of a dense layer
 
 struct SparseTrainingChoice {
@@ -45,8 +49,8 @@ class SparseExecution {
   void choose(bool all_gradients);
   std::vector<SparseTrainingChoice> choices() const;  // of weights with a mask, as they stood last without such need
   // By name; those of weights that were not measured yet are missing.
-  const std::map<std::string, double>& thresholds() const { return thresholds_; }
-  void set_thresholds(std::map<std::string, double> thresholds) { thresholds_ = std::move(thresholds); }
+  const std::map<std::string, BreakEven>& thresholds() const { return thresholds_; }
+  void set_thresholds(std::map<std::string, BreakEven> thresholds);
 
  private:
   struct Weight {
@@ -54,14 +58,15 @@ class SparseExecution {
     const ProductLayer* layer;  // null: of a layer of another kind
     Tensor keep = {};           // of the mask that was judged last
     bool sparse = false;
+    SampledBy by = SampledBy::ours;
     std::string reason = {};
   };
   void judge(Weight& weight);
-  std::optional<double> threshold_of(const Weight& weight);  // none: it is not known yet how the layer is called
+  std::optional<BreakEven> threshold_of(const Weight& weight);  // none: it is not known yet how the layer is called
 
   std::vector<Weight> weights_;
   SparseTrainingOptions options_;
-  std::map<std::string, double> thresholds_;
+  std::map<std::string, BreakEven> thresholds_;
 };
 
 }  // namespace espalier::pruning

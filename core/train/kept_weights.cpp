@@ -57,6 +57,18 @@ void KeptWeights::flip(const Tensor& keep, std::int64_t groups) {
                      current_stream());
 }
 
+const kernels::vendor::SampledProduct& KeptWeights::sampled_product(std::int64_t batch) {
+  Sampled& sampled = sampled_[batch];
+  if (!sampled.product) {
+    auto product = std::make_unique<kernels::vendor::SampledProduct>(view_, batch);
+    const PoolScope scope(sampled.pool);
+    sampled.workspace = Tensor::empty({product->workspace_floats() + 1});
+    product->prepare(sampled.workspace.data<float>(), current_stream());
+    sampled.product = std::move(product);
+  }
+  return *sampled.product;
+}
+
 kernels::KeptColumns KeptWeights::flipped() const {
   return {view_.kept, flipped_columns_.data<std::int32_t>(), flipped_places_.data<std::int32_t>()};
 }

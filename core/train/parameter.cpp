@@ -37,9 +37,10 @@ void Parameter::clear_mask() {
   train_all();
 }
 
-void Parameter::train_kept() {
+void Parameter::train_kept(SampledBy by) {
   require(mask_.has_value(), name, ": only of a weight with a mask can the kept ones be trained alone");
   kept_ = std::make_shared<KeptWeights>(mask_->keep, kept_groups);
+  kept_->sampled_by = by;
 }
 
 void Parameter::clear_gradient() {

@@ -39,7 +39,7 @@ class Parameter {
   bool can_train_kept = false;
   std::int64_t kept_groups = 1;  // of a convolution that can
   // From now on gradients flow to kept()->values, and those of pruned weights do not exist. Until the mask changes.
-  void train_kept();  // needs a mask
+  void train_kept(SampledBy by = SampledBy::ours);  // needs a mask
   void train_all() { kept_.reset(); }
   const std::shared_ptr<KeptWeights>& kept() const { return kept_; }  // null: all weights are trained, or none pruned
   // What the last backward() left a gradient in: kept()->values or value.

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/device/graph.h"
 #include "core/train/adam.h"
 #include "core/train/sgd.h"
 #include "kernels/require.h"
@@ -48,7 +49,7 @@ struct Results {
   std::vector<float> y, dx, dw, db;
 };
 
-enum class Train { all, kept };
+enum class Train { all, kept, kept_by_vendor };
 
 struct Problem {
   std::int64_t batch, in, out;
@@ -61,6 +62,7 @@ Results run(const Problem& p, Train train) {
   Dense dense(p.in, p.out, {.bias = p.bias, .seed = 5});
   dense.weight().set_mask(mask_of(p.out, p.in, p.sparsity, 8));
   if (train == Train::kept) dense.weight().train_kept();
+  if (train == Train::kept_by_vendor) dense.weight().train_kept(SampledBy::vendor);
   Variable x(Tensor::from({p.batch, p.in}, test::random_floats(std::size_t(p.batch * p.in), 1)), Gradient::required);
   Variable y = dense.with_activation(x, p.activation, 0.1f);
   y.backward(Tensor::from({p.batch, p.out}, test::random_floats(std::size_t(p.batch * p.out), 2)));
@@ -74,17 +76,38 @@ void check(const Problem& p) {
   CAPTURE(p.in);
   CAPTURE(p.out);
   CAPTURE(p.sparsity);
-  const Results kept = run(p, Train::kept), all = run(p, Train::all);
-  CHECK(test::difference(kept.y, all.y, 1e-5, test::sum_tolerance(p.in)) == "");
-  CHECK(test::difference(kept.dx, all.dx, 1e-5, test::sum_tolerance(p.out)) == "");
-  CHECK(test::difference(kept.dw, all.dw, 1e-5, test::sum_tolerance(p.batch)) == "");
-  CHECK(test::difference(kept.db, all.db, 1e-5, test::sum_tolerance(p.batch)) == "");
+  const Results all = run(p, Train::all);
+  for (const Train train : {Train::kept, Train::kept_by_vendor}) {
+    const Results kept = run(p, train);
+    CHECK(test::difference(kept.y, all.y, 1e-5, test::sum_tolerance(p.in)) == "");
+    CHECK(test::difference(kept.dx, all.dx, 1e-5, test::sum_tolerance(p.out)) == "");
+    CHECK(test::difference(kept.dw, all.dw, 1e-5, test::sum_tolerance(p.batch)) == "");
+    CHECK(test::difference(kept.db, all.db, 1e-5, test::sum_tolerance(p.batch)) == "");
+  }
 }
 
 TEST_CASE("kept weights: output and every gradient equal those of the dense layer with zeros") {
   for (const std::int64_t batch : {1, 3, 16, 33, 130}) check({batch, 37, 19});
   for (const std::int64_t side : {1, 31, 32, 65}) check({20, side, side + 1, 0.8});
   for (const double sparsity : {0.0, 0.5, 0.99}) check({17, 40, 23, sparsity});
+}
+
+TEST_CASE("kept weights: the vendor's gradients are captured with their step") {
+  Dense dense(33, 14, {.seed = 1});
+  dense.weight().set_mask(mask_of(14, 33, 0.8, 2));
+  dense.weight().train_kept(SampledBy::vendor);
+  const Tensor x = Tensor::from({9, 33}, test::random_floats(9 * 33, 3));
+  const Tensor dy = Tensor::from({9, 14}, test::random_floats(9 * 14, 4));
+  const Graph step([&] {
+    for (Parameter* parameter : dense.parameters()) parameter->clear_gradient();
+    dense(x).backward(dy);
+  });
+  step.launch();
+  const std::vector<float> captured = dense_gradient(dense.weight());
+  dense.weight().train_all();
+  dense.weight().clear_gradient();
+  dense(x).backward(dy);
+  CHECK(test::difference(captured, dense_gradient(dense.weight()), 1e-5, test::sum_tolerance(9)) == "");
 }
 
 TEST_CASE("kept weights: activations in the epilogue, and no bias") {

@@ -162,6 +162,18 @@ TEST_CASE("sparse training: measured thresholds are found once and go with the p
   resumed.restore(R"({"step": 3, "rule": "", "sparse_from": {"dense_1.weight": 0.8}})");
   CHECK(steps.dense().kept() != nullptr);
   resumed.restore(R"({"step": 3, "rule": "", "sparse_from": {"dense_1.weight": 0.9}})");
+  const auto record_by = [](const char* by) {
+    return fmt::format(
+        R"({{"step": 3, "rule": "", "sparse_from": {{"dense_1.weight": 0.8}}, "sampled_by_vendor": {}}})", by);
+  };
+  resumed.restore(record_by(R"(["dense_1.weight"])"));
+  REQUIRE(steps.dense().kept() != nullptr);
+  CHECK(steps.dense().kept()->sampled_by == SampledBy::vendor);
+  CHECK(resumed.record().find("sampled_by_vendor") != std::string::npos);
+  for (const char* wrong : {R"("dense_1.weight")", R"(["dense_9.weight"])", "[1]", "3"}) {
+    CAPTURE(wrong);
+    CHECK_THROWS_AS(resumed.check(record_by(wrong)), InvalidArgument);
+  }
   for (const char* wrong : {R"({"dense_1.weight": "x"})", "0.9", "[0.9]", "null"}) {
     CAPTURE(wrong);
     CHECK_THROWS_AS(resumed.check(fmt::format(R"({{"step": 3, "rule": "", "sparse_from": {}}})", wrong)),
