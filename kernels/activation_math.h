@@ -37,6 +37,12 @@ __device__ inline float activation_gradient(float dy, float kept, float slope = 
   return dy;
 }
 
+// The derivative of sigmoid: s (1 - s), without what 1 - s loses where s is nearly 1.
+__device__ inline float sigmoid_slope(float x) {
+  const float tail = exponential(-fabsf(x)), whole = 1.0f + tail;
+  return tail / (whole * whole);
+}
+
 // The same chosen at run time, for kernels where the activation is an argument: one uniform branch.
 __device__ inline float apply_activation(Activation activation, float x, float slope = kDefaultLeakySlope) {
   switch (activation) {

@@ -1,51 +1,11 @@
 // Philox fills and dropout; random.h says which word belongs to which element.
 #include "kernels/random.h"
 
-#include "kernels/grid.h"
-#include "kernels/philox.h"
+#include "kernels/random_elements.h"
 #include "kernels/require.h"
 
 namespace espalier::kernels {
 namespace {
-
-constexpr index_t kLanes = 32;          // a warp's width; two AVX-512 registers
-constexpr index_t kChunk = 4 * kLanes;  // elements that share kLanes positions
-// A "thread" of the CPU takes all lanes of a chunk, so that Philox itself becomes vector code. Nanoseconds an element
-// on one Zen 5 core, one lane -> all: uniform 2.0 -> 0.6, normal 13 -> 0.9, dropout forward 6.9 -> 0.8.
-constexpr index_t kLanesPerUnit = simt::kContiguousElements ? kLanes : 1;
-
-index_t units(index_t count) { return ceil_div(count, kChunk) * (kLanes / kLanesPerUnit); }
-
-template <class Value>
-struct Four {
-  Value value[4];
-};
-
-// place(i, value) for every i < count, where draw(words) makes the values of four elements from four words.
-template <class Draw, class Place>
-__device__ inline void for_each_random(index_t units, index_t count, RandomStream random, Draw draw, Place place) {
-  for_each_element(units, [&](index_t unit) {
-    const index_t position = unit * kLanesPerUnit, first = position / kLanes * kChunk + position % kLanes;
-    const bool whole = first + kLanesPerUnit + 3 * kLanes <= count;
-    if (whole) {  // no test per element, and the draws land in registers before memory that may alias is touched
-      decltype(draw(PhiloxWords()).value[0] + 0) values[4][kLanesPerUnit];
-      for (index_t lane = 0; lane < kLanesPerUnit; ++lane) {
-        const auto four = draw(random_words(random, std::uint64_t(position + lane)));
-        for (int w = 0; w < 4; ++w) values[w][lane] = four.value[w];
-      }
-      for (int w = 0; w < 4; ++w) {
-        for (index_t lane = 0; lane < kLanesPerUnit; ++lane) place(first + w * kLanes + lane, values[w][lane]);
-      }
-    } else {
-      for (index_t lane = 0; lane < kLanesPerUnit; ++lane) {
-        const auto four = draw(random_words(random, std::uint64_t(position + lane)));
-        for (int w = 0; w < 4; ++w) {
-          if (first + lane + w * kLanes < count) place(first + lane + w * kLanes, four.value[w]);
-        }
-      }
-    }
-  });
-}
 
 __global__ void fill_uniform_kernel(index_t units, index_t count, RandomStream random, float low, float range,
                                     float* __restrict__ out) {
@@ -61,13 +21,8 @@ __global__ void fill_uniform_kernel(index_t units, index_t count, RandomStream r
 __global__ void fill_normal_kernel(index_t units, index_t count, RandomStream random, float mean, float deviation,
                                    float* __restrict__ out) {
   for_each_random(
-      units, count, random,
-      [=](PhiloxWords words) {
-        const NormalPair a = normals_from(words.word[0], words.word[1]), b = normals_from(words.word[2], words.word[3]);
-        return Four<float>{mean + deviation * a.first, mean + deviation * a.second, mean + deviation * b.first,
-                           mean + deviation * b.second};
-      },
-      [=](index_t i, float value) { out[i] = value; });
+      units, count, random, [](PhiloxWords words) { return four_normals(words); },
+      [=](index_t i, float value) { out[i] = mean + deviation * value; });
 }
 
 // A word is kept when it is below the threshold: probability * 2^32, as 64 bits so that 1 keeps every word.
@@ -118,21 +73,21 @@ float dropout_scale(const Dropout& dropout) {
 void fill_uniform(index_t count, RandomStream random, float low, float high, float* out, cudaStream_t stream) {
   require(low <= high, "fill_uniform: low ", low, " is above high ", high, "; swap them");
   if (count == 0) return;
-  simt::launch(fill_uniform_kernel, elements_grid(units(count), stream), units(count), count, random, low, high - low,
-               out);
+  simt::launch(fill_uniform_kernel, elements_grid(random_units(count), stream), random_units(count), count, random, low,
+               high - low, out);
 }
 
 void fill_normal(index_t count, RandomStream random, float mean, float deviation, float* out, cudaStream_t stream) {
   require(deviation >= 0, "fill_normal: deviation is ", deviation, "; give one >= 0");
   if (count == 0) return;
-  simt::launch(fill_normal_kernel, elements_grid(units(count), stream), units(count), count, random, mean, deviation,
-               out);
+  simt::launch(fill_normal_kernel, elements_grid(random_units(count), stream), random_units(count), count, random, mean,
+               deviation, out);
 }
 
 void bernoulli(index_t count, RandomStream random, double keep_probability, std::uint8_t* keep, cudaStream_t stream) {
   check_probability("bernoulli", keep_probability);
   if (count == 0) return;
-  simt::launch(bernoulli_kernel, elements_grid(units(count), stream), units(count), count, random,
+  simt::launch(bernoulli_kernel, elements_grid(random_units(count), stream), random_units(count), count, random,
                keep_threshold(keep_probability), keep);
 }
 
@@ -140,8 +95,8 @@ void dropout_forward(index_t count, Dropout dropout, const std::int64_t* step, c
                      std::uint8_t* keep, cudaStream_t stream) {
   const float scale = dropout_scale(dropout);
   if (count == 0) return;
-  simt::launch(dropout_forward_kernel, elements_grid(units(count), stream), units(count), count, dropout.seed, step,
-               keep_threshold(1 - dropout.probability), scale, x, y, keep);
+  simt::launch(dropout_forward_kernel, elements_grid(random_units(count), stream), random_units(count), count,
+               dropout.seed, step, keep_threshold(1 - dropout.probability), scale, x, y, keep);
 }
 
 void dropout_backward(index_t count, Dropout dropout, const std::uint8_t* keep, const float* dy, float* dx,
