@@ -82,10 +82,12 @@ def table(curves):
              "The record recipes at other sparsities, test error on MNIST; weights of products are counted, biases",
              "not. Fine-tuning has the epochs that are named, which may be fewer than the records' own (records.md).",
              "A cross in the picture is an aim. Where there is one seed, it is seed 1, on whose test error the recipes'",
-             "settings were chosen. Made by `espalier compare` and `apps/recipe_curves.py`.", "", "![error against weights](curves.svg)"]
+             "settings were chosen. Made by `espalier compare` and `apps/recipe_curves.py`.", "",
+             "![error against weights](curves.svg)"]
     for name, points in sorted(curves.items()):
-        lines += ["", f"{name}, {points[0]['seeds']} seed{'s' if points[0]['seeds'] > 1 else ''}, "
-                  f"{points[0]['epochs'][0]} epochs of fine-tuning; dense {percent(points[0]['dense_error'])}", "",
+        seeds, epochs = points[0]["seeds"], points[0]["epochs"][0]
+        lines += ["", f"{name}, {seeds} seed{'s' if seeds > 1 else ''}, {epochs} epochs of fine-tuning; "
+                  f"dense {percent(points[0]['dense_error'])}", "",
                   "| fewer | weights left | error | by layer |", "|---:|---:|---:|---|"]
         for point in points:
             layers = ", ".join(f"{layer['name'].removesuffix('.weight')} {layer['kept'][0]}"
@@ -97,6 +99,12 @@ def table(curves):
     return "\n".join(lines) + "\n"
 
 
+def one_line_a_point(curves):
+    rows = [f'"{name}": [\n ' + ",\n ".join(json.dumps(point, sort_keys=True) for point in points) + "\n]"
+            for name, points in sorted(curves.items())]
+    return "{\n" + ",\n".join(rows) + "\n}\n"
+
+
 def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
@@ -104,7 +112,7 @@ def main():
     curves = json.loads(file.read_text()) if file.exists() else {}
     for name in sys.argv[1:]:
         curves.update(curves_of(name))
-    file.write_text(json.dumps(curves, indent=1, sort_keys=True) + "\n")
+    file.write_text(one_line_a_point(curves))
     (FOLDER / "curves.md").write_text(table(curves))
     (FOLDER / "curves.svg").write_text(svg(curves))
 
