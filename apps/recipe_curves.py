@@ -81,8 +81,8 @@ def table(curves):
     lines = ["# Error against weights left", "",
              "The record recipes at other sparsities, test error on MNIST; weights of products are counted, biases",
              "not. Fine-tuning has the epochs that are named, which may be fewer than the records' own (records.md).",
-             "A cross in the picture is an aim. Where there is one seed, it is seed 1, on whose test error the recipes'",
-             "settings were chosen. Made by `espalier compare` and `apps/recipe_curves.py`.", "",
+             "A cross in the picture is an aim. Where there is one seed, it is seed 1, on whose test error the",
+             "recipes' settings were chosen. Made by `espalier compare` and `apps/recipe_curves.py`.", "",
              "![error against weights](curves.svg)"]
     for name, points in sorted(curves.items()):
         seeds, epochs = points[0]["seeds"], points[0]["epochs"][0]
