@@ -190,12 +190,18 @@ void Conv2d::note_call(const Variable& x, kernels::Activation activation, Pool p
 
 Variable Conv2d::with_activation(const Variable& x, kernels::Activation activation, float slope) {
   note_call(x, activation, Pool::none);
+  if (weight().random()) return random_product(x, activation, slope);
   if (trains_kept()) return kept_product(x, activation, slope);
-  return espalier::apply(std::make_shared<Conv2dFunction>(function(activation, slope)), inputs(x));
+  return espalier::apply(product(activation, slope), inputs(x));
+}
+
+std::shared_ptr<ProductFunction> Conv2d::product(kernels::Activation activation, float slope) const {
+  return std::make_shared<Conv2dFunction>(function(activation, slope));
 }
 
 Variable Conv2d::with_pool(const Variable& x, kernels::Activation activation, float slope) {
   note_call(x, activation, Pool::halves);
+  if (weight().random()) return MaxPool2d(2)(random_product(x, activation, slope));
   if (trains_kept()) return MaxPool2d(2)(kept_product(x, activation, slope));
   return espalier::apply(std::make_shared<ConvPool2dFunction>(function(activation, slope)), inputs(x));
 }

@@ -39,6 +39,7 @@ class Conv2d : public ProductLayer {
  private:
   enum class Pool { none, halves };
   void note_call(const Variable& x, kernels::Activation activation, Pool pool);
+  std::shared_ptr<ProductFunction> product(kernels::Activation activation, float slope) const override;
   Conv2dFunction function(kernels::Activation activation, float slope) const;
   Variable kept_product(const Variable& x, kernels::Activation activation, float slope);
   std::int64_t channels_, filters_;

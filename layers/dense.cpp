@@ -126,12 +126,17 @@ Dense::Dense(std::int64_t in_features, std::int64_t out_features, const DenseOpt
 }
 
 Variable Dense::with_activation(const Variable& x, kernels::Activation activation, float slope) {
+  if (weight().random()) return random_product(x, activation, slope);
   if (trains_kept()) return kept_product(x, activation, slope);
+  return espalier::apply(product(activation, slope), inputs(x));  // std::apply would be found too
+}
+
+std::shared_ptr<ProductFunction> Dense::product(kernels::Activation activation, float slope) const {
   auto function = std::make_shared<DenseFunction>();
   function->label = label();
   function->activation = activation;
   function->slope = slope;
-  return espalier::apply(std::move(function), inputs(x));  // std::apply would be found too
+  return function;
 }
 
 Variable Dense::kept_product(const Variable& x, kernels::Activation activation, float slope) {

@@ -32,6 +32,7 @@ class Dense : public ProductLayer {
   Description describe() const override;
 
  private:
+  std::shared_ptr<ProductFunction> product(kernels::Activation activation, float slope) const override;
   Variable kept_product(const Variable& x, kernels::Activation activation, float slope);
 
   std::int64_t in_features_, out_features_;

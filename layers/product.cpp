@@ -2,6 +2,8 @@
 
 #include "core/device/stream.h"
 #include "kernels/reduce.h"
+#include "layers/activation.h"
+#include "layers/gaussian_noise.h"
 
 namespace espalier {
 
@@ -30,6 +32,7 @@ Tensor ProductFunction::sums_over_batch(const Tensor& dy) {
 
 ProductLayer::ProductLayer(Tensor weight, std::optional<Tensor> bias) : weight_("weight", std::move(weight)) {
   if (bias) bias_.emplace("bias", std::move(*bias));
+  weight_.can_be_random = true;
 }
 
 std::vector<Parameter*> ProductLayer::own_parameters() {
@@ -51,6 +54,24 @@ std::vector<Variable> ProductLayer::inputs(const Variable& x) const {
   std::vector<Variable> inputs{x, weight_.value};
   if (bias_) inputs.push_back(bias_->value);
   return inputs;
+}
+
+Variable ProductLayer::random_product(const Variable& x, kernels::Activation activation, float slope) const {
+  const RandomWeight& random = *weight_.random();
+  std::vector<Variable> of_mean = inputs(x);
+  if (!training()) {
+    of_mean[1] = random.expected(weight_.value);
+    return espalier::apply(product(activation, slope), of_mean);
+  }
+  const DrawnWeight drawn = random.draw(weight_.value);
+  of_mean[1] = drawn.mean;
+  if (!drawn.variance) return espalier::apply(product(activation, slope), of_mean);
+  const Variable mean = espalier::apply(product(kernels::Activation::none, 0.0f), of_mean);
+  const Variable squares = espalier::apply(std::make_shared<SquareFunction>(), {x});
+  const Variable variance = espalier::apply(product(kernels::Activation::none, 0.0f), {squares, *drawn.variance});
+  const Variable y = espalier::apply(std::make_shared<GaussianNoiseFunction>(drawn.seed, drawn.step), {mean, variance});
+  if (activation == kernels::Activation::none) return y;
+  return espalier::apply(std::make_shared<ActivationFunction>(activation, slope), {y});
 }
 
 }  // namespace espalier

@@ -52,6 +52,10 @@ class ProductLayer : public Module {
   std::vector<Variable> inputs(const Variable& x) const;       // x, weight and, if there is one, bias
   bool trains_kept() const;                                    // in training, in fp32, while the weight says so
   std::vector<Variable> kept_inputs(const Variable& x) const;  // as inputs(), the kept weights in place of all
+  // The operation of this layer, to be applied to inputs like these.
+  virtual std::shared_ptr<ProductFunction> product(kernels::Activation activation, float slope) const = 0;
+  // with_activation() while weight().random() is there.
+  Variable random_product(const Variable& x, kernels::Activation activation, float slope) const;
   std::string label() const { return name().empty() ? std::string(kind()) : name(); }
 
  private:

@@ -21,6 +21,24 @@ void set(const Tensor& tensor, float value) {
   kernels::fill(tensor.size(), value, tensor.data<float>(), current_stream());
 }
 
+bool is_random(PreparationKind kind) {
+  return kind == PreparationKind::variational || kind == PreparationKind::hard_concrete;
+}
+
+std::unique_ptr<RandomWeights> random_weights(const std::vector<Parameter*>& parameters,
+                                              const PreparationOptions& options, const Tensor& strength) {
+  if (!is_random(options.kind)) return nullptr;
+  require(options.images >= 1, "preparation: ", options.images, " training images; there must be one at least");
+  const bool variational = options.kind == PreparationKind::variational;
+  return std::make_unique<RandomWeights>(
+      parameters,
+      RandomWeightOptions{.kind = variational ? Randomness::variational : Randomness::hard_concrete,
+                          .groups = options.groups,
+                          .rate = options.rate,
+                          .seed = options.seed},
+      strength);
+}
+
 }  // namespace
 
 Preparation::Preparation(std::vector<Parameter*> parameters, const PreparationOptions& options)
@@ -29,6 +47,8 @@ Preparation::Preparation(std::vector<Parameter*> parameters, const PreparationOp
           "; it must be above 0");
   require(options.every >= 1 && options.steps >= options.every, "preparation: ", options.steps,
           " steps with a round every ", options.every, "; there must be a round at least");
+  random_ = random_weights(parameters_, options_, strength_.value);
+  if (random_) return;
   for (const Parameter* one : parameters_) {
     const Shape& shape = one->value.shape();
     if (options.kind == PreparationKind::growing) {
@@ -44,6 +64,7 @@ void Preparation::begin(const Projection& projection) {
   require(!active(), "preparation: a pruning is due ", options_.steps - age_,
           " updates before the one before it is done; let the schedule prune less often");
   age_ = 0;
+  if (random_) random_->begin();
   for (const Buffer& dual : duals_) set(dual.value, 0.0f);
   if (options_.kind == PreparationKind::growing) {
     std::vector<Tensor> weights;
@@ -63,7 +84,10 @@ bool Preparation::step(const Projection& projection) {
 
 void Preparation::round(const Projection& projection) {
   const int rounds = std::max(1, options_.steps / options_.every), number = age_ / options_.every + 1;
-  set(strength_.value, options_.strength * float(std::min(1.0, double(number) / rounds)));
+  const double part = double(number) / rounds;
+  if (random_)
+    return set(strength_.value, options_.strength * float(std::min(1.0, 2 * part) / double(options_.images)));
+  set(strength_.value, options_.strength * float(std::min(1.0, part)));
   if (options_.kind == PreparationKind::growing) return;
   std::vector<Tensor> sums;
   for (std::size_t i = 0; i < duals_.size(); ++i) {
@@ -83,6 +107,11 @@ void Preparation::round(const Projection& projection) {
 std::vector<Mask> Preparation::masks(const Projection& projection) {
   age_ = -1;
   set(strength_.value, 0.0f);
+  if (random_) {
+    const std::vector<Tensor> signals = random_->signals();
+    random_->settle();
+    return projection(signals);
+  }
   std::vector<Mask> masks;
   for (const Buffer& falling : falling_) masks.push_back({opposite(falling.value)});
   if (!masks.empty()) return masks;
@@ -91,7 +120,20 @@ std::vector<Mask> Preparation::masks(const Projection& projection) {
   return projection(weights);
 }
 
+double Preparation::superfluous() const { return random_ ? random_->superfluous() : 0.0; }
+
+void Preparation::set_age(int age) {
+  age_ = age;
+  if (!random_) return;
+  if (active()) return random_->resume(age);
+  random_->detach();
+}
+
 void Preparation::apply(const float* rate) const {
+  if (random_) {
+    if (active()) random_->update();
+    return;
+  }
   const float* const strength = strength_.value.data<float>();
   if (options_.kind == PreparationKind::growing) {
     std::vector<kernels::ChosenWeights> tensors;
@@ -114,6 +156,8 @@ std::vector<Buffer*> Preparation::state() {
   for (std::vector<Buffer>* buffers : {&falling_, &duals_, &targets_}) {
     for (Buffer& buffer : *buffers) state.push_back(&buffer);
   }
+  if (!random_) return state;
+  for (Buffer* buffer : random_->state()) state.push_back(buffer);
   return state;
 }
 

@@ -36,6 +36,20 @@ void require_usable(const PrunerOptions& options) {
           "pruner: a preparation and rewinding; what was led to zero would be set back");
 }
 
+bool is_random(const PreparationOptions& options) {
+  return options.kind == PreparationKind::variational || options.kind == PreparationKind::hard_concrete;
+}
+
+// The rates of `steps` updates gone through twice, faster: before `split` and from it on. Noise has to become small
+// before it is taken away, and what is left learns without it.
+learning_rate::Schedule in_two_courses(learning_rate::Schedule rates, std::int64_t split, std::int64_t steps) {
+  return [rates = std::move(rates), split, steps](std::int64_t step) {
+    const bool first = step < split;
+    const double part = first ? double(step) / double(split) : double(step - split) / double(steps - split);
+    return rates(std::int64_t(part * double(steps)));
+  };
+}
+
 // While it lives, the parameters have these values; an error gives them back their own, too.
 class OtherWeights {
  public:
@@ -132,6 +146,7 @@ bool Pruner::step() {
 bool Pruner::go_on_preparing() {
   const Projection projection = [this](const std::vector<Tensor>& weights) { return masks_near(weights); };
   if (!preparation_->step(projection)) return false;
+  prepared_sparsity_ = std::max(prepared_sparsity_, preparation_->superfluous());
   set_masks(preparation_->masks(projection));
   return true;
 }
@@ -190,6 +205,13 @@ void Pruner::attach(Optimizer& optimizer) {
 }
 
 learning_rate::Schedule Pruner::rates(learning_rate::Schedule base, std::int64_t steps) const {
+  const bool random = options_.preparation && is_random(*options_.preparation);
+  if (base && random && options_.schedule) {
+    int chosen = 0;
+    while (chosen < steps && !options_.schedule(chosen)) ++chosen;
+    const std::int64_t removal = chosen + options_.preparation->steps + 1;
+    return removal < steps ? in_two_courses(std::move(base), removal, steps) : base;
+  }
   if (!options_.rewind || !options_.schedule) return base;
   return rewound(std::move(base), options_.schedule, options_.rewind->to, int(steps));
 }

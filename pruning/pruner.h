@@ -90,7 +90,7 @@ class Pruner : public Companion {
   void prepare(const float* rate) const;
   // The optimizer whose moments start anew when the pruner rewinds; before the first step.
   void attach(Optimizer& optimizer);
-  // The rates of a run of `steps` updates: back to where the weights go back to, where the pruner rewinds.
+  // The rates of `steps` updates: back where the pruner rewinds, gone through anew once random weights are removed.
   learning_rate::Schedule rates(learning_rate::Schedule base, std::int64_t steps) const;
 
   int steps() const { return step_; }  // what a checkpoint must keep ...

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include "apps/commands/pattern_words.h"
 
@@ -59,9 +58,13 @@ void add_sized_choice(CLI::App& app, const char* name, std::string& value, const
 
 // What pulls weights towards zero before they fall.
 void add_pulling_options(CLI::App& app, PruningOptions& options) {
-  CLI::Option* const preparation = add_choice(app, "--preparation", options.preparation, preparations(),
-                                              "What leads weights to zero before they are removed");
-  app.add_option("--strength", options.strength, "... and how strongly in the end")
+  CLI::Option* const preparation = add_choice(
+      app, "--preparation", options.preparation, preparations(),
+      "What leads weights to zero before they fall; variational and hard-concrete by noise, even beyond the target");
+  app.add_option("--strength", options.strength, "... and how strongly in the end: 10, with noise 1, unless given")
+      ->needs(preparation)
+      ->check(CLI::PositiveNumber);
+  app.add_option("--preparation-rate", options.preparation_rate, "... and the learning rate of variances or gates")
       ->needs(preparation)
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
@@ -120,31 +123,6 @@ std::string goal_of(const Target& target) {
   if (target.unit == Target::Unit::threshold) return fmt::format("remove weights that score below {}", target.value);
   if (target.value > 1) return fmt::format("leave {:.0f} {}", target.value, to_string(target.unit));
   return fmt::format("leave {:g} % of the {}", 100 * target.value, to_string(target.unit));
-}
-
-std::string in_words(const PruningOptions& options) {
-  nlohmann::json rule{{"criterion", options.criterion},
-                      {"group", options.group},
-                      {"group_score", options.group_score},
-                      {"normalisation", options.normalisation},
-                      {"pattern", options.pattern},
-                      {"scope", options.scope},
-                      {"schedule", options.schedule},
-                      {"regrowth", options.regrowth},
-                      {"preparation", options.preparation},
-                      {"strength", options.strength},
-                      {"penalty", options.penalty},
-                      {"penalty_strength", options.penalty_strength},
-                      {std::string(to_string(options.target.unit)), options.target.value},
-                      {"min_density", options.min_density},
-                      {"max_density", options.max_density},
-                      {"ignore", options.ignore},
-                      {"permute", options.permute},
-                      {"layers", options.layers},
-                      {"rewind", options.rewind}};
-  if (options.penalty_end < 1) rule["penalty_end"] = options.penalty_end;
-  if (options.sparse_training != "off") rule["sparse_training"] = options.sparse_training;
-  return rule.dump();
 }
 
 }  // namespace espalier::apps

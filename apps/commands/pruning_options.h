@@ -33,7 +33,8 @@ struct PruningOptions {
   std::int64_t regrowth_every = 100;                // steps
   double release = 0.0;                             // drop all masks after this part of the steps; 0: never
   std::string preparation = "none";                 // over the steps from begin to end
-  double strength = 10.0;                           // of a preparation
+  double strength = 0.0;                            // of a preparation; 0: strength_of() says
+  double preparation_rate = 0.01;                   // at which distributions of random weights learn
   std::string penalty = "none";                     // in every step of fine-tuning
   double penalty_strength = 1e-4, penalty_end = 1.0;  // the end is a part of the steps
   bool permute = false;      // channels, before 2:4
@@ -52,6 +53,9 @@ const std::vector<std::string>& regrowths();
 const std::vector<std::string>& preparations();
 const std::vector<std::string>& penalties();
 const std::vector<std::string>& sparse_trainings();
+
+bool has_noise(const std::string& preparation);     // variational, hard-concrete
+double strength_of(const PruningOptions& options);  // 10 where none was said, 1 with noise
 
 void add_pruning_options(CLI::App& app, PruningOptions& options);
 std::string goal_of(const pruning::Target& target);   // "remove 90 % of the weights", "leave 12000 params"

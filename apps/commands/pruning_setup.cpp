@@ -43,7 +43,7 @@ PruningSetup::PruningSetup(Module& model, const data::ImageData& images, const P
   if (options.rewind >= 0) made.rewind = Rewind{.to = int(options.rewind)};
   if (options.penalty_end < 1) made.penalty_end = int(options.penalty_end * double(steps));
   if (options.release > 0) made.release_at = int(options.release * double(steps));
-  add_preparation(made, steps);
+  add_preparation(made, images, steps, seed);
   add_regrowth(made, steps, seed);
   made.after_prune = [this, &output] {
     say(output, fmt::format("pruned: {}; scoring {:.1f} ms, {} backward passes\n",
@@ -101,19 +101,29 @@ std::shared_ptr<const Regularizer> PruningSetup::penalty() const {
 }
 
 // From begin to end of the schedule, in twenty rounds.
-void PruningSetup::add_preparation(PrunerOptions& made, std::int64_t steps) const {
+void PruningSetup::add_preparation(PrunerOptions& made, const data::ImageData& images, std::int64_t steps,
+                                   std::uint64_t seed) const {
   if (options_.preparation == "none") return;
   require(options_.schedule == "one-shot", "prune: the preparation ", options_.preparation,
           " leads to one pruning; give the schedule one-shot, not ", options_.schedule);
   require(!at_once_, "prune: the preparation ", options_.preparation,
           " takes steps of fine-tuning, of which there are ", steps,
           ", before weights fall; give --epochs, and no threshold");
-  const int length = std::max(1, int((options_.end - options_.begin) * double(steps)));
-  made.preparation =
-      PreparationOptions{.kind = options_.preparation == "admm" ? PreparationKind::admm : PreparationKind::growing,
-                         .strength = float(options_.strength),
-                         .steps = length,
-                         .every = std::max(1, length / 20)};
+  const int begin = int(options_.begin * double(steps)), longest = int(steps) - 1 - begin;  // weights do fall
+  const int length = std::clamp(int((options_.end - options_.begin) * double(steps)), 1, std::max(1, longest));
+  const PreparationKind kind = preparation_of(options_.preparation);
+  require(kind != PreparationKind::variational || options_.criterion == "magnitude",
+          "prune: the preparation variational ranks weights by their signal to noise, not by the criterion ",
+          options_.criterion, "; leave the criterion out");
+  const bool gates = kind == PreparationKind::hard_concrete;
+  made.preparation = PreparationOptions{.kind = kind,
+                                        .strength = float(strength_of(options_)),
+                                        .steps = length,
+                                        .every = std::max(1, length / 20),
+                                        .images = images.train.size(),
+                                        .groups = gates ? gate_groups_of(options_.group) : GateGroups::elements,
+                                        .rate = float(options_.preparation_rate),
+                                        .seed = seed};
 }
 
 void PruningSetup::add_regrowth(PrunerOptions& made, std::int64_t steps, std::uint64_t seed) const {

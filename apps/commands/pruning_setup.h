@@ -29,7 +29,8 @@ class PruningSetup {
   pruning::Schedule schedule(std::int64_t steps, double sparsity) const;
   void choose_pattern(pruning::PrunerOptions& options);
   std::shared_ptr<const pruning::Regularizer> penalty() const;
-  void add_preparation(pruning::PrunerOptions& options, std::int64_t steps) const;
+  void add_preparation(pruning::PrunerOptions& options, const data::ImageData& images, std::int64_t steps,
+                       std::uint64_t seed) const;
   void add_regrowth(pruning::PrunerOptions& options, std::int64_t steps, std::uint64_t seed) const;
 
   Module& model_;

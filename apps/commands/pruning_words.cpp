@@ -1,5 +1,7 @@
 #include "apps/commands/pruning_words.h"
 
+#include <nlohmann/json.hpp>
+
 #include "apps/commands/pruning_options.h"
 
 namespace espalier::apps {
@@ -46,7 +48,7 @@ const std::vector<std::string>& regrowths() {
 }
 
 const std::vector<std::string>& preparations() {
-  static const std::vector<std::string> words{"none", "growing", "admm"};
+  static const std::vector<std::string> words{"none", "growing", "admm", "variational", "hard-concrete"};
   return words;
 }
 
@@ -74,6 +76,31 @@ ScoreNormalisation normalisation_of(const std::string& word) {
                                         word);
 }
 
+bool has_noise(const std::string& preparation) {
+  return preparation == "variational" || preparation == "hard-concrete";
+}
+
+double strength_of(const PruningOptions& options) {
+  if (options.strength > 0) return options.strength;
+  return has_noise(options.preparation) ? 1.0 : 10.0;
+}
+
+PreparationKind preparation_of(const std::string& word) {
+  return meaning_of<PreparationKind>({{"growing", PreparationKind::growing},
+                                      {"admm", PreparationKind::admm},
+                                      {"variational", PreparationKind::variational},
+                                      {"hard-concrete", PreparationKind::hard_concrete}},
+                                     word);
+}
+
+GateGroups gate_groups_of(const std::string& word) {
+  if (word == "element") return GateGroups::elements;
+  if (word == "row" || word == "filter" || word == "neuron") return GateGroups::filters;
+  require(word == "column" || word == "channel", "prune: the preparation hard-concrete has no gates for the group ",
+          word, "; give element, filter, neuron or channel");
+  return GateGroups::channels;
+}
+
 Scope scope_of(const std::string& word) {
   return meaning_of<Scope>({{"global", Scope::global},
                             {"local", Scope::local},
@@ -85,6 +112,32 @@ Scope scope_of(const std::string& word) {
 SparseTraining sparse_training_of(const std::string& word) {
   return meaning_of<SparseTraining>(
       {{"off", SparseTraining::off}, {"on", SparseTraining::on}, {"auto", SparseTraining::measured}}, word);
+}
+
+std::string in_words(const PruningOptions& options) {
+  nlohmann::json rule{{"criterion", options.criterion},
+                      {"group", options.group},
+                      {"group_score", options.group_score},
+                      {"normalisation", options.normalisation},
+                      {"pattern", options.pattern},
+                      {"scope", options.scope},
+                      {"schedule", options.schedule},
+                      {"regrowth", options.regrowth},
+                      {"preparation", options.preparation},
+                      {"strength", strength_of(options)},
+                      {"penalty", options.penalty},
+                      {"penalty_strength", options.penalty_strength},
+                      {std::string(to_string(options.target.unit)), options.target.value},
+                      {"min_density", options.min_density},
+                      {"max_density", options.max_density},
+                      {"ignore", options.ignore},
+                      {"permute", options.permute},
+                      {"layers", options.layers},
+                      {"rewind", options.rewind}};
+  if (options.penalty_end < 1) rule["penalty_end"] = options.penalty_end;
+  if (has_noise(options.preparation)) rule["preparation_rate"] = options.preparation_rate;
+  if (options.sparse_training != "off") rule["sparse_training"] = options.sparse_training;
+  return rule.dump();
 }
 
 }  // namespace espalier::apps

@@ -19,6 +19,8 @@ Meaning meaning_of(const std::map<std::string, Meaning>& meanings, const std::st
 
 pruning::GroupScore group_score_of(const std::string& word);
 pruning::ScoreNormalisation normalisation_of(const std::string& word);
+pruning::PreparationKind preparation_of(const std::string& word);
+pruning::GateGroups gate_groups_of(const std::string& word);  // of hard-concrete, by the word of --group
 pruning::Scope scope_of(const std::string& word);
 pruning::SparseTraining sparse_training_of(const std::string& word);
 

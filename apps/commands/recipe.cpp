@@ -65,6 +65,7 @@ void read_pruning(TomlSection section, PruningOptions& options) {
   section.read_word("regrowth", options.regrowth, regrowths());
   section.read_word("preparation", options.preparation, preparations());
   section.read("strength", options.strength, 1e-6, 1e6);
+  section.read("preparation_rate", options.preparation_rate, 1e-6, 1e3);
   section.read_word("penalty", options.penalty, penalties());
   section.read("penalty_strength", options.penalty_strength, 1e-9, 1e6);
   section.read("penalty_end", options.penalty_end, 0, 1);

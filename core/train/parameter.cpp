@@ -43,6 +43,11 @@ void Parameter::train_kept(SampledBy by) {
   kept_->sampled_by = by;
 }
 
+void Parameter::set_random(std::shared_ptr<const RandomWeight> random) {
+  require(!random || can_be_random, name, ": its layer cannot compute with a random weight; leave it out by its name");
+  random_ = std::move(random);
+}
+
 void Parameter::clear_gradient() {
   value.clear_gradient();
   if (kept_) kept_->values.clear_gradient();

@@ -9,6 +9,7 @@
 
 #include "core/autograd/variable.h"
 #include "core/train/kept_weights.h"
+#include "core/train/random_weight.h"
 
 namespace espalier {
 
@@ -47,10 +48,16 @@ class Parameter {
   const Variable& trained() const { return kept_ && kept_->values.has_gradient() ? kept_->values : value; }
   void clear_gradient();
 
+  // A layer says by this that it can compute with a random weight; it then does while random() is there.
+  bool can_be_random = false;
+  void set_random(std::shared_ptr<const RandomWeight> random);  // null: layers compute with the value again
+  const std::shared_ptr<const RandomWeight>& random() const { return random_; }
+
  private:
   std::optional<Mask> mask_;
   Tensor keep_bits_;
   std::shared_ptr<KeptWeights> kept_;
+  std::shared_ptr<const RandomWeight> random_;
 };
 
 }  // namespace espalier

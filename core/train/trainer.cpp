@@ -120,9 +120,9 @@ void Trainer::update(const Batch& buffers) {
 void Trainer::update_captured() {
   CapturedStep& step = captured_[loader_.next_size()];
   std::vector<const void*> now = addresses();
-  std::vector<std::shared_ptr<KeptWeights>> kept_now = kept();
+  Beside beside_now = beside();
   const std::vector<Parameter*>& parameters = optimizer_.parameters();
-  if (step.graph && now == step.addresses && kept_now == step.kept) {
+  if (step.graph && now == step.addresses && beside_now == step.beside) {
     step.graph->launch();
     for (std::size_t i = 0; i < parameters.size(); ++i) {  // those of a graph of another size may stand there
       if (step.gradients[i].defined()) give_gradient(*parameters[i], step.gradients[i]);
@@ -140,7 +140,7 @@ void Trainer::update_captured() {
     if (gradients.empty()) gradients = copies_of_gradients();
   });
   step.addresses = std::move(now);
-  step.kept = std::move(kept_now);
+  step.beside = std::move(beside_now);
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     step.gradients.push_back(gradients[i].defined() ? parameters[i]->trained().gradient() : Tensor());
     if (gradients[i].defined()) step.gradients[i].copy_from(gradients[i]);
@@ -171,10 +171,13 @@ TrainingState Trainer::state() const {
           options_.notes,    options_.precision, options_.companion};
 }
 
-std::vector<std::shared_ptr<KeptWeights>> Trainer::kept() const {
-  std::vector<std::shared_ptr<KeptWeights>> kept;
-  for (const Parameter* parameter : optimizer_.parameters()) kept.push_back(parameter->kept());
-  return kept;
+Trainer::Beside Trainer::beside() const {
+  Beside beside;
+  for (const Parameter* parameter : optimizer_.parameters()) {
+    beside.push_back(parameter->kept());
+    beside.push_back(parameter->random());
+  }
+  return beside;
 }
 
 void Trainer::save(const std::filesystem::path& file) const { save_checkpoint(file, state()); }

@@ -3,7 +3,7 @@
 // A training step, from gathering the batch to the update, is captured once as a graph and replayed (the smaller last
 // batch of an epoch as one of its own): its buffers, learning rates, counters and place in the epoch live on the
 // device, so that within an epoch the host does nothing but launch it, and never waits. It is captured anew when a mask
-// has been set or replaced, or training begins or ends to leave pruned weights out.
+// has been set or replaced, or training begins or ends to leave pruned weights out or to draw weights at random.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -79,12 +79,14 @@ class Trainer {
   void resume(const std::filesystem::path& file);  // before run(); throws CheckpointError
 
  private:
+  // Of each parameter: kept weights and random weight, or null.
+  using Beside = std::vector<std::shared_ptr<const void>>;
   struct CapturedStep {
     Batch buffers;
     std::optional<Graph> graph = {};
-    std::vector<const void*> addresses = {};              // that it is valid for
-    std::vector<std::shared_ptr<KeptWeights>> kept = {};  // of each parameter: the same, and alive as long as it
-    Tensors gradients = {};                               // that it writes
+    std::vector<const void*> addresses = {};  // that it is valid for
+    Beside beside = {};                       // it reads them: the same, and alive as long as it
+    Tensors gradients = {};                   // that it writes
   };
   EpochReport run_epoch(TrainingLog& log);
   bool is_enough(std::int64_t asked_every) const;
@@ -94,7 +96,7 @@ class Trainer {
   void update_captured();
   Tensors copies_of_gradients() const;
   std::vector<const void*> addresses() const;
-  std::vector<std::shared_ptr<KeptWeights>> kept() const;
+  Beside beside() const;
   TrainingState state() const;
 
   Trainable model_;

@@ -109,6 +109,28 @@ TEST_CASE("recipes: a preparation leads weights to zero before they fall, at one
   CHECK(espalier.text("err").find("no threshold") != std::string::npos);
 }
 
+TEST_CASE("recipes: random weights as preparations fall to the target at least, and know what they cannot be") {
+  const Kitchen espalier;
+  const auto run = [&](const std::string& keys) {
+    return espalier("prune --recipe " +
+                    espalier.recipe("random.toml",
+                                    "model = \"lenet-300-100\"\n[tune]\nepochs = 2\nbatch = 16\n[prune]\n"
+                                    "schedule = \"one-shot\"\nsparsity = 0.8\nstrength = 0.001\n" +
+                                        keys + "\n"));
+  };
+  for (const char* keys : {"preparation = \"variational\"", "preparation = \"hard-concrete\"\ngroup = \"neuron\""}) {
+    CAPTURE(keys);
+    REQUIRE(run(keys) == 0);
+    CHECK(nlohmann::json::parse(espalier.text("out")).at("sparsity").get<double>() > 0.799);
+  }
+  CHECK(run("preparation = \"variational\"\ncriterion = \"taylor\"") == 2);
+  CHECK(espalier.text("err").find("signal to noise") != std::string::npos);
+  CHECK(run("preparation = \"hard-concrete\"\ngroup = \"kernel\"") == 2);
+  CHECK(espalier.text("err").find("no gates for the group kernel") != std::string::npos);
+  CHECK(run("preparation = \"variational\"\npreparation_rate = 0") == 2);
+  CHECK(espalier.text("err").find("preparation_rate") != std::string::npos);
+}
+
 TEST_CASE("espalier compare: recipes over seeds, with the mean and its interval") {
   const Kitchen espalier;
   const std::string taylor = espalier.recipe("small.toml", kRecipe);

@@ -144,6 +144,40 @@ const std::vector<Way> kWays{
            .calibration = &run.calibration,
            .preparation = PreparationOptions{.kind = PreparationKind::admm, .strength = 30, .steps = 11, .every = 3}};
      }},
+    {"variational",
+     [](PrunedRun&) {
+       return PrunerOptions{.schedule = one_shot(0.6, 3),
+                            .preparation = PreparationOptions{.kind = PreparationKind::variational,
+                                                              .strength = 1,
+                                                              .steps = 12,
+                                                              .every = 2,
+                                                              .images = 1000,
+                                                              .rate = 0.3f,
+                                                              .seed = 4}};
+     }},
+    {"hard concrete",
+     [](PrunedRun&) {
+       return PrunerOptions{.schedule = one_shot(0.6, 3),
+                            .preparation = PreparationOptions{.kind = PreparationKind::hard_concrete,
+                                                              .strength = 1,
+                                                              .steps = 11,
+                                                              .every = 3,
+                                                              .images = 1000,
+                                                              .rate = 0.3f}};
+     }},
+    {"hard concrete, filters",
+     [](PrunedRun&) {
+       return PrunerOptions{.pattern = filters(),
+                            .schedule = one_shot(0.3, 2),
+                            .ignore = {"dense_1.weight"},
+                            .preparation = PreparationOptions{.kind = PreparationKind::hard_concrete,
+                                                              .strength = 1,
+                                                              .steps = 9,
+                                                              .every = 3,
+                                                              .images = 1000,
+                                                              .groups = GateGroups::filters,
+                                                              .rate = 0.3f}};
+     }},
     {"sparse", [](PrunedRun&) { return PrunerOptions{.schedule = kRamp, .sparse_training = kSparse}; }},
     {"sparse rigl",
      [](PrunedRun&) {
