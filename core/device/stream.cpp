@@ -38,7 +38,10 @@ void Event::record() { check(cudaEventRecord(event_, current_stream())); }
 void Event::wait() const { check(cudaEventSynchronize(event_)); }
 bool Event::reached() const {
   const cudaError_t status = cudaEventQuery(event_);
-  if (status == cudaErrorNotReady) return false;
+  if (status == cudaErrorNotReady) {
+    cudaGetLastError();  // "not ready" stays behind as the last error, which the next launch would take for its own
+    return false;
+  }
   check(status);
   return true;
 }
