@@ -21,10 +21,6 @@ void set(const Tensor& tensor, float value) {
   kernels::fill(tensor.size(), value, tensor.data<float>(), current_stream());
 }
 
-bool is_random(PreparationKind kind) {
-  return kind == PreparationKind::variational || kind == PreparationKind::hard_concrete;
-}
-
 std::unique_ptr<RandomWeights> random_weights(const std::vector<Parameter*>& parameters,
                                               const PreparationOptions& options, const Tensor& strength) {
   if (!is_random(options.kind)) return nullptr;

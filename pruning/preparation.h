@@ -19,6 +19,9 @@
 namespace espalier::pruning {
 
 enum class PreparationKind { growing, admm, variational, hard_concrete };
+constexpr bool is_random(PreparationKind kind) {  // weights are, meanwhile
+  return kind == PreparationKind::variational || kind == PreparationKind::hard_concrete;
+}
 
 struct PreparationOptions {
   PreparationKind kind = PreparationKind::growing;

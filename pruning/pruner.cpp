@@ -36,10 +36,6 @@ void require_usable(const PrunerOptions& options) {
           "pruner: a preparation and rewinding; what was led to zero would be set back");
 }
 
-bool is_random(const PreparationOptions& options) {
-  return options.kind == PreparationKind::variational || options.kind == PreparationKind::hard_concrete;
-}
-
 // The rates of `steps` updates gone through twice, faster: before `split` and from it on. Noise has to become small
 // before it is taken away, and what is left learns without it.
 learning_rate::Schedule in_two_courses(learning_rate::Schedule rates, std::int64_t split, std::int64_t steps) {
@@ -205,7 +201,7 @@ void Pruner::attach(Optimizer& optimizer) {
 }
 
 learning_rate::Schedule Pruner::rates(learning_rate::Schedule base, std::int64_t steps) const {
-  const bool random = options_.preparation && is_random(*options_.preparation);
+  const bool random = options_.preparation && is_random(options_.preparation->kind);
   if (base && random && options_.schedule) {
     int chosen = 0;
     while (chosen < steps && !options_.schedule(chosen)) ++chosen;

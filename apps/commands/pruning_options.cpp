@@ -104,8 +104,8 @@ void add_pruning_options(CLI::App& app, PruningOptions& options) {
   app.add_flag("--permute", options.permute,
                "Before --pattern N:M, reorder channels so that it keeps more of the weights");
   choice("--sparse-training", options.sparse_training, sparse_trainings(),
-         "Dense layers train their kept weights alone: from 90 % pruned (on), or from where that was measured to be "
-         "faster here (auto: weights may differ from run to run in their last bits)");
+         "Layers with products train their kept weights alone: from 90 % pruned (on), or from where that was measured "
+         "to be faster here (auto: weights may differ from run to run in their last bits)");
   app.add_option("--min-density", options.min_density, "Fraction of its weights that each layer keeps at least")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
