@@ -5,10 +5,15 @@
 // 4. the budget is bisected, on a logarithmic scale, between what keeps the bound and what breaks it.
 //   AutoPlan found = auto_prune(model, {1, 1, 28, 28}, judge, tune, {.max_drop = 0.001});
 //   Pruner pruner(model, {.pattern = at_rates(found.chosen().rates, found.chosen().sparsity), ...});
+// The same for the widths of layers, where whole channels fall (channel_pruning.h): curves are of groups of channels,
+// width_search.h finds the widths, and candidates are measured as shrunk.
+//   AutoPlan found = auto_widths(model, {1, 1, 28, 28}, judge, tune, {.max_drop = 0.001});
+//   Pruner pruner(model, {.pattern = channel_pattern(model, input, {.widths = found.chosen().widths}), ...});
 // The model gets its weights, buffers and masks back. With deterministic functions to judge and tune, and modelled
 // times, the result is a function of the model.
 #pragma once
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,12 +37,14 @@ struct AutoOptions {
   double min_density = 0.005;           // that each layer keeps at least
   SensitivityOptions sensitivity = {};  // criterion, pattern and what is ignored hold for the candidates too
   LatencyOptions latency = {};          // its compile options say whose times
+  std::int64_t granule = 8;             // widths are multiples of it
 };
 
 struct AutoCandidate {
-  double asked = 1;  // the fraction of the dense cost that was the budget
-  std::vector<double> rates = {};
-  double sparsity = 0;
+  double asked = 1;                                 // the fraction of the dense cost that was the budget
+  std::vector<double> rates = {};                   // of each of the plan's parameters
+  std::map<std::string, std::int64_t> widths = {};  // or of groups of channels, of those that lose any
+  double sparsity = 0;                              // of the weights, or of the channels that can fall
   std::int64_t right = 0, samples = 0;
   std::int64_t weights = 0, params = 0, macs = 0, bytes = 0;
   double latency_us = 0;
@@ -63,6 +70,10 @@ struct AutoPlan {
 // tried keeps the bound.
 AutoPlan auto_prune(Module& model, const Shape& input, const Judge& judge, const Tune& tune,
                     const AutoOptions& options = {});
+
+// `ignore` names groups of channels here, the pattern is channel_pattern(), and min_density counts channels.
+AutoPlan auto_widths(Module& model, const Shape& input, const Judge& judge, const Tune& tune,
+                     const AutoOptions& options = {});
 
 std::string to_string(const AutoPlan& plan);  // a table of the candidates, for people
 

@@ -6,7 +6,9 @@
 #include <numeric>
 
 #include "kernels/require.h"
+#include "pruning/choice.h"
 #include "pruning/schedule.h"
+#include "pruning/weights.h"
 
 namespace espalier::pruning {
 namespace {
@@ -27,22 +29,27 @@ struct ScoredWeight {
   }
 };
 
+void take_out(std::vector<ChannelGroup>& groups, const std::vector<std::string>& ignore) {
+  std::string names;
+  for (const ChannelGroup& group : groups) names += " " + group.name;
+  for (const std::string& name : ignore) {
+    const auto ignored = std::erase_if(groups, [&](const ChannelGroup& group) { return group.name == name; });
+    require(ignored > 0, "channels: ", name, " is to be ignored, but is no group of channels that can fall; there are",
+            names);
+  }
+  require(!groups.empty(), "channels: none of the model's can fall; inspect --channels says why");
+}
+
 class ChannelPattern {
  public:
   ChannelPattern(Module& model, const Shape& input, ChannelOptions options)
       : graph_(channel_graph(model, input)), options_(std::move(options)) {
-    std::size_t ignored = 0;
-    std::string names;
     for (ChannelGroup& group : channel_groups(graph_)) {
-      names += " " + group.name;
-      const bool ignore = std::count(options_.ignore.begin(), options_.ignore.end(), group.name) > 0;
-      ignored += ignore;
-      if (!ignore && group.kept_because.empty()) groups_.push_back(std::move(group));
+      if (group.kept_because.empty()) groups_.push_back(std::move(group));
     }
-    require(ignored >= options_.ignore.size(), "channel pattern: an ignored name is of no group; there are", names);
+    take_out(groups_, options_.ignore);
     if (options_.norm == ChannelNorm::norm_scale) leave_unscaled();
     check_widths();
-    require(!groups_.empty(), "channel pattern: no channel of the model can fall; inspect --channels says why");
     std::size_t place = 0;  // parameters are named first
     for (const Parameter* parameter : model.parameters()) {
       if (parameter->value.shape().rank() >= 2) weights_.push_back(&graph_.named[place]);
@@ -271,6 +278,25 @@ ChannelBudget channel_budget(Module& model, const Shape& input, const Target& ta
   if (target.unit == Target::Unit::bytes) dense = double(all.bytes());
   budget.sparsity = 1.0 - left_by(target, dense, "channel pattern") / dense;
   return budget;
+}
+
+std::vector<Mask> channel_masks(Module& model, const Shape& input, const Criterion& criterion,
+                                const std::map<std::string, std::int64_t>& widths) {
+  std::vector<Tensor> scores;
+  for (const Parameter* parameter : weights_of(model)) {
+    scores.push_back(criterion(*parameter));
+    bury_pruned(*parameter, scores.back());
+  }
+  const double all_the_way = std::nextafter(1.0, 0.0);
+  return channel_pattern(model, input, {.widths = widths})(scores, {.sparsity = all_the_way});
+}
+
+std::vector<ChannelGroup> groups_that_can_fall(Module& model, const Shape& input,
+                                               const std::vector<std::string>& ignore) {
+  std::vector<ChannelGroup> found = channel_groups(model, input);
+  std::erase_if(found, [](const ChannelGroup& group) { return !group.kept_because.empty(); });
+  take_out(found, ignore);
+  return found;
 }
 
 Pattern channel_pattern(Module& model, const Shape& input, const ChannelOptions& options) {

@@ -12,6 +12,7 @@
 
 #include "layers/module.h"
 #include "pruning/channel_groups.h"
+#include "pruning/criterion.h"
 #include "pruning/pattern.h"
 #include "pruning/rates.h"
 
@@ -59,5 +60,14 @@ ChannelBudget channel_budget(Module& model, const Shape& input, const Target& ta
 // InvalidArgument when no channel can fall, when `ignore` names no group, or, in pruning, when the floors do not let
 // enough multiply-adds go.
 Pattern channel_pattern(Module& model, const Shape& input, const ChannelOptions& options = {});
+
+// The masks that bring groups to these widths, one for each of weights_of(model); none is set.
+std::vector<Mask> channel_masks(Module& model, const Shape& input, const Criterion& criterion,
+                                const std::map<std::string, std::int64_t>& widths);
+
+// Groups of which channels can fall, without the ignored. Throws InvalidArgument where that is none, or a name is of no
+// such group.
+std::vector<ChannelGroup> groups_that_can_fall(Module& model, const Shape& input,
+                                               const std::vector<std::string>& ignore = {});
 
 }  // namespace espalier::pruning

@@ -14,11 +14,14 @@ class PrunedForNow {
   // One rate for each parameter; what a mask has pruned falls first.
   PrunedForNow(const std::vector<Parameter*>& parameters, std::span<const double> rates, const Criterion& criterion,
                const Pattern& pattern, double min_density = 0);
+  // One mask for each parameter.
+  PrunedForNow(const std::vector<Parameter*>& parameters, std::vector<Mask> masks);
   ~PrunedForNow();
   PrunedForNow(const PrunedForNow&) = delete;
   PrunedForNow& operator=(const PrunedForNow&) = delete;
 
  private:
+  void leave(const Parameter& parameter, Mask mask);
   std::vector<std::pair<Tensor, Tensor>> saved_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "core/device/stream.h"
@@ -88,16 +89,15 @@ Pruner::Pruner(Module& model, PrunerOptions options)
       parameters_(prunable(model, options_.ignore)),
       execution_(model, parameters_, options_.sparse_training) {
   require_usable(options_);
-  std::size_t named = 0;
-  for (const Parameter* parameter : parameters_) {
-    const auto own = options_.layer_sparsity.find(parameter->name);
-    own_sparsity_.push_back(own == options_.layer_sparsity.end() ? -1.0 : own->second);
-    if (own == options_.layer_sparsity.end()) continue;
-    require_sparsity(own->second);
-    ++named;
+  own_sparsity_.assign(parameters_.size(), -1.0);
+  for (const auto& [name, own] : options_.layer_sparsity) {
+    require_sparsity(own);
+    const auto has_name = [&of = name](const Parameter* parameter) { return parameter->name == of; };
+    const auto place = std::find_if(parameters_.begin(), parameters_.end(), has_name);
+    require(place != parameters_.end(), "pruner: ", name, " has a sparsity of its own, ", own,
+            ", but is not there to be pruned; there are", names_of(model));
+    own_sparsity_[std::size_t(place - parameters_.begin())] = own;
   }
-  require(named == options_.layer_sparsity.size(), "pruner: ", options_.layer_sparsity.size() - named,
-          " of the layers with a sparsity of their own are not there to be pruned; there are", names_of(model));
   if (options_.rewind) snapshot_.emplace(model);
   if (options_.preparation) preparation_.emplace(parameters_, *options_.preparation);
   if (options_.penalty && options_.penalty_end) {
@@ -219,6 +219,8 @@ void Pruner::prune_to(double sparsity) {
 
 void Pruner::prune_to(const Target& target, const std::optional<Shape>& input) {
   if (target.unit == Target::Unit::sparsity) return prune_to(target.value);
+  require(!std::isnan(target.value), "pruner: a target of nan ", std::string(to_string(target.unit)),
+          "; give a number");
   const std::vector<Tensor> scores = score();
   if (target.unit == Target::Unit::threshold) return set_masks(masks_above(scores, target.value));
   set_masks(solve(scores, target, input, nullptr));

@@ -8,6 +8,7 @@
 
 #include "core/device/stream.h"
 #include "kernels/require.h"
+#include "pruning/channel_pruning.h"
 #include "pruning/pruned_for_now.h"
 #include "pruning/rate_search.h"
 #include "pruning/schedule.h"
@@ -26,6 +27,12 @@ SensitivityPoint judged(Module& model, const Judge& judge, double sparsity, std:
 std::int64_t living(const Tensor& weight) {
   const std::vector<float> values = weight.to_host();
   return std::count_if(values.begin(), values.end(), [](float value) { return value != 0.0f; });
+}
+
+void require_possible(const SensitivityOptions& options) {
+  require(!options.grid.empty() && std::is_sorted(options.grid.begin(), options.grid.end()),
+          "sensitivity: the grid of sparsities must ascend");
+  for (const double sparsity : options.grid) require_sparsity(sparsity);
 }
 
 nlohmann::json json_of(const SensitivityPoint& point) {
@@ -49,9 +56,7 @@ Interval wilson(std::int64_t right, std::int64_t of) {
 }
 
 Sensitivity sensitivity(Module& model, const Judge& judge, const SensitivityOptions& options) {
-  require(!options.grid.empty() && std::is_sorted(options.grid.begin(), options.grid.end()),
-          "sensitivity: the grid of sparsities must ascend");
-  for (const double sparsity : options.grid) require_sparsity(sparsity);
+  require_possible(options);
   const std::vector<Parameter*> parameters = weights_of(model, options.ignore);
   require(!parameters.empty(), "sensitivity: no weight of two axes or more is left to prune");
   std::int64_t all = 0;
@@ -63,6 +68,25 @@ Sensitivity sensitivity(Module& model, const Judge& judge, const SensitivityOpti
       const PrunedForNow pruned({parameter}, {&sparsity, 1}, options.criterion, options.pattern);
       layer.points.push_back(judged(model, judge, sparsity, living(parameter->value.value())));
     }
+    result.layers.push_back(std::move(layer));
+  }
+  return result;
+}
+
+Sensitivity channel_sensitivity(Module& model, const Shape& input, const Judge& judge,
+                                const SensitivityOptions& options) {
+  require_possible(options);
+  const std::vector<Parameter*> parameters = weights_of(model);
+  Sensitivity result{judged(model, judge, 0, 0), {}};
+  for (const ChannelGroup& group : groups_that_can_fall(model, input, options.ignore)) {
+    const auto channels = std::int64_t(group.channels.size());
+    LayerSensitivity layer{group.name, channels};
+    for (const double sparsity : options.grid) {
+      const auto kept = std::max<std::int64_t>(1, std::llround((1 - sparsity) * double(channels)));
+      const PrunedForNow pruned(parameters, channel_masks(model, input, options.criterion, {{group.name, kept}}));
+      layer.points.push_back(judged(model, judge, sparsity, kept));
+    }
+    result.unpruned.kept += channels;
     result.layers.push_back(std::move(layer));
   }
   return result;
@@ -94,7 +118,7 @@ std::string to_string(const Sensitivity& sensitivity) {
   const Interval now = sensitivity.unpruned.interval();
   std::string table = fmt::format("accuracy {:.2f} % ({:.2f} to {:.2f}) on {} samples before\n{:<28} {:>9}",
                                   100 * sensitivity.unpruned.accuracy(), 100 * now.low, 100 * now.high,
-                                  sensitivity.unpruned.samples, "accuracy without ...", "weights");
+                                  sensitivity.unpruned.samples, "accuracy without ...", "of");
   for (const SensitivityPoint& point : sensitivity.layers.front().points) {
     table += fmt::format(" {:>15}", fmt::format("{:g} %", 100 * point.sparsity));
   }

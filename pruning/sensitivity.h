@@ -36,8 +36,8 @@ struct SensitivityPoint {
 };
 
 struct LayerSensitivity {
-  std::string parameter;  // "dense_2.weight"
-  std::int64_t weights = 0;
+  std::string parameter;     // "dense_2.weight"; of channels their group: "dense_2"
+  std::int64_t weights = 0;  // ... and how many channels it has
   std::vector<SensitivityPoint> points = {};
 };
 
@@ -60,6 +60,11 @@ struct Sensitivity {
 // Throws InvalidArgument where the grid cannot be, nothing is left to prune, or the judge has no samples or no finite
 // loss.
 Sensitivity sensitivity(Module& model, const Judge& judge, const SensitivityOptions& options = {});
+
+// The same for whole channels: one group (channel_groups.h) at a time loses its least. `ignore` names groups; the
+// criterion scores weights, and the pattern is channel_pattern().
+Sensitivity channel_sensitivity(Module& model, const Shape& input, const Judge& judge,
+                                const SensitivityOptions& options = {});
 
 std::string to_string(const Sensitivity& sensitivity);  // a table for people: accuracy per layer and sparsity
 

@@ -13,17 +13,17 @@ std::string names_of(Module& model) {
 }
 
 std::vector<Parameter*> weights_of(Module& model, const std::vector<std::string>& ignore) {
-  std::vector<Parameter*> found;
-  std::size_t ignored = 0;
-  for (Parameter* parameter : model.parameters()) {
-    if (std::find(ignore.begin(), ignore.end(), parameter->name) != ignore.end()) {
-      ++ignored;
-    } else if (parameter->value.shape().rank() >= 2) {
-      found.push_back(parameter);
-    }
+  const std::vector<Parameter*> all = model.parameters();
+  for (const std::string& name : ignore) {
+    const bool known =
+        std::any_of(all.begin(), all.end(), [&](const Parameter* parameter) { return parameter->name == name; });
+    require(known, "pruning: ", name, " is to be ignored, but is no parameter; there are", names_of(model));
   }
-  require(ignored == ignore.size(), "pruning: ", ignore.size() - ignored,
-          " of the ignored names belong to no parameter; there are", names_of(model));
+  std::vector<Parameter*> found;
+  for (Parameter* parameter : all) {
+    const bool ignored = std::find(ignore.begin(), ignore.end(), parameter->name) != ignore.end();
+    if (!ignored && parameter->value.shape().rank() >= 2) found.push_back(parameter);
+  }
   return found;
 }
 

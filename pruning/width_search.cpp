@@ -43,47 +43,48 @@ std::vector<double> harm_of(const ChannelGroup& group, const ModelTensors& tenso
 class WidthSearch {
  public:
   WidthSearch(Module& model, const Shape& input, const WidthOptions& options)
-      : model_(model), input_(input), options_(options) {
+      : model_(model), input_(input), image_(input.with_batch(1)), options_(options) {
     const ModelTensors tensors = tensors_of(model);
-    std::size_t ignored = 0;
-    std::string names;
-    for (const ChannelGroup& group : channel_groups(model, input)) {
-      if (!group.kept_because.empty()) continue;
-      names += " " + group.name;
+    for (const ChannelGroup& group : groups_that_can_fall(model, image_)) all_ += std::int64_t(group.channels.size());
+    for (const ChannelGroup& group : groups_that_can_fall(model, image_, options.ignore)) {
       const auto channels = std::int64_t(group.channels.size());
-      all_ += channels;
-      if (std::count(options.ignore.begin(), options.ignore.end(), group.name) > 0) {
-        ++ignored;
-      } else if (channels >= 2 * options.granule) {
-        groups_.push_back({group.name, channels, harm_of(group, tensors)});
-        widths_[group.name] = channels;
-      }
+      if (channels < 2 * options.granule) continue;
+      const auto told = options.harm.find(group.name);
+      groups_.push_back({group.name, channels, told == options.harm.end() ? harm_of(group, tensors) : told->second});
+      require(groups_.back().harm.size() == std::size_t(channels) + 1, "widths: ", groups_.back().harm.size(),
+              " values of harm for ", group.name, ", which has ", channels, " channels to lose");
+      widths_[group.name] = channels;
     }
-    require(ignored == options.ignore.size(),
-            "widths: an ignored name is of no group of channels that can fall; there are", names);
     require(!groups_.empty(), "widths: no group of channels is as wide as two granules of ", options.granule,
             "; make the granule smaller");
-    us_ = time_of(widths_);
+    cost_ = cost_of(widths_);
+  }
+
+  // As far as it takes, or as it goes.
+  WidthPath walk(double goal) {
+    WidthPath path{.full_cost = cost_, .steps = {}};
+    while (cost_ > goal) {
+      const std::optional<WidthStep> step = best_step();
+      if (!step) break;
+      widths_[step->group] = step->width, cost_ = step->cost;
+      path.steps.push_back(*step);
+    }
+    return path;
   }
 
   WidthPlan run(const LatencyGoal& goal) {
-    WidthPlan plan{.widths = {}, .steps = {}, .goal_us = goal_us(goal, us_), .dense_us = us_, .timing = timing_};
-    while (us_ > plan.goal_us) {
-      const std::optional<WidthStep> step = best_step();
-      require(step.has_value(),
-              fmt::format("{:.1f} us cannot be reached by widths: best is {:.1f} us, {:.2f}x of dense "
-                          "({:.1f} us), {}",
-                          plan.goal_us, us_, plan.dense_us / us_, plan.dense_us, timing_));
-      widths_[step->group] = step->width, us_ = step->us;
-      plan.steps.push_back(*step);
-    }
+    WidthPlan plan{.widths = {}, .steps = {}, .goal_us = goal_us(goal, cost_), .dense_us = cost_, .timing = timing_};
+    plan.steps = walk(plan.goal_us).steps;
+    require(cost_ <= plan.goal_us,
+            fmt::format("{:.1f} us cannot be reached by widths: best is {:.1f} us, {:.2f}x of dense ({:.1f} us), {}",
+                        plan.goal_us, cost_, plan.dense_us / cost_, plan.dense_us, timing_));
     for (const Group& group : groups_) {
       const std::int64_t width = widths_.at(group.name);
       if (width == group.channels) continue;
       plan.widths[group.name] = width;
       plan.sparsity += double(group.channels - width) / double(all_);
     }
-    plan.us = us_;
+    plan.us = cost_;
     return plan;
   }
 
@@ -96,7 +97,7 @@ class WidthSearch {
   };
 
   // The network of these widths; nothing is left of the model but what it takes to run.
-  double time_of(const Widths& widths) {
+  double cost_of(const Widths& widths) {
     const std::unique_ptr<Module> copy = build(model_.describe());
     copy->set_name(model_.name());
     Widths narrower;
@@ -107,11 +108,11 @@ class WidthSearch {
       sparsity += double(group.channels - widths.at(group.name)) / double(all_);
     }
     if (sparsity > 0) {
-      Pruner(*copy, {.pattern = channel_pattern(*copy, input_, {.widths = narrower}), .min_density = 0})
+      Pruner(*copy, {.pattern = channel_pattern(*copy, image_, {.widths = narrower}), .min_density = 0})
           .prune_to(sparsity);
     }
-    const Shrunk small = shrink(*copy, input_);
-    if (options_.time_us) return options_.time_us(*small.model);
+    const Shrunk small = shrink(*copy, image_);
+    if (options_.cost) return options_.cost(*small.model);
     const Plan plan = compile(*small.model, input_, options_.compile);
     timing_ = plan.timing();
     return network_us(plan, options_.compile);
@@ -126,8 +127,8 @@ class WidthSearch {
          width -= options_.granule) {
       Widths tried = widths_;
       tried[group.name] = width;
-      const double us = time_of(tried);
-      if (us < us_ * (1 - options_.edge)) return WidthStep{group.name, width, us, group.harm_at(width)};
+      const double cost = cost_of(tried);
+      if (cost < cost_ * (1 - options_.edge)) return WidthStep{group.name, width, cost, group.harm_at(width)};
     }
     return std::nullopt;
   }
@@ -138,34 +139,43 @@ class WidthSearch {
     for (const Group& group : groups_) {
       const auto step = next_edge(group);
       if (!step) continue;
-      const double worth = (us_ - step->us) / std::max(step->harm - group.harm_at(widths_.at(group.name)), 1e-12);
+      const double worth = (cost_ - step->cost) / std::max(step->harm - group.harm_at(widths_.at(group.name)), 1e-12);
       if (worth > best_worth) best_worth = worth, best = step;
     }
     return best;
   }
 
   Module& model_;
-  Shape input_;
+  Shape input_, image_;  // of the batch whose time counts, and of one that says how layers hang together
   const WidthOptions& options_;
   std::vector<Group> groups_;
   std::int64_t all_ = 0;  // channels that can fall
   Widths widths_;
-  double us_ = 0;
+  double cost_ = 0;
   std::string timing_ = "as given";
 };
 
-}  // namespace
-
-WidthPlan widths_for_latency(Module& model, const Shape& input, const LatencyGoal& goal, const WidthOptions& options) {
+void require_possible(const WidthOptions& options) {
   require(options.granule >= 1, "widths: multiples of ", options.granule, "; the granule is at least 1");
   require(options.edge >= 0 && options.edge < 1, "widths: an edge of ", options.edge, "; it is a part in [0, 1)");
+}
+
+}  // namespace
+
+WidthPath width_path(Module& model, const Shape& input, const WidthOptions& options) {
+  require_possible(options);
+  return WidthSearch(model, input, options).walk(-1);
+}
+
+WidthPlan widths_for_latency(Module& model, const Shape& input, const LatencyGoal& goal, const WidthOptions& options) {
+  require_possible(options);
   return WidthSearch(model, input, options).run(goal);
 }
 
 std::string to_string(const WidthPlan& plan) {
   std::string table = fmt::format("{:<24} {:>8} {:>12} {:>10}", "channels of", "left", "us", "harm");
   for (const WidthStep& step : plan.steps) {
-    table += fmt::format("\n{:<24} {:>8} {:>12.1f} {:>9.2f}%", step.group, step.width, step.us, 100 * step.harm);
+    table += fmt::format("\n{:<24} {:>8} {:>12.1f} {:>9.2f}%", step.group, step.width, step.cost, 100 * step.harm);
   }
   return table + fmt::format("\n{:.1f} us, dense {:.1f} us, asked for {:.1f} us (times: {})", plan.us, plan.dense_us,
                              plan.goal_us, plan.timing);

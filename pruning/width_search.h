@@ -19,18 +19,20 @@ namespace espalier::pruning {
 
 struct WidthOptions {
   CompileOptions compile = {.candidates = {dense()}};
-  std::int64_t granule = 8;              // widths that are tried are multiples of it; groups narrower than two stay
-  double edge = 0.01;                    // a width whose time is not lower by this part is on the same stair
-  double min_density = 0.1;              // of its channels that each group keeps at least
-  std::vector<std::string> ignore = {};  // names of groups that lose nothing
-  std::function<double(Module&)> time_us = {};  // of a smaller network; none: its compiled plan's
+  std::int64_t granule = 8;                  // widths that are tried are multiples of it; groups narrower than two stay
+  double edge = 0.01;                        // a width whose time is not lower by this part is on the same stair
+  double min_density = 0.1;                  // of its channels that each group keeps at least
+  std::vector<std::string> ignore = {};      // names of groups that lose nothing
+  std::function<double(Module&)> cost = {};  // of a smaller network; none: microseconds of its compiled plan
+  // Of losing i channels, by group, never falling; of a group that has none the share of its squared weights.
+  std::map<std::string, std::vector<double>> harm = {};
 };
 
 struct WidthStep {  // one edge further down
   std::string group;
   std::int64_t width = 0;
-  double us = 0;    // of the network from then on
-  double harm = 0;  // the share of the group's squared weights that has fallen
+  double cost = 0;  // of the network from then on
+  double harm = 0;  // what losing all that the group has lost by then does
 };
 
 struct WidthPlan {
@@ -40,6 +42,13 @@ struct WidthPlan {
   double goal_us = 0, dense_us = 0, us = 0;
   std::string timing = {};
 };
+
+// The whole way down, until no width is left that lowers the cost; the model keeps its weights.
+struct WidthPath {
+  double full_cost = 0;  // with all channels
+  std::vector<WidthStep> steps;
+};
+WidthPath width_path(Module& model, const Shape& input, const WidthOptions& options = {});
 
 // The model keeps its weights. Throws InvalidArgument that says what the best is where the goal cannot be reached.
 WidthPlan widths_for_latency(Module& model, const Shape& input, const LatencyGoal& goal,

@@ -1,4 +1,5 @@
-// prune --auto: rates per layer under a bound on accuracy, in place of a sparsity.
+// prune --auto: rates per layer, or widths where whole channels fall, under a bound on accuracy, in place of a
+// sparsity.
 #pragma once
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -24,8 +25,8 @@ struct AutoRequest {
 
 void add_auto_options(CLI::App& app, AutoRequest& request);  // after those of pruning and of latency
 
-// Says what it tried, and sets the rates and the sparsity of `asked`; a target in `asked` is what the search has to
-// meet. Times are modelled unless the request says measured.
+// Says what it tried, and sets the rates and the sparsity of `asked`, or the widths; a target in `asked`, or a time, is
+// what the search has to meet. Times are modelled unless the request says measured.
 nlohmann::json choose_rates(const AutoRequest& request, const LatencyRequest& latency, Module& model,
                             const data::ImageData& images, const TrainingOptions& training, PruningOptions& asked,
                             const Output& output);

@@ -20,9 +20,14 @@ pruning::ChannelContest contest_of(const std::string& scope) {
   return scope == "global" ? pruning::ChannelContest::all_layers : pruning::ChannelContest::each_layer;
 }
 
+pruning::ChannelNorm norm_of(const PruningOptions& options) {
+  const bool slims = options.criterion == "batch-norm-scale";
+  return slims ? pruning::ChannelNorm::norm_scale : pruning::ChannelNorm::l2;
+}
+
 // The pattern counts all channels that can fall.
 double use_widths(const PruningOptions& options, Module& model, const Shape& input, pruning::PrunerOptions& made) {
-  made.pattern = pruning::channel_pattern(model, input, {.widths = options.widths});
+  made.pattern = pruning::channel_pattern(model, input, {.norm = norm_of(options), .widths = options.widths});
   made.scope = pruning::Scope::global;
   made.ignore = {};
   double all = 0, fall = 0;
@@ -45,9 +50,8 @@ bool prunes_channels(const PruningOptions& options) {
 double use_channels(const PruningOptions& options, Module& model, const Shape& input, pruning::PrunerOptions& made) {
   if (!options.widths.empty()) return use_widths(options, model, input, made);
   const pruning::ChannelBudget budget = pruning::channel_budget(model, input, options.target);
-  const bool slims = options.criterion == "batch-norm-scale";
   made.pattern = pruning::channel_pattern(model, input,
-                                          {.norm = slims ? pruning::ChannelNorm::norm_scale : pruning::ChannelNorm::l2,
+                                          {.norm = norm_of(options),
                                            .contest = contest_of(options.scope),
                                            .target = budget.target,
                                            .ignore = options.ignore});

@@ -69,7 +69,7 @@ pruning::WidthPlan find_widths(const LatencyRequest& request, Module& model, con
 nlohmann::json to_json(const pruning::WidthPlan& found, std::int64_t batch) {
   nlohmann::json steps = nlohmann::json::array();
   for (const pruning::WidthStep& step : found.steps) {
-    steps.push_back({{"group", step.group}, {"width", step.width}, {"us", step.us}, {"harm", step.harm}});
+    steps.push_back({{"group", step.group}, {"width", step.width}, {"us", step.cost}, {"harm", step.harm}});
   }
   return {{"batch", batch},         {"goal_us", found.goal_us}, {"dense_us", found.dense_us}, {"us", found.us},
           {"widths", found.widths}, {"steps", steps},           {"timing", found.timing}};

@@ -75,14 +75,16 @@ void PruneCommand::prune_checkpoint() const {
   if (request.batch == 0) request.batch = training.batch;
   nlohmann::json choice;
   if (automatic.wanted) choice = choose_rates(automatic, request, *model.module, images, training, asked, output);
-  const LatencyAnswer found = find_for_latency(request, *model.module, image, asked, output);
+  LatencyAnswer found;
+  if (!automatic.wanted) found = find_for_latency(request, *model.module, image, asked, output);
   const PruneFiles files{folder / "metrics.jsonl", folder / "pruned.safetensors", folder / "shrunk.safetensors",
                          resume};
   RecipeResult result = prune_and_tune(model.module, images, asked, training,
                                        teachers.loss(images.train, training.augment), model.notes, files, output);
   result.dense = before;
   nlohmann::json report = to_json(result);
-  if (request.wanted()) report["latency"] = latency_report(request, found, *model.module, image, output);
+  if (request.wanted() && !automatic.wanted)
+    report["latency"] = latency_report(request, found, *model.module, image, output);
   if (automatic.wanted) report["auto"] = judge_choice(automatic, *model.module, images, choice, output);
   tell(folder, std::move(report), result.layers, before.accuracy(), result.pruned.accuracy());
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "apps/commands/channel_options.h"
+#include "apps/commands/contradictions.h"
 #include "apps/commands/pattern_words.h"
 #include "apps/commands/pruning_words.h"
 #include "kernels/require.h"
@@ -64,7 +65,11 @@ PruningSetup::PruningSetup(Module& model, const data::ImageData& images, const P
 void PruningSetup::choose_pattern(PrunerOptions& made) {
   if (prunes_channels(options_)) {
     channels_ = use_channels(options_, model_, input_, made);
-  } else if (!options_.rates.empty()) {
+    require_reachable(made, *channels_, options_, model_, input_);
+    return;
+  }
+  require_agreement(options_, model_);
+  if (!options_.rates.empty()) {
     made.pattern = at_rates(options_.rates, options_.target.value, pattern_of(options_.pattern));
     made.scope = Scope::global;  // which shows the pattern all weights at once
   } else {
@@ -129,6 +134,7 @@ void PruningSetup::add_preparation(PrunerOptions& made, const data::ImageData& i
 void PruningSetup::add_regrowth(PrunerOptions& made, std::int64_t steps, std::uint64_t seed) const {
   if (options_.regrowth == "none") return;
   const int every = int(options_.regrowth_every), end = std::max(1, int(0.75 * double(steps)));
+  require_turns(options_, end);
   if (options_.regrowth == "splicing") {
     made.splicing = Splicing{.end = end, .every = every};
     return;

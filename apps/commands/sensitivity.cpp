@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "apps/commands/channel_options.h"
 #include "apps/commands/commands.h"
 #include "apps/commands/data.h"
 #include "apps/commands/pattern_words.h"
@@ -41,12 +42,14 @@ void SensitivityCommand::run() const {
                 {.validation = validation, .seed = seed, .normalisation = model.normalisation}, output);
   ScoringSetup scoring(*model.module, images, pruning, seed);
   if (scoring.calibration()) scoring.calibration()->run();
+  const pruning::Judge judge = [&](Module& module) { return evaluate(module, images.validation); };
+  pruning::SensitivityOptions options{.criterion = scoring.criterion(), .grid = grid, .ignore = pruning.ignore};
+  const Shape image = images.train.samples().dataset().image_shape();
+  const bool channels = prunes_channels(pruning);
+  if (!channels) options.pattern = pattern_of(pruning.pattern);
   const pruning::Sensitivity found =
-      pruning::sensitivity(*model.module, [&](Module& module) { return evaluate(module, images.validation); },
-                           {.criterion = scoring.criterion(),
-                            .pattern = pattern_of(pruning.pattern),
-                            .grid = grid,
-                            .ignore = pruning.ignore});
+      channels ? pruning::channel_sensitivity(*model.module, {1, image[0], image[1], image[2]}, judge, options)
+               : pruning::sensitivity(*model.module, judge, options);
   say(output, pruning::to_string(found) + "\n");
   if (!svg.empty()) write_file_atomically(svg, sensitivity_chart(checkpoint.stem().string(), found));
   nlohmann::json report = nlohmann::json::parse(found.to_json());
@@ -67,11 +70,12 @@ Command sensitivity_command(CLI::App& app) {
       ->check(CLI::IsMember(weighing))
       ->capture_default_str();
   parser->add_option("--pattern", command->pruning.pattern, "What falls together")
-      ->check(CLI::Validator([](std::string& word) { return fault_of_rated_pattern(word); },
-                             "{unstructured,vector-V,block-B,block-RxC,filter,neuron,channel}"))
+      ->check(
+          CLI::Validator([](std::string& word) { return word == kCoupledChannel ? "" : fault_of_rated_pattern(word); },
+                         "{unstructured,vector-V,block-B,block-RxC,filter,neuron,channel,coupled-channel}"))
       ->capture_default_str();
   parser->add_option("--at", command->grid, "Sparsities, ascending")->check(CLI::Range(0.0, 0.9999));
-  parser->add_option("--ignore", command->pruning.ignore, "Weights that stay as they are: dense_2.weight ...");
+  parser->add_option("--ignore", command->pruning.ignore, "Weights, or groups of channels, that stay as they are");
   parser
       ->add_option("--validation", command->validation, "Training images that judge; who trained on them is flattered")
       ->check(CLI::PositiveNumber)

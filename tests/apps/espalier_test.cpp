@@ -139,6 +139,9 @@ TEST_CASE("espalier sensitivity, prune --auto: curves per layer, and rates that 
   CHECK(curves.at("unpruned").at("samples") == 20);
   CHECK(espalier.text("curves.svg").find("dense_3.weight") != std::string::npos);
 
+  REQUIRE(espalier("sensitivity " + dense + " --at 0.5 --validation 20 --pattern coupled-channel --json" + data) == 0);
+  CHECK(espalier.json().at("layers").at(0).at("points").at(0).at("kept") == 150);
+
   const std::string prune = "prune " + dense + " --auto --validation 16 --epochs 1 --batch 16 --run-dir ";
   REQUIRE(espalier(prune + espalier.file("p") + " --max-drop 60 --trials 2 --trial-epochs 1 --json" + data) == 0);
   const nlohmann::json found = espalier.json().at("auto");
@@ -149,9 +152,21 @@ TEST_CASE("espalier sensitivity, prune --auto: curves per layer, and rates that 
   CHECK(espalier.json().at("sparsity").get<double>() == doctest::Approx(chosen.at("sparsity").get<double>()));
   REQUIRE(espalier(prune + espalier.file("p") + " --max-drop 90 --macs 0.25 --json" + data) == 0);
   CHECK(espalier.json().at("layers").at("macs_kept").get<double>() == doctest::Approx(66'550).epsilon(0.02));
+  REQUIRE(espalier(prune + espalier.file("p") + " --max-drop 90 --speedup 1.2 --latency-batch 256 --gpu t4 --json" +
+                   data) == 0);
+  const nlohmann::json timed = espalier.json().at("auto"),
+                       taken = timed.at("candidates").at(timed.at("chosen").get<std::size_t>());
+  CHECK(taken.at("latency_us").get<double>() * 1.2 <= timed.at("dense").at("latency_us").get<double>() * 1.01);
+  REQUIRE(espalier(prune + espalier.file("p") + " --max-drop 90 --pattern coupled-channel --macs 0.5 --json" + data) ==
+          0);
+  const nlohmann::json small = espalier.json().at("shrunk");
+  CHECK(small.at("macs").get<double>() <= 0.5 * small.at("macs_before").get<double>());
+  CHECK(small.at("layers").at(0).at("after") ==
+        espalier.json().at("auto").at("candidates").at(0).at("widths").at("dense_1"));
   for (const char* wrong :
-       {" --sparsity 0.5", " --channels 0.5", " --speedup 2", " --pattern 2:4", " --pattern 16:2:8", " --trials 0",
-        " --pattern branch", " --macs 0.5 --minimise bytes", " --measured --gpu a100"}) {
+       {" --sparsity 0.5", " --channels 0.5", " --speedup 2 --macs 0.5", " --pattern 2:4", " --pattern 16:2:8",
+        " --trials 0", " --pattern branch", " --macs 0.5 --minimise bytes", " --measured --gpu a100",
+        " --speedup 2 --minimise macs", " --pattern coupled-channel --criterion batch-norm-scale"}) {
     CAPTURE(wrong);
     CHECK(espalier(prune + espalier.file("p") + wrong + data) == 2);
   }

@@ -98,8 +98,12 @@ TEST_CASE("recipes: a preparation leads weights to zero before they fall, at one
                                     "preparation = \"admm\"\nschedule = \"" +
                                         schedule + "\"\n" + target + "\n"));
   };
-  REQUIRE(run("one-shot") == 0);
-  CHECK(nlohmann::json::parse(espalier.text("out")).at("sparsity").get<double>() == doctest::Approx(0.8).epsilon(1e-3));
+  for (const char* until : {"sparsity = 0.8", "sparsity = 0.8\nend = 1", "sparsity = 0.8\nbegin = 0.5\nend = 1"}) {
+    CAPTURE(until);  // what is prepared until the end still falls
+    REQUIRE(run("one-shot", until) == 0);
+    const nlohmann::json report = nlohmann::json::parse(espalier.text("out"));
+    CHECK(report.at("sparsity").get<double>() == doctest::Approx(0.8).epsilon(1e-3));
+  }
   for (const char* schedule : {"cubic", "before-training"}) {
     CAPTURE(schedule);
     CHECK(run(schedule) == 2);
@@ -169,6 +173,34 @@ TEST_CASE("recipes: an unknown key, word or name is refused with the one that wa
     CAPTURE(option);
     CHECK(espalier(recipe + " " + option) == 2);
   }
+}
+
+TEST_CASE("recipes: what contradicts itself is refused before anything is trained") {
+  const Kitchen espalier;
+  const auto refused = [&](const std::string& keys, const char* word) {
+    CAPTURE(keys);
+    CHECK(espalier("prune --recipe " + espalier.recipe("bad.toml",
+                                                       "model = \"lenet-300-100\"\n[tune]\nepochs = 2\n"
+                                                       "batch = 16\n[prune]\n" +
+                                                           keys + "\n")) == 2);
+    CHECK(espalier.text("err").find(word) != std::string::npos);
+    CHECK(espalier.text("err").find("epoch 1/2") == std::string::npos);
+  };
+  const std::string layers = "layers = { \"dense_1.weight\" = 0.9";
+  refused("sparsity = 0.995", "min_density");
+  refused("sparsity = 0.9\nmin_density = 0.5", "90 % cannot go");
+  refused("sparsity = 0.5\nmax_density = 0.2", "max_density");
+  refused("sparsity = 0.5\n" + layers + " }", "already");
+  refused("sparsity = 0.5\n" + layers + ", \"dense_2.weight\" = 0.9, \"dense_3.weight\" = 0.9 }", "90 % together");
+  refused("sparsity = 0.9\nlayers = { \"dense_7.weight\" = 0.9 }", "dense_7.weight");
+  refused("sparsity = 0.9\nmin_density = 0.1\nlayers = { \"dense_3.weight\" = 0.95 }",
+          "dense_3.weight is to lose 95 %");
+  refused("sparsity = nan", "nan");
+  refused("threshold = nan", "nan");
+  refused("ignore = [\"dense_9.weight\"]", "dense_9.weight");
+  refused("regrowth = \"gradient\"", "nothing would grow");
+  refused("pattern = \"coupled-channel\"\nmacs = 0.1\nmin_density = 0.5", "multiply-adds cannot go");
+  refused("channels = 0.1\nmin_density = 0.5", "channels cannot fall");
 }
 
 TEST_CASE("recipes: whole channels fall and are taken out, by the same words as on the command line") {

@@ -8,6 +8,9 @@
 
 #include "kernels/require.h"
 #include "layers/layers.h"
+#include "pruning/channel_pruning.h"
+#include "pruning/pruner.h"
+#include "pruning/shrink.h"
 
 namespace espalier::pruning {
 namespace {
@@ -128,6 +131,85 @@ TEST_CASE("auto: modelled time is a cost as well") {
   const Judge flat = [](Module&) { return Metrics{.loss = 1, .classes = 2, .confusion = {9, 1, 0, 0}}; };
   const AutoPlan plan = auto_prune(model, {512, 512}, flat, kNothing, options);
   CHECK(plan.chosen().latency_us < plan.dense.latency_us);
+}
+
+TEST_CASE("auto: a target of time is met as the whole network's, or refused") {
+  Sequential model(Dense(512, 768, {.seed = 1}), Relu(), Dense(768, 4, {.seed = 2}));
+  AutoOptions options = options_for(Cost::latency);
+  options.max_drop = 0.5, options.target = 0.7, options.sensitivity.grid = {0.5, 0.9};
+  options.latency.grid = {0.0, 0.9};
+  const Judge flat = [](Module&) { return Metrics{.loss = 1, .classes = 2, .confusion = {9, 1, 0, 0}}; };
+  const AutoPlan plan = auto_prune(model, {512, 512}, flat, kNothing, options);
+  CHECK(plan.chosen().latency_us <= 0.707 * plan.dense.latency_us);
+  options.target = 1e-4;
+  CHECK_THROWS_AS(auto_prune(model, {512, 512}, flat, kNothing, options), InvalidArgument);
+}
+
+// Two hidden layers; a judge that minds what the first loses and nothing else.
+Sequential wide_net() {
+  return Sequential(Dense(20, 48, {.seed = 1}), Relu(), Dense(48, 32, {.seed = 2}), Relu(), Dense(32, 4, {.seed = 3}));
+}
+
+Metrics first_width_counts(Module& model) {
+  Sequential fresh = wide_net();
+  const double part = norm(model.parameters()[0]->value.value()) / norm(fresh.parameters()[0]->value.value());
+  const auto right = std::int64_t(1000 * part + 0.5);
+  return {.loss = 1 - part, .classes = 2, .confusion = {right, 1000 - right, 0, 0}};
+}
+
+TEST_CASE("auto: channels of the layer that does no harm go first, and shrinking has what was said") {
+  for (const Cost cost : {Cost::params, Cost::macs, Cost::bytes}) {
+    CAPTURE(to_string(cost));
+    Sequential model = wide_net();
+    const auto before = model.parameters()[0]->value.value().to_host();
+    AutoOptions options = options_for(cost);
+    options.granule = 4, options.min_density = 0.1;
+    options.latency.compile.candidates = {dense(Math::handwritten)};
+    const AutoPlan plan = auto_widths(model, kInput, first_width_counts, kNothing, options);
+    CHECK(model.parameters()[0]->value.value().to_host() == before);
+    CHECK(model.parameters()[0]->mask() == nullptr);
+    const AutoCandidate& best = plan.chosen();
+    CHECK(best.within);
+    CHECK(best.pareto);
+    CHECK(plan.parameters == std::vector<std::string>{"dense_1", "dense_2"});
+    REQUIRE(best.widths.contains("dense_2"));
+    CHECK(best.widths.at("dense_2") == 4);
+    if (best.widths.contains("dense_1")) CHECK(best.widths.at("dense_1") > 32);
+
+    Pruner(model, {.pattern = channel_pattern(model, kInput, {.widths = best.widths}), .min_density = 0})
+        .prune_to(best.sparsity);
+    const Shrunk small = shrink(model, kInput);
+    CHECK(small.parameters_after == best.params);
+    CHECK(small.macs_after == best.macs);
+    CHECK(best.bytes == 4 * best.params);
+    CHECK(plan.cost_of(best) < 0.7 * plan.cost_of(plan.dense));
+    CHECK(nlohmann::json::parse(plan.to_json()).at("candidates").at(plan.best).at("widths").at("dense_2") == 4);
+  }
+}
+
+TEST_CASE("auto: widths meet a target at once, leave ignored layers alone, and say what cannot be") {
+  Sequential model = wide_net();
+  AutoOptions options = options_for(Cost::params);
+  options.granule = 4, options.target = 0.5, options.max_drop = 0.9, options.sensitivity.ignore = {"dense_2"};
+  const AutoPlan plan = auto_widths(model, kInput, first_width_counts, kNothing, options);
+  CHECK(plan.tried.size() == 1);
+  CHECK(plan.chosen().params <= 0.5 * double(plan.dense.params));
+  CHECK(!plan.chosen().widths.contains("dense_2"));
+  const auto refused = [&](auto change, const char* word) {
+    AutoOptions wrong = options;
+    change(wrong);
+    try {
+      auto_widths(model, kInput, first_width_counts, kNothing, wrong);
+      FAIL("not refused: ", word);
+    } catch (const InvalidArgument& error) {
+      CHECK(std::string(error.what()).find(word) != std::string::npos);
+    }
+  };
+  refused([](AutoOptions& o) { o.target = 0.001; }, "cannot be met");
+  refused([](AutoOptions& o) { o.max_drop = 0; }, "the nearest has");
+  refused([](AutoOptions& o) { o.granule = 0; }, "granule");
+  refused([](AutoOptions& o) { o.granule = 64; }, "granule");
+  refused([](AutoOptions& o) { o.sensitivity.ignore = {"dense_9"}; }, "dense_9");
 }
 
 }  // namespace

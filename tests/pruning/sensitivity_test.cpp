@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -76,6 +77,34 @@ TEST_CASE("sensitivity: each point is the model with one layer pruned alone; the
       CHECK(point.kept == std::int64_t(values.size() - gone));
     }
   }
+}
+
+TEST_CASE("sensitivity: of channels, each point is the model with one group narrower") {
+  Sequential model = small_net();
+  const auto before = model.parameters()[0]->value.value().to_host();
+  const Sensitivity found = channel_sensitivity(model, {1, 1, 12, 12}, on_validation, {.grid = {0.25, 0.99}});
+  CHECK(model.parameters()[0]->value.value().to_host() == before);
+  REQUIRE(found.layers.size() == 1);  // the output's channels cannot fall
+  CHECK(found.layers[0].parameter == "dense_1");
+  CHECK(found.layers[0].weights == 12);
+  CHECK(found.layers[0].points[0].kept == 9);
+  CHECK(found.layers[0].points[1].kept == 1);
+
+  std::vector<std::pair<double, std::size_t>> norms;  // of what a channel takes along
+  const auto makes = model.parameters()[0]->value.value().to_host(),
+             reads = model.parameters()[2]->value.value().to_host();
+  for (std::size_t i = 0; i < 12; ++i) {
+    double sum = 0;
+    for (std::size_t j = 0; j < 144; ++j) sum += double(makes[144 * i + j]) * makes[144 * i + j];
+    for (std::size_t j = 0; j < 10; ++j) sum += double(reads[12 * j + i]) * reads[12 * j + i];
+    norms.emplace_back(sum, i);
+  }
+  std::sort(norms.begin(), norms.end());
+  auto narrower = makes;
+  for (std::size_t i = 0; i < 3; ++i) std::fill_n(narrower.begin() + std::ptrdiff_t(144 * norms[i].second), 144, 0.0f);
+  model.parameters()[0]->value.value().copy_from(Tensor::from({12, 144}, std::span<const float>(narrower)));
+  CHECK(found.layers[0].points[0].loss == on_validation(model).loss);
+  CHECK_THROWS_AS(channel_sensitivity(model, {1, 1, 12, 12}, on_validation, {.ignore = {"dense_7"}}), InvalidArgument);
 }
 
 TEST_CASE("sensitivity: harm never falls, is 0 at 0 and meets the curve at its points") {

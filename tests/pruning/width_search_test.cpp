@@ -26,7 +26,7 @@ double tiles(Module& model) {
   return 10 * stairs(width_of(model, 0)) * stairs(width_of(model, 2)) + 5;
 }
 
-WidthOptions on_tiles() { return {.granule = 8, .time_us = tiles}; }
+WidthOptions on_tiles() { return {.granule = 8, .cost = tiles}; }
 
 TEST_CASE("widths: the goal is met at edges of the stairs, and no earlier state met it") {
   Sequential model = small_net();
@@ -36,7 +36,7 @@ TEST_CASE("widths: the goal is met at edges of the stairs, and no earlier state 
     CHECK(found.dense_us == 125);
     CHECK(found.us <= goal);
     for (const auto& [group, width] : found.widths) CHECK(width % 16 == 0);
-    for (std::size_t i = 0; i + 1 < found.steps.size(); ++i) CHECK(found.steps[i].us > goal);
+    for (std::size_t i = 0; i + 1 < found.steps.size(); ++i) CHECK(found.steps[i].cost > goal);
     if (goal == 125) CHECK(found.widths.empty());
   }
   CHECK(model.parameters()[0]->value.value().to_host() == before);
@@ -84,9 +84,9 @@ TEST_CASE("widths: what cannot be done is said") {
   refused({.latency_us = 5}, on_tiles());
   refused({}, on_tiles());
   refused({.latency_us = -1}, on_tiles());
-  refused({.latency_us = 65}, {.granule = 0, .time_us = tiles});
-  refused({.latency_us = 65}, {.granule = 64, .time_us = tiles});
-  refused({.latency_us = 65}, {.ignore = {"dense_9"}, .time_us = tiles});
+  refused({.latency_us = 65}, {.granule = 0, .cost = tiles});
+  refused({.latency_us = 65}, {.granule = 64, .cost = tiles});
+  refused({.latency_us = 65}, {.ignore = {"dense_9"}, .cost = tiles});
   for (const auto& [group, width] :
        {std::pair<const char*, std::int64_t>{"dense_9", 4}, {"dense_1", 65}, {"dense_1", 0}}) {
     CHECK_THROWS_AS(channel_pattern(model, kInput, {.widths = {{group, width}}}), InvalidArgument);
