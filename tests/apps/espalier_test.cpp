@@ -118,10 +118,10 @@ TEST_CASE("espalier: channels fall, and what is left computes the same as a smal
     CAPTURE(impossible);
     CHECK(espalier(coupled + impossible) == 2);
   }
-  REQUIRE(espalier(coupled + " --speedup 1.2 --latency-batch 4096 --gpu t4 --width-granule 20") == 0);
+  REQUIRE(espalier(coupled + " --speedup 1.2 --latency-batch 1024 --gpu t4 --width-granule 20") == 0);
   CHECK(espalier.json().at("latency").at("timing") == "T4, modelled");
   CHECK(espalier.json().at("shrunk").at("layers").at(0).at("after").get<int>() < 300);
-  CHECK(espalier(coupled + " --speedup 1000 --gpu t4") == 2);
+  CHECK(espalier(coupled + " --speedup 1000 --gpu t4 --width-granule 50") == 2);
   REQUIRE(espalier("prune " + dense + " --macs 0.25 --epochs 0 --json --run-dir " + run + data) ==
           0);  // single weights
   CHECK(espalier.json().at("layers").at("macs_kept").get<double>() == doctest::Approx(0.25 * 266'200).epsilon(1e-3));
