@@ -109,6 +109,11 @@ TEST_CASE("vector_nm_spmm at every batch around a panel") {
   for (const std::int64_t batch : {1, 2, 16, 17, 63, 64, 65, 129}) check({batch, 40, 33, 16});
 }
 
+// 864 times 64 samples by two groups: from there on it pays.
+TEST_CASE("vector_nm_spmm where a tile of 32 rows is 96 samples wide, with no, one and two narrower ones behind") {
+  for (const std::int64_t batch : {96 * 577, 96 * 577 + 40, 96 * 577 + 31}) check({batch, 35, 20, 32});
+}
+
 TEST_CASE("vector_nm_spmm from an empty to a full weight, with every activation") {
   for (const double sparsity : {0.0, 0.97, 1.0}) check({10, 48, 70, 16, sparsity});
   for (const Activation a : {Activation::none, Activation::leaky_relu, Activation::gelu, Activation::tanh}) {
