@@ -1,7 +1,8 @@
 // The kept columns of x come as rows [k, samples] of the turned operand: 16 bits are read by ldmatrix, which transposes
 // them; tf32 by four 32-bit loads, free of bank conflicts. A thread copies chunks of neighbouring k, whose columns are
-// one or two 128-bit loads, made one step ahead: 7 % of the main loop's instructions on sm_80 are the gathering's.
-// Modelled, W 4096 x 4096 as 128:2:8, fp16, batch 256: 32 us on A100 and RTX 4090; turning x around 9 more.
+// one 64- or 128-bit load, made one step ahead. Columns and addresses are 5 % of the main loop's instructions on sm_80,
+// the copies, which 2:4 makes, too, 4 % more at groups of 128 rows and 8 % at 64. Modelled, W 4096 x 4096, fp16, batch
+// 256: 128:2:8 32 us on A100 and RTX 4090, 64:2:8 34 and 32; turning x around 9 more.
 #include "kernels/sparse/vnm_tensor_core.h"
 
 #include "kernels/grid.h"
@@ -25,47 +26,56 @@ struct ColumnTile {
   }
 };
 
-// Brings the kept columns of a group of rows, step by step.
+// Brings the kept columns of a group of rows, step by step. A thread has a 16-byte chunk of every 128 bytes of its
+// columns: these share an address, and a quarter of a warp copies whole lines.
 template <class T, class Tile>
 class ColumnFeed {
   using Shared = ColumnTile<T, Tile::kN>;
-  static constexpr int kRowsAtOnce = Tile::kThreads / Shared::kChunks, kPasses = Shared::kRows / kRowsAtOnce;
-  static_assert(kPasses % 4 == 0, "columns are read four at a time");
+  static constexpr int kLanes = 8, kLine = kLanes * kChunkBytes, kLines = Shared::kPitch / kLine;
+  static constexpr int kColumns = Shared::kRows * kLanes / Tile::kThreads;  // of a thread in a step
+  static_assert(Shared::kChunks % kLanes == 0, "a column of a tile is whole lines");
 
  public:
   __device__ ColumnFeed(const std::int32_t* columns, int steps, const T* operand, int pitch)
       : steps_(steps), pitch_(unsigned(pitch) * unsigned(sizeof(T))) {
-    const int row = int(threadIdx.x) / Shared::kChunks * kPasses, chunk = int(threadIdx.x) % Shared::kChunks;
+    const int row = int(threadIdx.x) / kLanes * kColumns, chunk = int(threadIdx.x) % kLanes;
     operand_ = reinterpret_cast<const char*>(operand + chunk * kChunk<T>);
     simt::forget_origin(operand_);
-    columns_ = reinterpret_cast<const uint4*>(columns + row);
+    columns_ = columns + row;
 #pragma unroll
-    for (int pass = 0; pass < kPasses; ++pass) to_[pass] = Shared::offset(row + pass, chunk);
+    for (int i = 0; i < kColumns; ++i) to_[i] = Shared::offset(row + i, chunk);
     read_columns();
   }
 
   __device__ void request(char* tile) {
 #pragma unroll
-    for (int pass = 0; pass < kPasses; ++pass) {
-      simt::async_copy<kChunkBytes>(tile + to_[pass], operand_ + std::uint64_t(next_[pass]) * pitch_);
+    for (int i = 0; i < kColumns; ++i) {
+      const char* from = operand_ + std::uint64_t(next_[i]) * pitch_;
+#pragma unroll
+      for (int line = 0; line < kLines; ++line) {
+        simt::async_copy<kChunkBytes>(tile + to_[i] + line * kLine, from + line * kLine);
+      }
     }
-    columns_ += --steps_ > 0 ? Shared::kRows / 4 : 0;
+    columns_ += --steps_ > 0 ? Shared::kRows : 0;
     read_columns();
   }
 
  private:
   __device__ void read_columns() {
-#pragma unroll
-    for (int i = 0; i < kPasses; i += 4) {
-      const uint4 four = columns_[i / 4];
-      next_[i] = four.x, next_[i + 1] = four.y, next_[i + 2] = four.z, next_[i + 3] = four.w;
+    if constexpr (kColumns == 4) {
+      const uint4 four = *reinterpret_cast<const uint4*>(columns_);
+      next_[0] = four.x, next_[1] = four.y, next_[2] = four.z, next_[3] = four.w;
+    } else {
+      static_assert(kColumns == 2, "a thread's columns of a step are one load");
+      const uint2 two = *reinterpret_cast<const uint2*>(columns_);
+      next_[0] = two.x, next_[1] = two.y;
     }
   }
 
   const char* operand_;
-  const uint4* columns_;
-  int to_[kPasses], steps_;
-  unsigned next_[kPasses], pitch_;  // pitch in bytes; unsigned, for a product of 32 by 32 bits in one instruction
+  const std::int32_t* columns_;
+  int to_[kColumns], steps_;
+  unsigned next_[kColumns], pitch_;  // pitch in bytes; unsigned, for a product of 32 by 32 bits in one instruction
 };
 
 // Eight samples of an instruction's depth.
