@@ -160,8 +160,10 @@ ShallowModel prune_branches(Module& model, const Shape& input, const Target& tar
     result.model = without_branches(model, result.removed);
     left = left_of(report(*result.model, input), target.unit);
   }
-  require(left <= goal, "branch pruning: ", std::int64_t(goal), " ", std::string(to_string(target.unit)),
-          " cannot be met: without any branch ", std::int64_t(left), " are left; prune channels or weights, too");
+  const bool of_weights = target.unit == Target::Unit::sparsity;
+  require(left <= goal, "branch pruning: ", std::int64_t(goal), " ",
+          of_weights ? "weights" : std::string(to_string(target.unit)), " cannot be met: without any branch ",
+          std::int64_t(left), " are left; prune channels or weights, too");
   const Report after = report(*result.model, input);
   result.parameters = after.parameters, result.macs = after.macs();
   return result;

@@ -2,20 +2,48 @@
 // ends with the bits of one that was not.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 
 #include "kernels/require.h"
+#include "pruning/channel_pruning.h"
 #include "pruning/pruner.h"
+#include "pruning/shrink.h"
 #include "tests/support/small_run.h"
 #include "tests/support/temporary_folder.h"
 
 namespace espalier::pruning {
 namespace {
 
+// Weights under a mask that are not bit zero.
+std::int64_t astray_in(Module& model) {
+  std::int64_t astray = 0;
+  for (const Parameter* parameter : model.parameters()) {
+    if (!parameter->mask()) continue;
+    const auto keep = parameter->mask()->keep.to_host_as<std::uint8_t>();
+    const auto bytes = parameter->value.value().to_host_bytes();
+    for (std::size_t i = 0; i < keep.size(); ++i) {
+      std::uint32_t bits = 0;
+      std::memcpy(&bits, &bytes[4 * i], 4);
+      astray += !keep[i] && bits != 0;
+    }
+  }
+  return astray;
+}
+
+std::int64_t masked_in(Module& model) {
+  std::int64_t masked = 0;
+  for (const Parameter* parameter : model.parameters()) {
+    if (parameter->mask()) masked += parameter->size() - parameter->mask()->kept();
+  }
+  return masked;
+}
+
 // A data set, a model, its optimizer, and a pruner whose options may refer to all of them.
 struct PrunedRun {
   static constexpr int kSteps = 20;
+  static constexpr std::int64_t kSaved[] = {1, 2, 5, 6, 9, 14};  // steps
   using MakeOptions = std::function<PrunerOptions(PrunedRun&)>;
 
   data::ImageData data = test::small_data();
@@ -25,7 +53,8 @@ struct PrunedRun {
   Movement movement_of_run;
   Calibration calibration;
   Pruner pruner;
-  std::int64_t broken = 0;  // weights under a mask that were not bit zero, over all steps
+  std::int64_t broken = 0;       // weights under a mask that were not bit zero, over all steps
+  std::int64_t most_masked = 0;  // weights under a mask, after any step
   Trainer trainer;
 
   PrunedRun(const std::string& kind, std::uint64_t seed, const MakeOptions& options,
@@ -42,27 +71,14 @@ struct PrunedRun {
                  .after_step =
                      [this, folder](std::int64_t step) {
                        pruner.step();
-                       broken += weights_astray();
-                       if (!folder.empty()) trainer.save(folder / std::to_string(step));
+                       broken += astray_in(model);
+                       most_masked = std::max(most_masked, masked_in(model));
+                       const bool looked_at = std::count(std::begin(kSaved), std::end(kSaved), step) > 0;
+                       if (looked_at && !folder.empty()) trainer.save(folder / std::to_string(step));
                      },
                  .companion = &pruner,
                  .execution = execution,
                  .progress = Progress::none}) {}
-
-  std::int64_t weights_astray() {
-    std::int64_t astray = 0;
-    for (const Parameter* parameter : model.parameters()) {
-      if (!parameter->mask()) continue;
-      const auto keep = parameter->mask()->keep.to_host_as<std::uint8_t>();
-      const auto bytes = parameter->value.value().to_host_bytes();
-      for (std::size_t i = 0; i < keep.size(); ++i) {
-        std::uint32_t bits = 0;
-        std::memcpy(&bits, &bytes[4 * i], 4);
-        astray += !keep[i] && bits != 0;
-      }
-    }
-    return astray;
-  }
 
   std::vector<std::vector<std::byte>> bits() {
     std::vector<std::vector<std::byte>> all;
@@ -197,6 +213,74 @@ const std::vector<Way> kWays{
                Regrowth{.growth = grow_at_random(5), .begin = 0, .end = 18, .every = 2, .reads_gradients = false},
            .sparse_training = kSparse};
      }},
+    {"l1, sparse",
+     [](PrunedRun& run) {
+       return PrunerOptions{
+           .schedule = kRamp, .penalty = l1_penalty(weights_of(run.model), 0.05f), .sparse_training = kSparse};
+     }},
+    {"group lasso, sparse rigl",
+     [](PrunedRun& run) {
+       return PrunerOptions{.schedule = one_shot(0.7),
+                            .regrowth = Regrowth{.begin = 0, .end = 18, .every = 3},
+                            .penalty = group_lasso(weights_of(run.model), 0.05f, LassoGroups::channels),
+                            .sparse_training = kSparse};
+     }},
+    {"l2, splicing",
+     [](PrunedRun& run) {
+       return PrunerOptions{.schedule = kRamp,
+                            .splicing = Splicing{.rate = 0.05f, .begin = 0, .end = 19, .every = 2},
+                            .penalty = l2_penalty(weights_of(run.model), 0.5f)};
+     }},
+    {"slimming",
+     [](PrunedRun& run) { return PrunerOptions{.schedule = kRamp, .penalty = batch_norm_penalty(run.model, 0.5f)}; }},
+    {"admm, then sparse",
+     [](PrunedRun&) {
+       return PrunerOptions{
+           .schedule = one_shot(0.6, 1),
+           .preparation = PreparationOptions{.kind = PreparationKind::admm, .strength = 30, .steps = 6, .every = 2},
+           .sparse_training = kSparse};
+     }},
+    {"variational, l1, then sparse",
+     [](PrunedRun& run) {
+       return PrunerOptions{.schedule = one_shot(0.6, 1),
+                            .preparation = PreparationOptions{.kind = PreparationKind::variational,
+                                                              .strength = 1,
+                                                              .steps = 7,
+                                                              .every = 2,
+                                                              .images = 1000,
+                                                              .rate = 0.3f},
+                            .penalty = l1_penalty(weights_of(run.model), 0.05f),
+                            .sparse_training = kSparse};
+     }},
+    {"hard concrete of channels, then sparse set",
+     [](PrunedRun&) {
+       return PrunerOptions{
+           .schedule = one_shot(0.6, 1),
+           .regrowth =
+               Regrowth{.growth = grow_at_random(5), .begin = 8, .end = 18, .every = 2, .reads_gradients = false},
+           .preparation = PreparationOptions{.kind = PreparationKind::hard_concrete,
+                                             .strength = 1,
+                                             .steps = 6,
+                                             .every = 2,
+                                             .images = 1000,
+                                             .groups = GateGroups::channels,
+                                             .rate = 0.3f},
+           .sparse_training = kSparse};
+     }},
+    {"dense-sparse-dense, sparse",
+     [](PrunedRun&) {
+       return PrunerOptions{
+           .scope = Scope::local, .schedule = one_shot(0.7, 4), .sparse_training = kSparse, .release_at = 13};
+     }},
+    {"2:5, sparse",
+     [](PrunedRun&) {
+       return PrunerOptions{
+           .pattern = n_of_m(2, 5, RaggedRows::shorter_run), .schedule = one_shot(0.6, 4), .sparse_training = kSparse};
+     }},
+    {"whole channels",
+     [](PrunedRun& run) {
+       return PrunerOptions{.pattern = channel_pattern(run.model, {1, 1, 12, 12}), .schedule = one_shot(0.4, 3)};
+     }},
     {"filters",
      [](PrunedRun&) {
        return PrunerOptions{.pattern = filters(), .schedule = one_shot(0.4, 3), .ignore = {"dense_1.weight"}};
@@ -214,7 +298,30 @@ TEST_CASE("pruned runs: masked weights are bit zero after every step, in every o
       run.trainer.run();
       CHECK(run.pruner.steps() == PrunedRun::kSteps);
       CHECK(run.broken == 0);
+      CHECK(run.most_masked >= 9);  // a filter at least
     }
+  }
+}
+
+TEST_CASE("pruned runs: what shrinking leaves keeps its masks, and they their zeros, while it trains on") {
+  for (const char* kind : {"sgd", "adam", "adamw"}) {
+    CAPTURE(kind);
+    PrunedRun run(kind, 1, [](PrunedRun& of) {
+      return PrunerOptions{.pattern = channel_pattern(of.model, {1, 1, 12, 12}), .schedule = one_shot(0.4, 3)};
+    });
+    Pruner weights(run.model, {.schedule = {}});
+    run.trainer.run();
+    weights.prune_to(0.7);
+    const Shrunk small = shrink(run.model, {1, 1, 12, 12});
+    CHECK(small.parameters_after < small.parameters_before);
+    const auto optimizer = test::make_optimizer(kind, small.model->parameters());
+    move_state(small, *run.optimizer, *optimizer);
+    CHECK(astray_in(*small.model) == 0);
+    std::int64_t masked = 0;
+    for (const Parameter* parameter : small.model->parameters()) masked += parameter->mask() != nullptr;
+    CHECK(masked == 2);
+    Trainer(classifier(*small.model), *optimizer, run.loader, {.epochs = 2, .progress = Progress::none}).run();
+    CHECK(astray_in(*small.model) == 0);
   }
 }
 
