@@ -9,10 +9,9 @@ curves.md and curves.svg there from all of them.
 """
 import json
 import math
-import pathlib
 import sys
 
-from recipe_results import AIMS, FOLDER, percent, read
+from recipe_results import AIMS, FOLDER, percent, read, updated
 
 COLOURS = ["#1b6ca8", "#c8553d", "#3a7d44", "#6b4e71"]
 LEFT, TOP, WIDTH, HEIGHT = 60, 30, 560, 320  # of the plot, in pixels
@@ -106,12 +105,8 @@ def one_line_a_point(curves):
 
 
 def main():
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
     file = FOLDER / "curves.json"
-    curves = json.loads(file.read_text()) if file.exists() else {}
-    for name in sys.argv[1:]:
-        curves.update(curves_of(name))
+    curves = updated(file, curves_of, __doc__)
     file.write_text(one_line_a_point(curves))
     (FOLDER / "curves.md").write_text(table(curves))
     (FOLDER / "curves.svg").write_text(svg(curves))

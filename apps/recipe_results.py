@@ -82,13 +82,19 @@ def table(results):
     return "\n".join(lines) + "\n"
 
 
-def main():
+def updated(file, read_report, usage):
+    """What a file of results holds, with what the reports of the command line say in the place of its older figures."""
     if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    file = FOLDER / "records.json"
+        sys.exit(usage)
     results = json.loads(file.read_text()) if file.exists() else {}
     for name in sys.argv[1:]:
-        results.update(read(name))
+        results.update(read_report(name))
+    return results
+
+
+def main():
+    file = FOLDER / "records.json"
+    results = updated(file, read, __doc__)
     file.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
     (FOLDER / "records.md").write_text(table(results))
 
