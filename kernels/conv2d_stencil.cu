@@ -113,9 +113,22 @@ double cost(const StencilPlan& plan) {
   return (warps + 0.4) * warp * double(loops);
 }
 
+// Floats of the scratch before the lower rows of strips, where these leave by rows: each run is even and for half a
+// warp, which is busy with no less than half of it. Both rows of a width of 4 n + 2 begin at the same bank, of 4 n the
+// lower one where the upper ends.
+int lower_rows(const StencilPlan& plan) {
+  const StencilTile& tile = plan.tile;
+  const int width = plan.problem.out_width, run = kStripRows * width;
+  const bool fits = leaves_by_rows(plan.filters_per_thread) && tile.tiles_across == 1 && tile.images == 1 &&
+                    run <= 64 && run >= 32 && plan.block_threads >= 32 * tile.filter_groups;
+  if (!fits || width % 8 == 0 || width % 2 != 0 || plan.problem.out_height % 2 != 0) return 0;
+  const int strips = tile.filter_groups * filters_by_rows(plan.filters_per_thread) * tile.down * tile.across;
+  return rounded(strips * kStripColumns, 32) + (width % 4 == 0 ? width % 32 : 0);
+}
+
 // Sets what the sink wants of shared memory: the route of a pool; the strips of a filter where a plane's rows are no
 // whole sectors, for which the last step's weights make room if they can. With few channels there is little to
-// multiply, and staging would cost more than it saves.
+// multiply, and staging filter by filter would cost more than it saves.
 void set_scratch(StencilPlan& plan, StencilUse use) {
   StencilTile& tile = plan.tile;
   const int strips = int(sizeof(float)) * kStripRows * kStripColumns * tile.team_threads();
@@ -129,6 +142,8 @@ void set_scratch(StencilPlan& plan, StencilUse use) {
   const bool in_weights = int(sizeof(float)) * plan.weight_floats() >= strips;
   tile.staged = tile.tiles_across == 1 && plan.problem.out_width % 8 != 0 && plan.problem.channels >= 16;
   tile.scratch_bytes = tile.staged && !in_weights ? strips : 0;
+  tile.lower_rows = tile.staged ? 0 : lower_rows(plan);
+  if (tile.lower_rows > 0) tile.scratch_bytes = 2 * int(sizeof(float)) * tile.lower_rows;
 }
 
 StencilItems items_of(StencilUse use) {

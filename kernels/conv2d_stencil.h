@@ -50,6 +50,11 @@ constexpr int group_weights(int kernel, int filters) {
   return floats % 32 == 0 ? floats + 4 : floats;
 }
 
+// Whether strips of a kernel with so many filters a thread may leave by rows (conv2d_stencil_rows.h), and how many of
+// the filters do together. Those of 3x3: others would take registers for it that they have not got.
+constexpr bool leaves_by_rows(int filters) { return filters % 4 == 0; }
+constexpr int filters_by_rows(int filters) { return filters / 2; }
+
 // How blocks cut it: a block makes images x down x across strips of filter_groups times kFilters filters. Where that
 // makes too few threads, several teams of them share the channels and add their sums in the end.
 struct StencilTile {
@@ -66,6 +71,7 @@ struct StencilTile {
   int bias_floats = 0;                  // of the block's filters
   int scratch_bytes = 0;                // of the sink
   bool staged = false;                  // strips leave by way of shared memory: the scratch, or the weights last used
+  int lower_rows = 0;                   // floats of the scratch from the upper rows of strips, which leave by rows
 
   // Of a team, those that make the same filters: one for each strip and, up to a multiple of 8, idle ones.
   int group_threads = 1;

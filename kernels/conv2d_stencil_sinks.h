@@ -1,7 +1,8 @@
 // What a block of conv2d_stencil_kernel.h does with its sums: bias and activation, then all of them to memory, or what
 // a 2x2 pool leaves and which of its pixels won. Strips of rows that are no whole sectors gather in shared memory
-// first.
+// first: by rows (conv2d_stencil_rows.h), or filter by filter.
 #pragma once
+#include "kernels/conv2d_stencil_rows.h"
 #include "kernels/conv2d_stencil_sources.h"
 #include "kernels/gemm_tile.h"
 #include "kernels/pool_math.h"
@@ -34,12 +35,14 @@ struct StripSink : LoneSink {
         bias(bias),
         slope(slope),
         aligned(rows_aligned(y, width)),
-        half_aligned(reinterpret_cast<std::uintptr_t>(y) % 8 == 0 && width % 2 == 0) {}
+        half_aligned(reinterpret_cast<std::uintptr_t>(y) % 8 == 0 && width % 2 == 0),
+        begins_aligned(reinterpret_cast<std::uintptr_t>(y) % 16 == 0) {}
 
   float* y;
   const float* bias;
   float slope;
   bool aligned, half_aligned;  // strips begin at multiples of 16 bytes, of 8
+  bool begins_aligned;         // y does, at one of 16
 
   __device__ void begin(const StencilPlan& plan, const StencilPlace& at, float* biases, char*) const {
     copy_biases(plan, at, bias, biases);
@@ -49,8 +52,12 @@ struct StripSink : LoneSink {
   __device__ void store(const StencilPlan& plan, const StencilPlace& at, index_t image,
                         const StencilSums<kFilters>& sums, const float* biases, char* scratch) const {
     const StencilProblem& p = plan.problem;
-    if (plan.tile.staged) {
-      return store_planes<kFilters>(plan, at, image, sums, biases, reinterpret_cast<float*>(scratch));
+    float* stage = reinterpret_cast<float*>(scratch);
+    if (plan.tile.staged) return store_planes<kFilters>(plan, at, image, sums, biases, stage);
+    if constexpr (leaves_by_rows(kFilters)) {
+      if (plan.tile.lower_rows > 0 && begins_aligned) {
+        return store_rows<kFilters>(plan, at, image, sums, biases, stage);
+      }
     }
     if (!at.active || image + at.image >= p.batch) return;
     const int row = at.first_row(), column = at.first_column();
@@ -58,11 +65,12 @@ struct StripSink : LoneSink {
     for (int f = 0; f < kFilters; ++f) {
       if (at.filter + f >= p.filters) return;
       float* to = plane_of(p, at, image + at.image, at.filter + f);
+      const float shift = bias_of(biases, at, f);
 #pragma unroll
       for (int r = 0; r < kStripRows; ++r) {
         if (row + r >= p.out_height) continue;
         float values[kStripColumns];
-        finish(biases, at.filter - at.block_filter + f, sums[f][r], values);
+        finish(shift, sums[f][r], values);
         float* strip = to + (row + r) * p.out_width + column;
         const int left = p.out_width - column;
         if (half_aligned && !aligned) {  // an even number is left
@@ -80,13 +88,50 @@ struct StripSink : LoneSink {
     return y + ((image * p.groups + at.group) * p.filters + filter) * p.out_height * p.out_width;
   }
 
-  __device__ void finish(const float* biases, int filter, const float (&sums)[kStripColumns],
-                         float (&values)[kStripColumns]) const {
-    const float shift = bias == nullptr ? 0.0f : biases[filter];
+  __device__ float bias_of(const float* biases, const StencilPlace& at, int f) const {
+    return bias == nullptr ? 0.0f : biases[at.filter - at.block_filter + f];
+  }
+
+  __device__ void finish(float shift, const float (&sums)[kStripColumns], float (&values)[kStripColumns]) const {
 #pragma unroll
     for (int c = 0; c < kStripColumns; ++c) {
       const float value = sums[c] + shift;
       values[c] = slope == 1.0f ? value : bend(value, value, slope);
+    }
+  }
+
+  // Both rows of a strip, `lower` vectors apart.
+  __device__ void stage_strip(const float (&sums)[kStripRows][kStripColumns], float shift, int lower,
+                              float4* to) const {
+#pragma unroll
+    for (int r = 0; r < kStripRows; ++r) {
+      float values[kStripColumns];
+      finish(shift, sums[r], values);
+      to[r * lower] = make_float4(values[0], values[1], values[2], values[3]);
+    }
+  }
+
+  // As conv2d_stencil_rows.h says.
+  template <int kFilters>
+  __device__ void store_rows(const StencilPlan& plan, const StencilPlace& at, index_t image,
+                             const StencilSums<kFilters>& sums, const float* biases, float* stage) const {
+    constexpr int kStaged = filters_by_rows(kFilters);
+    const StencilProblem& p = plan.problem;
+    const int strips = plan.tile.down * plan.tile.across, group = (at.filter - at.block_filter) / kFilters;
+    float4* to = reinterpret_cast<float4*>(stage) + group * kStaged * strips + at.down * plan.tile.across + at.across;
+#pragma unroll
+    for (int f = 0; f < kFilters; ++f) {
+      const int i = f % kStaged;
+      if (i == 0 && f > 0) __syncthreads();  // all have left the last ones
+      if (at.active) stage_strip(sums[f], bias_of(biases, at, f), plan.tile.lower_rows / 4, to + i * strips);
+      if (i + 1 < kStaged && f + 1 < kFilters) continue;
+      __syncthreads();
+      const StripRows part(plan, at, f - i, i + 1);
+      if (part.count <= 0) continue;
+      float* first = plane_of(p, at, image, at.block_filter + part.group * kFilters + f - i) + at.row * p.out_width;
+      const float* from = stage + kStripColumns * part.group * kStaged * strips;
+      p.out_width % 4 == 0 ? store_strip_rows<4>(plan, part, from, first)
+                           : store_strip_rows<2>(plan, part, from, first);
     }
   }
 
@@ -100,14 +145,7 @@ struct StripSink : LoneSink {
 #pragma unroll
     for (int f = 0; f < kFilters; ++f) {
       __syncthreads();  // all have multiplied, or left the last filter
-      if (at.active) {
-#pragma unroll
-        for (int r = 0; r < kStripRows; ++r) {
-          float values[kStripColumns];
-          finish(biases, at.filter - at.block_filter + f, sums[f][r], values);
-          to[r * threads] = make_float4(values[0], values[1], values[2], values[3]);
-        }
-      }
+      if (at.active) stage_strip(sums[f], bias_of(biases, at, f), threads, to);
       __syncthreads();
       if (aligned) {
         unload<4>(plan, at, image, kFilters, f, stage);
@@ -266,22 +304,30 @@ struct PoolSink : LoneSink {
     }
   }
 
+  // Where at least half of a plane's bytes are the tile's, lanes go through all of them from a sector on, so that none
+  // is written in pieces.
   __device__ void write_route(const StencilPlan& plan, const StencilPlace& at, index_t image,
                               const std::uint8_t* places) const {
     const StencilProblem& p = plan.problem;
-    const int block_filters = plan.tile.filter_groups * plan.filters_per_thread, across = p.out_width / 2;
-    const unsigned bytes = unsigned(plan.place_bytes()) / 4, first = unsigned(at.row / 2 * across) / 4;
-    const unsigned plane_bytes = unsigned(route_plane_bytes(index_t(p.out_height / 2) * across));
-    for (unsigned i = threadIdx.x; i < unsigned(plan.tile.images * block_filters) * bytes;
-         i += unsigned(plan.block_threads)) {
-      const unsigned plane = i / bytes, byte = first + i - plane * bytes;
-      const int n = int(plane) / block_filters, filter = at.block_filter + int(plane) - n * block_filters;
-      if (image + n >= p.batch || filter >= p.filters || byte >= plane_bytes) continue;
-      unsigned four = reinterpret_cast<const unsigned*>(places)[i];
-      four |= four >> 6;
-      four |= four >> 12;
-      const index_t to = (image + n) * p.filters * p.groups + index_t(at.group) * p.filters + filter;
-      route[to * plane_bytes + byte] = std::uint8_t(four);
+    const int block_filters = plan.tile.filter_groups * plan.filters_per_thread, left = p.filters - at.block_filter;
+    const int across = p.out_width / 2, bytes = plan.place_bytes() / 4, first = at.row / 2 * across / 4;
+    const int plane_bytes = int(route_plane_bytes(index_t(p.out_height / 2) * across));
+    const int listed = 2 * bytes >= plane_bytes ? plane_bytes : bytes, begin = listed == bytes ? first : 0;
+    const int count = (block_filters < left ? block_filters : left) * listed;
+    const float a_plane = 1.0f / float(listed);  // of so few its rounding is none
+    for (int n = 0; n < plan.tile.images && image + n < p.batch; ++n) {
+      const index_t plane = ((image + n) * p.groups + at.group) * p.filters + at.block_filter;
+      std::uint8_t* to = route + plane * plane_bytes + begin;
+      const unsigned* from = reinterpret_cast<const unsigned*>(places) + n * block_filters * bytes;
+      for (int i = int(threadIdx.x) - int(reinterpret_cast<std::uintptr_t>(to) & 31); i < count;
+           i += plan.block_threads) {
+        const int f = int((float(i) + 0.5f) * a_plane), byte = i - f * listed, place = begin + byte - first;
+        if (i < 0 || unsigned(place) >= unsigned(bytes) || begin + byte >= plane_bytes) continue;
+        unsigned four = from[f * bytes + place];
+        four |= four >> 6;
+        four |= four >> 12;
+        to[f * plane_bytes + byte] = std::uint8_t(four);
+      }
     }
   }
 };
