@@ -9,6 +9,7 @@
 #include "pruning/channel_pruning.h"
 #include "pruning/shrink.h"
 #include "pruning/shrink_analysis.h"
+#include "pruning/weights.h"
 
 namespace espalier::apps {
 namespace {
@@ -79,6 +80,9 @@ nlohmann::json save_shrunk(const ModelFile& file, Module& model, const data::Ima
   say(output,
       fmt::format("{}\nshrunk: test accuracy {:.2f} %\n{}\n", shrunk, 100 * metrics.accuracy(), file.path.string()));
   nlohmann::json report = nlohmann::json::parse(pruning::to_json(shrunk));
+  std::int64_t weights = 0;
+  for (const Parameter* parameter : pruning::weights_of(*shrunk.model)) weights += parameter->size();
+  report["weights"] = weights;
   report["test_accuracy"] = metrics.accuracy();
   report["checkpoint"] = file.path.string();
   return report;

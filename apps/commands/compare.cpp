@@ -75,6 +75,7 @@ nlohmann::json summary_of(const Recipe& recipe, const std::vector<RecipeResult>&
                          {"runs", std::move(all)}};
   if (const nlohmann::json& small = runs.back().shrunk; !small.is_null()) {
     summary["parameters_kept"] = small.at("parameters"), summary["macs_kept"] = small.at("macs");
+    summary["weights_kept"] = small.at("weights");
     summary["bytes"] = 4 * small.at("parameters").get<std::int64_t>();
   }
   return summary;
@@ -83,6 +84,8 @@ nlohmann::json summary_of(const Recipe& recipe, const std::vector<RecipeResult>&
 void CompareCommand::run() const {
   const RunFolder folder(run_dir, "compare");
   nlohmann::json report{{"recipes", nlohmann::json::array()}, {"device", device_json()}};
+  if (variants.train_epochs) report["train_epochs"] = *variants.train_epochs;
+  if (variants.tune_epochs) report["tune_epochs"] = *variants.tune_epochs;
   Table table(
       {"recipe", "dense %", "pruned %", "± 95 %", "weights", "params", "MACs", "bytes", "scoring s", "backward"});
   for (const Recipe& recipe : read_variants(variants)) {  // all are read before hours of training

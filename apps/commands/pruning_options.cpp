@@ -87,7 +87,8 @@ void add_pruning_options(CLI::App& app, PruningOptions& options) {
     add_choice(app, name, value, words, meaning);
   };
   add_target_options(app, options);
-  choice("--criterion", options.criterion, criteria(), "What makes a weight matter");
+  choice("--criterion", options.criterion, criteria(),
+         "What makes a weight matter; ablation: what the loss is without a branch, with --pattern branch");
   add_sized_choice(app, "--group", options.group, groups(), fault_of_group,
                    "Which weights are scored together; letters stand for sizes, down and across: block-4, block-8x2");
   choice("--group-score", options.group_score, group_scores(), "... by the sum, mean or norm of their scores");

@@ -8,6 +8,7 @@
 #include "apps/commands/contradictions.h"
 #include "apps/commands/pattern_words.h"
 #include "apps/commands/pruning_words.h"
+#include "apps/commands/schedule_words.h"
 #include "kernels/require.h"
 #include "pruning/channel_permutation.h"
 #include "pruning/latency.h"
@@ -43,7 +44,8 @@ PruningSetup::PruningSetup(Module& model, const data::ImageData& images, const P
   choose_pattern(made);
   if (options.rewind >= 0) made.rewind = Rewind{.to = int(options.rewind)};
   if (options.penalty_end < 1) made.penalty_end = int(options.penalty_end * double(steps));
-  if (options.release > 0) made.release_at = int(options.release * double(steps));
+  if (options.release > 0)
+    made.release_at = std::min(int(options.release * double(steps)), std::max(0, int(steps) - 1));
   add_preparation(made, images, steps, seed);
   add_regrowth(made, steps, seed);
   made.after_prune = [this, &output] {
@@ -57,7 +59,7 @@ PruningSetup::PruningSetup(Module& model, const data::ImageData& images, const P
       PrunerOptions look = made;  // where the target lies now
       made.full_sparsity = Pruner(model, std::move(look)).sparsity_for(options.target, input_);
     }
-    made.schedule = schedule(steps, made.full_sparsity);
+    made.schedule = schedule_of(options_, made.full_sparsity, int(steps));
   }
   pruner_.emplace(model, std::move(made));
 }
@@ -81,17 +83,6 @@ void PruningSetup::choose_pattern(PrunerOptions& made) {
 void PruningSetup::prune_before_training() {
   if (at_once_ && channels_) return pruner_->prune_to(*channels_);
   if (at_once_) pruner_->prune_to(options_.target, input_);
-}
-
-Schedule PruningSetup::schedule(std::int64_t steps, double sparsity) const {
-  const int begin = int(options_.begin * double(steps)), end = std::max(begin + 1, int(options_.end * double(steps)));
-  if (options_.schedule == "one-shot" || own_sparsity(options_.pattern)) return one_shot(sparsity, begin);
-  const Cubic ramp{.to = sparsity, .begin = begin, .end = end, .every = std::max(1, (end - begin) / 20)};
-  if (options_.schedule == "linear") return linear(ramp);
-  if (options_.schedule == "cubic") return cubic(ramp);
-  const Iterative rounds{.fraction = options_.fraction, .to = sparsity, .begin = begin};
-  const int between = std::max(1, (end - begin) / std::max(1, prunings(rounds) - 1));
-  return iterative({.fraction = rounds.fraction, .to = rounds.to, .begin = begin, .every = between});
 }
 
 std::shared_ptr<const Regularizer> PruningSetup::penalty() const {

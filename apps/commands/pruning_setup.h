@@ -26,7 +26,6 @@ class PruningSetup {
   pruning::Report report() const { return pruner_->report(input_); }
 
  private:
-  pruning::Schedule schedule(std::int64_t steps, double sparsity) const;
   void choose_pattern(pruning::PrunerOptions& options);
   std::shared_ptr<const pruning::Regularizer> penalty() const;
   void add_preparation(pruning::PrunerOptions& options, const data::ImageData& images, std::int64_t steps,

@@ -23,7 +23,8 @@ const std::vector<std::string>& criteria() {
                                               "dissimilarity",
                                               "batch-norm-scale",
                                               "activation-frequency",
-                                              "wanda"};
+                                              "wanda",
+                                              kAblation};
   return words;
 }
 const std::vector<std::string>& group_scores() {

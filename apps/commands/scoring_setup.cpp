@@ -41,6 +41,8 @@ ScoringSetup::ScoringSetup(Module& model, const data::ImageData& images, const P
        }},
       {"activation-frequency", [&] { return activation_frequency(calibration()); }},
       {"wanda", [&] { return wanda(calibration()); }}};
+  require(options.criterion != kAblation, "prune: the criterion ", kAblation,
+          " takes one branch out at a time; give --pattern ", kBranch);
   const bool slims = prunes_channels(options) && options.criterion == "batch-norm-scale";
   criterion_ = slims ? magnitude() : meaning_of(makers, options.criterion)();  // the pattern looks at scales itself
   if (options.group == "element") return;

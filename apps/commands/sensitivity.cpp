@@ -66,6 +66,7 @@ Command sensitivity_command(CLI::App& app) {
   parser->add_option("checkpoint", command->checkpoint, "The model")->required();
   std::vector<std::string> weighing = criteria();
   std::erase(weighing, "movement");  // nothing moves here
+  std::erase(weighing, kAblation);
   parser->add_option("--criterion", command->pruning.criterion, "What makes a weight matter")
       ->check(CLI::IsMember(weighing))
       ->capture_default_str();

@@ -175,6 +175,24 @@ TEST_CASE("recipes: an unknown key, word or name is refused with the one that wa
   }
 }
 
+TEST_CASE("recipes: a schedule that lasts until the end arrives, a release at the end takes place") {
+  const Kitchen espalier;
+  const auto sparsity_of = [&](const std::string& keys) {
+    REQUIRE(espalier("prune --recipe " + espalier.recipe("late.toml",
+                                                         "model = \"lenet-300-100\"\n[tune]\nepochs = 2\n"
+                                                         "batch = 16\n[prune]\nsparsity = 0.8\n" +
+                                                             keys + "\n")) == 0);
+    return nlohmann::json::parse(espalier.text("out")).at("sparsity").get<double>();
+  };
+  for (const char* schedule : {"cubic", "linear", "iterative", "one-shot"}) {
+    CAPTURE(schedule);
+    const std::string word = "fraction = 0.6\nschedule = \"" + std::string(schedule) + "\"\n";
+    CHECK(sparsity_of(word + "end = 1") == doctest::Approx(0.8).epsilon(1e-3));
+    CHECK(sparsity_of(word + "begin = 1\nend = 1") == doctest::Approx(0.8).epsilon(1e-3));
+  }
+  CHECK(sparsity_of("release = 1") == 0);
+}
+
 TEST_CASE("recipes: what contradicts itself is refused before anything is trained") {
   const Kitchen espalier;
   const auto refused = [&](const std::string& keys, const char* word) {
@@ -199,6 +217,9 @@ TEST_CASE("recipes: what contradicts itself is refused before anything is traine
   refused("threshold = nan", "nan");
   refused("ignore = [\"dense_9.weight\"]", "dense_9.weight");
   refused("regrowth = \"gradient\"", "nothing would grow");
+  refused("rewind = 5", "rewind");
+  refused("schedule = \"iterative\"\nfraction = 0.1", "instead of 0.9");
+  refused("begin = 0.6\nend = 0.5", "begin");
   refused("pattern = \"coupled-channel\"\nmacs = 0.1\nmin_density = 0.5", "multiply-adds cannot go");
   refused("channels = 0.1\nmin_density = 0.5", "channels cannot fall");
 }
@@ -211,6 +232,7 @@ TEST_CASE("recipes: whole channels fall and are taken out, by the same words as 
   const nlohmann::json shrunk = nlohmann::json::parse(espalier.text("out")).at("shrunk");
   CHECK(shrunk.at("layers").at(0).at("after") == 75);
   CHECK(shrunk.at("layers").at(1).at("after") == 25);
+  CHECK(shrunk.at("weights") == 784 * 75 + 75 * 25 + 25 * 10);
   CHECK(espalier.text("err").find("pruned: weights") != std::string::npos);
 }
 
@@ -341,6 +363,11 @@ TEST_CASE("recipes: scales of norms are slimmed, their channels fall; branches o
   CHECK(branches.at("removed").size() >= 1);
   CHECK(branches.at("macs").get<double>() <= 0.8 * branches.at("macs_before").get<double>());
   CHECK(espalier("prune --recipe " + espalier.recipe("none.toml", head + "macs = 0.01\npattern = \"branch\"\n")) == 2);
+  const std::string ablation = "criterion = \"ablation\"\ncalibration_samples = 16\nmacs = 0.8\n";
+  REQUIRE(espalier("prune --recipe " + espalier.recipe("loss.toml", head + ablation + "pattern = \"branch\"\n")) == 0);
+  CHECK(nlohmann::json::parse(espalier.text("out")).at("branches").at("scores") != branches.at("scores"));
+  CHECK(espalier("prune --recipe " + espalier.recipe("none.toml", head + ablation)) == 2);
+  CHECK(espalier.text("err").find("--pattern branch") != std::string::npos);
 }
 
 TEST_CASE("recipes: all that come with the program can be read") {
