@@ -9,6 +9,16 @@
 namespace espalier::kernels {
 namespace {
 
+// The most elements of an axis, or windows of two, that a tile reads: of so many tiles, which begin `step` apart.
+int most_read(int tiles, int step, int count, int padding, int size, int unit) {
+  int most = 0;
+  for (int first = -padding, tile = 0; tile < tiles; ++tile, first += step) {
+    const int begin = first >> (unit - 1), end = (first + count + unit - 1) >> (unit - 1);
+    most = std::max(most, std::min(end, size) - std::max(begin, 0));
+  }
+  return most;
+}
+
 // The items of a channel, and whether they are all of its plane: as StencilRange::listed().
 struct ChannelItems {
   int count;
@@ -17,8 +27,11 @@ struct ChannelItems {
   ChannelItems(const StencilPlan& plan, StencilItems of) {
     const StencilProblem& p = plan.problem;
     const int unit = of == StencilItems::windows ? 2 : 1, height = p.height / unit, width = p.width / unit;
-    const int rows = std::min(p.source_rows(plan.tile.down) / unit + unit - 1, height);
-    const int columns = std::min(p.source_columns(plan.tile.across) / unit + unit - 1, width);
+    const StencilTile& tile = plan.tile;
+    const int rows =
+        most_read(tile.tiles_down, kStripRows * tile.down, p.source_rows(tile.down), p.padding, height, unit);
+    const int columns = most_read(tile.tiles_across, kStripColumns * tile.across, p.source_columns(tile.across),
+                                  p.padding, width, unit);
     whole = columns == width && most_of(rows, height);
     count = whole ? height * width : rows * columns;
   }

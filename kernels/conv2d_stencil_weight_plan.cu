@@ -277,8 +277,7 @@ struct Search {
       set_blocks(plan, most_parts);
       if (block_slots(plan, unit_products(plan), 0) >= least) continue;
       set_lists(plan, 8, 8);
-      if (plan.shared_bytes() > kSharedBytes) set_lists(plan, 1, 8);
-      if (plan.shared_bytes() > kSharedBytes) set_lists(plan, 1, 1);
+      for (int listed = 8; listed > 0 && plan.shared_bytes() > kSharedBytes; listed /= 2) set_lists(plan, 1, listed);
       if (plan.shared_bytes() > kSharedBytes) return;
       const double slots = cost(plan, spaced);
       if (slots < least) least = slots, best = plan;
