@@ -1,7 +1,7 @@
 // CSR -> SlabCsrView and back, on the device; once per weight. decode(encode(w)) == w.
 // Two steps, as in encode.h: count settles the order of the columns, which row stands where and the scanned offsets of
 // the quads' groups, whose last element is the size to allocate; fill writes the groups. A block of threads for each
-// block of rows chooses one column after the other, which is what takes the time.
+// block of rows chooses one column after the other, then which rows stand together, which is what takes the time.
 #pragma once
 #include "kernels/simt/simt.h"
 #include "kernels/sparse/formats.h"

@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kQuad = SlabCsrView::kQuad, kQuads = SlabCsrView::kQuads, kSteps = SlabCsrView::kSteps;
 constexpr int kMaxWarps = SlabCsrView::kMaxWarps, kMaxQuads = kMaxWarps * kQuads, kMaxPlaces = kMaxQuads * kQuad;
+constexpr int kFewRows = 64;  // of a block: trying is cheap, and there is little to choose from
 constexpr int kWorkers = simt::kContiguousElements ? 1 : 32;
 using Workers = Team<kWorkers>;
 
@@ -34,15 +35,15 @@ struct Block {
 
 // The row with most left, but for the first `known` of `longest`; -1 where none has any.
 __device__ inline int longest_row(const int* left, int rows, const int* longest, int known) {
-  std::int64_t best = -1;
+  int best = -1;
   for (int row = int(threadIdx.x); row < rows; row += kWorkers) {
     bool taken = left[row] == 0;
     for (int i = 0; i < known; ++i) taken |= longest[i] == row;
-    const std::int64_t key = std::int64_t(left[row]) * kMaxPlaces + (kMaxPlaces - 1 - row);
+    const int key = left[row] * kMaxPlaces + (kMaxPlaces - 1 - row);  // a row has at most kMaxColumns
     if (!taken && key > best) best = key;
   }
   best = Workers::reduce(best, Max());
-  return best < 0 ? -1 : kMaxPlaces - 1 - int(best % kMaxPlaces);
+  return best < 0 ? -1 : kMaxPlaces - 1 - best % kMaxPlaces;
 }
 
 // Groups of a quad whose rows have `left` nonzeros, descending: least padding and price of rows that are left over.
@@ -58,9 +59,14 @@ __device__ inline int quad_groups(const int (&left)[kQuad], int most, int price)
   return best;
 }
 
+// How rows may be cut: the first `whole` quads are as long as their rows, the others have `most` groups at most;
+// `price`: what it costs to leave a row over, in nonzeros.
+struct Cut {
+  int whole = 0, most = 0, price = 0;
+};
+
 // False where they would be too many.
-__device__ inline bool form_quads(const Block& block, const int* lengths, int most, int price, int* left,
-                                  Quads& quads) {
+__device__ inline bool form_quads(const Block& block, const int* lengths, const Cut& cut, int* left, Quads& quads) {
   __syncthreads();  // the quads before these have been read
   for (int row = int(threadIdx.x); row < block.rows; row += kWorkers) left[row] = lengths[row];
   for (int count = 0;; ++count) {
@@ -75,7 +81,7 @@ __device__ inline bool form_quads(const Block& block, const int* lengths, int mo
       __syncthreads();
       return longest[0] < 0;
     }
-    const int groups = quad_groups(of, most, price);
+    const int groups = quad_groups(of, count < cut.whole ? INT32_MAX : cut.most, cut.price);
     __syncthreads();  // all have read what is left
     if (threadIdx.x > 0) continue;
     quads.groups[count] = groups;
@@ -87,49 +93,72 @@ __device__ inline bool form_quads(const Block& block, const int* lengths, int mo
 }
 
 // slot_of [quads of a block]: each quad, the longest first, goes to the warp that has least to do and room for it
-// (Graham, Bounds on Multiprocessing Timing Anomalies, 1969). Returns the groups of the busiest. One thread.
+// (Graham, Bounds on Multiprocessing Timing Anomalies, 1969). Returns the groups of the busiest.
 __device__ inline int deal_quads(const Block& block, const Quads& quads, int* slot_of) {
-  int work[kMaxWarps] = {}, dealt[kMaxWarps] = {}, most = 0;
-  for (int i = 0; i < block.quads(); ++i) slot_of[i] = -1;
+  __shared__ int work[kMaxWarps], dealt[kMaxWarps];
+  const auto groups = [&](int quad) { return quad < quads.count ? quads.groups[quad] : 0; };
+  __syncthreads();
+  for (int warp = int(threadIdx.x); warp < block.warps; warp += kWorkers) work[warp] = dealt[warp] = 0;
+  for (int quad = int(threadIdx.x); quad < block.quads(); quad += kWorkers) slot_of[quad] = -1;
+  int most = 0;
   for (int i = 0; i < block.quads(); ++i) {
-    int quad = -1, chosen = -1;
-    for (int one = 0; one < block.quads(); ++one) {
-      const bool longer =
-          quad < 0 || (one < quads.count && (quad >= quads.count || quads.groups[one] > quads.groups[quad]));
-      if (slot_of[one] < 0 && longer) quad = one;
+    __syncthreads();
+    int longest = -1, least = INT32_MAX;
+    for (int quad = int(threadIdx.x); quad < block.quads(); quad += kWorkers) {
+      if (slot_of[quad] < 0) longest = max(longest, groups(quad) * kMaxQuads + (kMaxQuads - 1 - quad));
     }
-    for (int warp = 0; warp < block.warps; ++warp) {
-      if (dealt[warp] < kQuads && (chosen < 0 || work[warp] < work[chosen])) chosen = warp;
+    for (int warp = int(threadIdx.x); warp < block.warps; warp += kWorkers) {
+      if (dealt[warp] < kQuads) least = min(least, work[warp] * kMaxWarps + warp);
     }
-    slot_of[quad] = chosen * kQuads + dealt[chosen]++;
-    work[chosen] += quad < quads.count ? quads.groups[quad] : 0;
-    most = max(most, work[chosen]);
+    const int quad = kMaxQuads - 1 - Workers::reduce(longest, Max()) % kMaxQuads;
+    const int warp = Workers::reduce(least, Min()) % kMaxWarps, now = work[warp] + groups(quad);
+    __syncthreads();  // all have read the work
+    if (threadIdx.x == 0) slot_of[quad] = warp * kQuads + dealt[warp]++, work[warp] = now;
+    most = max(most, now);
   }
+  __syncthreads();
   return most;
+}
+
+// What these quads take of a block's time, and of the multiprocessor's; nothing but `least` or more where that is
+// clear.
+__device__ inline int cost_of(const Block& block, const Quads& quads, int least, int* slot_of) {
+  int groups = 0;
+  for (int quad = int(threadIdx.x); quad < quads.count; quad += kWorkers) groups += quads.groups[quad];
+  groups = Workers::reduce(groups, Sum());
+  return 2 * groups >= least ? least : deal_quads(block, quads, slot_of) * block.warps + groups;
 }
 
 // The best quads of all that are tried.
 __device__ inline void choose_quads(const Block& block, const int* lengths, int* left, int* slot_of, Quads& quads) {
-  constexpr int kLongest = 8;                   // that are tried: from an equal share of a place up to 2.75 of them
-  constexpr int kPrices = 8, kNever = 1 << 24;  // in nonzeros; beyond the last no row is cut that need not be
-  __shared__ int cost;
-  int all = 0, best_most = 0, best_price = 0, least = INT32_MAX;
+  constexpr int kLongest = 8;                       // that are tried: from an equal share of a place to 2.75 of them
+  constexpr int kHighest = 8, kNever = 1 << 24;     // price: beyond 2^7 no row is cut that need not be
+  const int step = block.rows <= kFewRows ? 1 : 2;  // prices: by doubling, of many rows fourfold
+  int all = 0, least = INT32_MAX;
+  Cut best;
   for (int row = 0; row < block.rows; ++row) all += lengths[row];
-  const int even = max(1, ceil_div(all, block.quads() * kQuad * kSteps));
-  for (int i = 0, most = even; i < kLongest || least == INT32_MAX; ++i) {
-    most = i < kLongest ? ceil_div(even * (4 + i), 4) : 2 * most;
-    for (int doubled = 0; doubled <= kPrices; ++doubled) {
-      const int price = doubled < kPrices ? 1 << doubled : kNever;
-      if (!form_quads(block, lengths, most, price, left, quads)) continue;
-      if (threadIdx.x == 0) {
-        cost = deal_quads(block, quads, slot_of) * block.warps;
-        for (int quad = 0; quad < quads.count; ++quad) cost += quads.groups[quad];
+  const auto try_all = [&](int whole) {
+    const int rest = all - int(std::int64_t(all) * min(block.rows, whole * kQuad) / max(block.rows, 1));
+    const int even = max(1, ceil_div(rest, (block.quads() - whole) * kQuad * kSteps));
+    Cut cut{whole, even};
+    for (int i = 0; i < kLongest || least == INT32_MAX; ++i) {
+      cut.most = i < kLongest ? ceil_div(even * (4 + i), 4) : 2 * cut.most;
+      for (int power = 0; power <= kHighest; power += step) {
+        cut.price = power < kHighest ? 1 << power : kNever;
+        if (!form_quads(block, lengths, cut, left, quads)) continue;
+        const int cost = cost_of(block, quads, least, slot_of);
+        if (cost < least) least = cost, best = cut;
       }
-      __syncthreads();
-      if (cost < least) least = cost, best_most = most, best_price = price;
     }
+  };
+  try_all(0);
+  // As many whole quads to each warp, and the rest shared out; unless the best is within 2 % of no padding and warps
+  // that end together.
+  const int ideal = 2 * ceil_div(all, kQuad * kSteps);
+  for (int whole = block.warps; whole * kQuad <= block.rows && whole < block.quads(); whole += block.warps) {
+    if (least - ideal > ideal / 50) try_all(whole);
   }
-  form_quads(block, lengths, best_most, best_price, left, quads);
+  form_quads(block, lengths, best, left, quads);
 }
 
 // How far the rows are while the product is walked.
@@ -247,8 +276,7 @@ __global__ void form_quads_kernel(CsrView csr, SlabCsrView layout, SlabCsrScratc
   __syncthreads();
   choose_quads(block, lengths, left, slot_of, quads);
   walk_slabs(block, layout, scratch.slab_bits, quads, walked);
-  if (threadIdx.x == 0) deal_quads(block, quads, slot_of);
-  __syncthreads();
+  deal_quads(block, quads, slot_of);
   place_quads(block, layout, quads, slot_of, walked, order, counts, groups);
   __syncthreads();
   if (threadIdx.x == 0) number_parts(block, layout, scratch.place_of, order);

@@ -117,6 +117,12 @@ TEST_CASE("slab csr: at 90 % random zeros padding stays within 3 %, a weight wit
   CHECK(busiest_over_mean(slabs) < 1.1);
 }
 
+TEST_CASE("slab csr: warps have like work where a block has more quads than its rows fill, but not twice as many") {
+  const std::int64_t rows = 158, columns = 1024;
+  const SlabCsrBuffers slabs({rows, columns, sparse_weight(rows, columns, 0.9, 7)}, 8, 2);
+  CHECK(busiest_over_mean(slabs) < 1.1);
+}
+
 TEST_CASE("slab csr: rows that differ as those of a trained layer do are padded by 5 % at most") {
   const std::int64_t rows = 64, columns = 800;
   std::vector<float> weight;
@@ -157,12 +163,17 @@ TEST_CASE("slab csr: a block takes each column that it has once, and no other") 
   }
 }
 
-TEST_CASE("slab csr: the layout fills a device with the fewest, busiest blocks") {
-  CHECK(kernels::slab_csr_layout(4096, 4096, 256, 108, 1.2).warps == 10);
-  CHECK(kernels::slab_csr_layout(4096, 4096, 256, 128, 1.2).warps == 8);
-  CHECK(kernels::slab_csr_layout(10, 10, 1, 108, 1).warps == 2);
+TEST_CASE("slab csr: the layout fills a device, but no block has fewer rows than fill quads") {
+  for (const std::int64_t multiprocessors : {108, 128}) {
+    const SlabCsrView even = kernels::slab_csr_layout(4096, 4096, 256, multiprocessors, 1.2);
+    CHECK(even.blocks == multiprocessors / 4);
+    CHECK(even.warps == 16);
+  }
   const SlabCsrView uneven = kernels::slab_csr_layout(500, 800, 256, 108, 4);
+  CHECK(uneven.blocks == 27);
   CHECK(double(uneven.places()) / 500 >= 1.5);
+  CHECK(kernels::slab_csr_layout(64, 1600, 256, 108, 2).blocks == 8);
+  CHECK(kernels::slab_csr_layout(10, 10, 1, 108, 1).blocks == 1);
 }
 
 TEST_CASE("csr_slab_spmm equals the dense product with zeros around a tile of samples") {
