@@ -50,6 +50,9 @@ void require_agreement(const PruningOptions& asked, Module& model) {
 
 void require_reachable(const pruning::PrunerOptions& made, double sparsity, const PruningOptions& asked, Module& model,
                        const Shape& input) {
+  require(asked.layers.empty(),
+          "prune: weights with sparsities of their own (layers) where whole channels fall; name "
+          "groups that stay in ignore");
   std::vector<Tensor> scores;
   for (const Parameter* parameter : pruning::weights_of(model)) scores.push_back(pruning::magnitude()(*parameter));
   made.pattern(scores, {.sparsity = sparsity, .min_density = made.min_density});  // says what is left, if too much

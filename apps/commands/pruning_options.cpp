@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
 #include "apps/commands/pattern_words.h"
 
@@ -113,6 +114,18 @@ void add_pruning_options(CLI::App& app, PruningOptions& options) {
   app.add_option("--max-density", options.max_density, "Fraction of its weights that each layer keeps at most")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
+  const auto take = [&options](const std::vector<std::string>& layers) {
+    for (const std::string& layer : layers) {
+      const std::size_t at = std::min(layer.rfind('='), layer.size());
+      double own = 0;
+      if (at == 0 || at == layer.size() || !CLI::detail::lexical_cast(layer.substr(at + 1), own)) {
+        throw CLI::ValidationError("--layer", layer + " is no weight and its sparsity; give dense_3.weight=0.7");
+      }
+      options.layers[layer.substr(0, at)] = own;
+    }
+  };
+  app.add_option_function<std::vector<std::string>>(
+      "--layer", take, "Weights with a sparsity of their own: dense_1.weight=0.95 dense_3.weight=0.7 ...");
   app.add_option("--ignore", options.ignore, "Weights that stay dense: dense_2.weight ..., or groups of channels");
   app.add_option("--calibration-samples", options.calibration_samples, "Training images that data-driven criteria see")
       ->check(CLI::PositiveNumber)

@@ -122,6 +122,13 @@ TEST_CASE("espalier: channels fall, and what is left computes the same as a smal
   CHECK(espalier.json().at("latency").at("timing") == "T4, modelled");
   CHECK(espalier.json().at("shrunk").at("layers").at(0).at("after").get<int>() < 300);
   CHECK(espalier(coupled + " --speedup 1000 --gpu t4 --width-granule 50") == 2);
+  REQUIRE(espalier("prune " + dense + " --layer dense_1.weight=0.95 dense_3.weight=0.4 --epochs 0 --json" +
+                   " --run-dir " + run + data) == 0);
+  CHECK(espalier.json().at("layers").at("layers").at(0).at("kept") == 11'760);
+  CHECK(espalier.json().at("layers").at("layers").at(2).at("kept") == 600);
+  for (const char* wrong : {"dense_9.weight=0.5", "dense_1.weight=half", "dense_1.weight", "dense_1.weight=1.0"}) {
+    CHECK(espalier("prune " + dense + " --epochs 0 --run-dir " + run + data + " --layer " + wrong) == 2);
+  }
   REQUIRE(espalier("prune " + dense + " --macs 0.25 --epochs 0 --json --run-dir " + run + data) ==
           0);  // single weights
   CHECK(espalier.json().at("layers").at("macs_kept").get<double>() == doctest::Approx(0.25 * 266'200).epsilon(1e-3));

@@ -222,6 +222,7 @@ TEST_CASE("recipes: what contradicts itself is refused before anything is traine
   refused("begin = 0.6\nend = 0.5", "begin");
   refused("pattern = \"coupled-channel\"\nmacs = 0.1\nmin_density = 0.5", "multiply-adds cannot go");
   refused("channels = 0.1\nmin_density = 0.5", "channels cannot fall");
+  refused("channels = 0.5\n" + layers + " }", "whole channels");
 }
 
 TEST_CASE("recipes: whole channels fall and are taken out, by the same words as on the command line") {
