@@ -82,7 +82,7 @@ bool has_noise(const std::string& preparation) {
 }
 
 double strength_of(const PruningOptions& options) {
-  if (options.strength > 0) return options.strength;
+  if (options.strength != 0) return options.strength;  // what is no strength is refused where it is used
   return has_noise(options.preparation) ? 1.0 : 10.0;
 }
 

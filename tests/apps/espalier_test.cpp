@@ -126,6 +126,9 @@ TEST_CASE("espalier: channels fall, and what is left computes the same as a smal
                    " --run-dir " + run + data) == 0);
   CHECK(espalier.json().at("layers").at("layers").at(0).at("kept") == 11'760);
   CHECK(espalier.json().at("layers").at("layers").at(2).at("kept") == 600);
+  CHECK(espalier("prune " + dense +
+                 " --epochs 1 --batch 16 --preparation admm --prune-schedule one-shot --strength nan" + " --run-dir " +
+                 run + data) == 2);
   for (const char* wrong : {"dense_9.weight=0.5", "dense_1.weight=half", "dense_1.weight", "dense_1.weight=1.0"}) {
     CHECK(espalier("prune " + dense + " --epochs 0 --run-dir " + run + data + " --layer " + wrong) == 2);
   }
