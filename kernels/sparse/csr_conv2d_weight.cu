@@ -100,14 +100,21 @@ struct GradientStrip {
   }
 };
 
-// Every weight is always summed by the same lane.
+// Every weight is always summed by the same lane. Lanes read the offsets of a group together, a group ahead, and hand
+// them round, which takes fewer instructions than to read each in every lane, and no wait. Modelled, 90 % zeros, A100
+// and RTX 4090: 64 -> 64, 3x3 at 28 x 28, batch 16, 76 and 29 us, 99 and 36 without.
 template <int kRegisters>
 __device__ inline void multiply_run(const std::int32_t* __restrict__ offsets, const KeptRun& run,
                                     const GradientStrip<kRegisters>& dy, const float* slab, bool fresh, float* dw) {
+  if (run.begin >= run.end) return;
+  const auto offset_of_lane = [&](int i) { return offsets[min(i + int(threadIdx.x) % kSumGroup, run.end - 1)]; };
+  int next = offset_of_lane(run.begin);
   for (int i = run.begin; i < run.end; i += kSumGroup) {
+    const int now = next;
+    next = offset_of_lane(i + kSumGroup);
     float sums[kSumGroup];
 #pragma unroll
-    for (int n = 0; n < kSumGroup; ++n) sums[n] = dy.dot(slab + offsets[i + n < run.end ? i + n : run.end - 1]);
+    for (int n = 0; n < kSumGroup; ++n) sums[n] = dy.dot(slab + __shfl_sync(~0u, now, n));
     const float sum = sum_group_over_warp(sums);
     const int mine = i + int(threadIdx.x) / 4;
     if (threadIdx.x % 4 == 0 && mine < run.end) add_to(dw[mine], sum, fresh);
@@ -123,6 +130,8 @@ __global__ void __launch_bounds__(WarpTeam::kLanes* WarpTeam::kPerBlock, 2)
   float *dw = grid.dw + share.part * grid.step, *db = grid.db == nullptr ? nullptr : grid.db + share.part * grid.step;
   const CsrConv2dLayout& layout = grid.grid.layout;
   const int lane = int(threadIdx.x), channels = int(grid.grid.shape.channels_per_group()), go = int(layout.channels);
+  // By a shuffle, as the runs: so that nvcc knows them the same in all lanes.
+  const int warp = __shfl_sync(~0u, int(threadIdx.y), 0);
   for (index_t item = share.first; item < share.last; ++item) {
     const ConvTile tile = share.tile(grid.grid, item);
     for (int channel = 0; channel < channels; channel += go) {
@@ -131,8 +140,9 @@ __global__ void __launch_bounds__(WarpTeam::kLanes* WarpTeam::kPerBlock, 2)
       load_slab<WarpTeam>(grid.grid, tile, channel, count, x, slab);
       __syncthreads();
       const int begin = channel * int(layout.channel()), limit = begin + count * int(layout.channel());
-      for (int f = tile.first_filter + int(threadIdx.y); f < tile.last_filter; f += WarpTeam::kPerBlock) {
-        const KeptRun run = kept_run(weight, f, go >= channels, begin, limit);
+      for (int f = tile.first_filter + warp; f < tile.last_filter; f += WarpTeam::kPerBlock) {
+        const KeptRun found = kept_run(weight, f, go >= channels, begin, limit);
+        const KeptRun run{__shfl_sync(~0u, found.begin, 0), __shfl_sync(~0u, found.end, 0)};
         for (int s = 0; s < int(layout.strips); ++s) {
           const int first = s * kRegisters * WarpTeam::kLanes;
           const GradientStrip<kRegisters> strip(grid.grid, tile, f, first, dy);
