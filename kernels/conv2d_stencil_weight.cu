@@ -2,7 +2,8 @@
 // thread sums all taps of one channel for kFilters filters in registers, a strip of 4 output pixels at a time: 288 to
 // 500 multiply-adds from 14 or 15 128-bit reads, where an implicit GEMM, whose sums are few and whose k axis is the
 // pixels, copies each input once per tap. Blocks share the images and leave parts to be added (conv2d_weight_parts.h).
-// Costs flops(), and per block the gradient written and read once more.
+// Costs flops(), and per block the gradient written and read once more. Of sm_80's main loop 89 % (3x3) and 93 % (5x5)
+// are FFMA; where one channel's threads add the bias on the way, 81 % and 9 % FADD, 90 % and 4 %.
 #include <algorithm>
 #include <type_traits>
 
