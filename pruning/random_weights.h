@@ -4,8 +4,7 @@
 //   variational    a weight has a variance; products draw their sums; superfluous is a weight with log alpha > 3,
 //                  alpha = variance / weight^2. Begins at a variance of exp(-10).
 //   hard_concrete  a weight, or a group of weights, has a gate that is 0 or 1 with a learned probability; superfluous
-//   is
-//                  what a gate of 0 closes when it is no longer random. Begins with gates that are open to 0.9.
+//                  is what a gate of 0 closes when it is no longer random. Begins with gates that are open to 0.9.
 // The penalty (a divergence, an expected number of weights) enters through the gradient, not the loss that is shown.
 // What is learned of the distributions has an Adam of its own. Nothing here waits but begin, resume and the choice.
 #pragma once
