@@ -61,8 +61,8 @@ struct GatherParameters {
   index_t image_planes = 0, group_planes = 0;
 };
 
-struct TableTap {
-  int offset, row, column, channel;  // 16 bytes: one broadcast load
+struct alignas(16) TableTap {
+  int offset, row, column, channel;  // one broadcast load, and one store without bank conflicts
 };
 inline constexpr int kTableTaps = 512;
 

@@ -275,7 +275,7 @@ __device__ inline void multiply(LoaderA& a, LoaderB& b, const BlockRange& range,
 }
 
 // True where every row of a matrix begins at a multiple of 16 bytes.
-inline bool rows_aligned(const float* data, index_t leading) {
+__host__ __device__ inline bool rows_aligned(const float* data, index_t leading) {
   return reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && leading % 4 == 0;
 }
 

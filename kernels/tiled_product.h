@@ -95,13 +95,23 @@ __device__ inline void sum_run(const ProductGrid& grid, const float* partial, in
                                index_t column, const Store& store) {
   const index_t plane = grid.shape.m * grid.shape.n, left = grid.shape.n - column;
   const float* from = partial + batch * plane + row * grid.shape.n + column;
-  const index_t count = left < kCount ? left : kCount;
+  const index_t count = left < kCount ? left : kCount, next_split = grid.shape.batch * plane;
   float sum[kCount] = {};
-  for (index_t split = 0; split < grid.splits; ++split, from += grid.shape.batch * plane) {
+  // Neighbouring lanes have neighbouring runs: whole ones are read at once, or each float would be a pass over them.
+  const bool whole = kCount == 4 && rows_aligned(partial, grid.shape.n);
+  for (index_t split = 0; split < grid.splits; ++split, from += next_split) {
+    float run[kCount] = {};
+    if (whole) {
+      const float4 four = *reinterpret_cast<const float4*>(from);
+      run[0] = four.x, run[1] = four.y, run[2] = four.z, run[3] = four.w;
+    } else {
 #pragma unroll
-    for (int c = 0; c < kCount; ++c) {
-      if (c < count) sum[c] += from[c];
+      for (int c = 0; c < kCount; ++c) {
+        if (c < count) run[c] = from[c];
+      }
     }
+#pragma unroll
+    for (int c = 0; c < kCount; ++c) sum[c] += run[c];
   }
   store(batch, row, column, sum);
 }
