@@ -30,7 +30,8 @@ void require_valid(const Conv2dShape& shape, const char* caller);
 
 // y = activation(x * w + bias); bias [filters] may be null. By tiles and stencil, gelu, sigmoid and tanh are a second
 // pass over y, since the product has no registers left for them; all else costs nothing. Without a workspace of
-// conv2d_forward_workspace() floats, `fastest` does without winograd; the same holds for the input gradient.
+// conv2d_forward_workspace() floats, `fastest` does without winograd; the same holds for the input gradient. Forward by
+// tiles shares long sums of few outputs among blocks where it has them.
 void conv2d_forward(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,
                     Activation activation, cudaStream_t stream, Conv2dMethod method = Conv2dMethod::fastest,
                     float leaky_slope = kDefaultLeakySlope, Workspace workspace = {});

@@ -168,8 +168,7 @@ void backward_input_by_tiles(const Conv2dShape& s, const float* dy, const Pooled
                              .batch = s.groups * stride * stride};
   with_conv2d_tile(product, [&](auto tile) {
     using Tile = decltype(tile);
-    tiled_product<Tile, TapWeightLoader<Tile>, GatherLoader<Tile, kPooled>>(product, weights, gather, store, {},
-                                                                            stream);
+    whole_product<Tile, TapWeightLoader<Tile>, GatherLoader<Tile, kPooled>>(product, weights, gather, store, stream);
   });
 }
 

@@ -89,14 +89,6 @@ struct PooledStore {
   }
 };
 
-template <class Store>
-void forward_with_tiles(const ProductShape& product, const MatrixView& w, const GatherParameters& x, const Store& store,
-                        cudaStream_t stream) {
-  with_conv2d_tile(product, [&]<class Tile>(Tile) {
-    tiled_product<Tile, DeepLoader<Tile, Side::a, 1>, GatherLoader<Tile>>(product, w, x, store, {}, stream);
-  });
-}
-
 GatherParameters gather_patches_of(const Conv2dShape& s, const float* x) {
   return {.source = x,
           .height = int(s.height),
@@ -118,8 +110,12 @@ MatrixView weights_of(const Conv2dShape& s, const float* w) {
   return {w, s.patch(), s.filters_per_group(), s.filters_per_group() * s.patch()};
 }
 
+ProductShape product_of(const Conv2dShape& s) {
+  return {.m = s.filters_per_group(), .n = s.batch * s.out_height() * s.out_width(), .k = s.patch(), .batch = s.groups};
+}
+
 void forward_by_tiles(const Conv2dShape& s, const float* x, const float* w, const float* bias, float* y, float slope,
-                      cudaStream_t stream) {
+                      Workspace workspace, cudaStream_t stream) {
   const index_t plane = s.out_height() * s.out_width();
   const ForwardStore store{.y = y,
                            .bias = bias,
@@ -129,8 +125,10 @@ void forward_by_tiles(const Conv2dShape& s, const float* x, const float* w, cons
                            .pixels = s.batch * plane,
                            .slope = slope,
                            .aligned = rows_aligned(y, plane)};
-  const ProductShape product{.m = s.filters_per_group(), .n = s.batch * plane, .k = s.patch(), .batch = s.groups};
-  forward_with_tiles(product, weights_of(s, w), gather_patches_of(s, x), store, stream);
+  with_conv2d_tile(product_of(s), [&]<class Tile>(Tile) {
+    tiled_product<Tile, DeepLoader<Tile, Side::a, 1>, GatherLoader<Tile>>(
+        product_of(s), weights_of(s, w), gather_patches_of(s, x), store, workspace, stream);
+  });
 }
 
 void pool_by_tiles(const Conv2dShape& s, const float* x, const float* w, const float* bias, float* y,
@@ -150,7 +148,10 @@ void pool_by_tiles(const Conv2dShape& s, const float* x, const float* w, const f
   gather.windows = int(windows);
   gather.pixels = s.batch * padded * 4;
   const ProductShape product{.m = s.filters_per_group(), .n = gather.pixels, .k = s.patch(), .batch = s.groups};
-  forward_with_tiles(product, weights_of(s, w), gather, store, stream);
+  with_conv2d_tile(product, [&]<class Tile>(Tile) {
+    whole_product<Tile, DeepLoader<Tile, Side::a, 1>, GatherLoader<Tile>>(product, weights_of(s, w), gather, store,
+                                                                          stream);
+  });
 }
 
 // ---- panels
@@ -274,7 +275,7 @@ void conv2d_forward(const Conv2dShape& shape, const float* x, const float* w, co
         conv2d_forward_stencil(shape, x, w, bias, y, slope, stream);
         break;
       default:
-        forward_by_tiles(shape, x, w, bias, y, slope, stream);
+        forward_by_tiles(shape, x, w, bias, y, slope, workspace, stream);
     }
   }
   const bool straight =
@@ -284,7 +285,11 @@ void conv2d_forward(const Conv2dShape& shape, const float* x, const float* w, co
 
 index_t conv2d_forward_workspace(const Conv2dShape& shape, Conv2dMethod method) {
   require_valid(shape, "conv2d_forward_workspace");
-  return winograd_workspace(shape, WinogradUse::forward, method);
+  index_t floats = winograd_workspace(shape, WinogradUse::forward, method);
+  if (floats > 0 || resolve(method, shape, StencilUse::forward) != Conv2dMethod::tiles) return floats;
+  with_conv2d_tile(product_of(shape),
+                   [&]<class Tile>(Tile) { floats = product_workspace_floats<Tile>(product_of(shape)); });
+  return floats;
 }
 
 void conv2d_pool_forward(const Conv2dShape& shape, const float* x, const float* w, const float* bias, float* y,

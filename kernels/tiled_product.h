@@ -97,21 +97,20 @@ __device__ inline void sum_run(const ProductGrid& grid, const float* partial, in
   const float* from = partial + batch * plane + row * grid.shape.n + column;
   const index_t count = left < kCount ? left : kCount, next_split = grid.shape.batch * plane;
   float sum[kCount] = {};
-  // Neighbouring lanes have neighbouring runs: whole ones are read at once, or each float would be a pass over them.
-  const bool whole = kCount == 4 && rows_aligned(partial, grid.shape.n);
-  for (index_t split = 0; split < grid.splits; ++split, from += next_split) {
-    float run[kCount] = {};
-    if (whole) {
-      const float4 four = *reinterpret_cast<const float4*>(from);
-      run[0] = four.x, run[1] = four.y, run[2] = four.z, run[3] = four.w;
-    } else {
-#pragma unroll
-      for (int c = 0; c < kCount; ++c) {
-        if (c < count) run[c] = from[c];
+  if constexpr (kCount == 4) {  // neighbouring lanes have neighbouring runs: a float at a time would be four passes
+    if (rows_aligned(partial, grid.shape.n)) {
+      for (index_t split = 0; split < grid.splits; ++split, from += next_split) {
+        const float4 four = *reinterpret_cast<const float4*>(from);
+        sum[0] += four.x, sum[1] += four.y, sum[2] += four.z, sum[3] += four.w;
       }
+      return store(batch, row, column, sum);
     }
+  }
+  for (index_t split = 0; split < grid.splits; ++split, from += next_split) {
 #pragma unroll
-    for (int c = 0; c < kCount; ++c) sum[c] += run[c];
+    for (int c = 0; c < kCount; ++c) {
+      if (c < count) sum[c] += from[c];
+    }
   }
   store(batch, row, column, sum);
 }
@@ -204,22 +203,35 @@ inline SplitSums split_sums(const ProductGrid& grid, const Workspace& workspace)
           counted ? workspace.arrivals : nullptr};
 }
 
-// C = A * B through loaders and store.
+template <class Tile, class LoaderA, class LoaderB>
+simt::Launch product_launch(const ProductGrid& grid, cudaStream_t stream, std::source_location where) {
+  const ProductShape& s = grid.shape;
+  require(grid.tiles_m * grid.tiles_n <= kMaxGridX && s.batch <= kMaxGridYZ, "tiled product: m ", s.m, ", n ", s.n,
+          ", batch ", s.batch, " need more blocks than a grid has; split the batch");
+  return {grid.dimensions(), dim3(unsigned(Tile::kThreads)), kSharedFloats<Tile, LoaderA, LoaderB> * sizeof(float),
+          stream, where};
+}
+
+// C = A * B through loaders and store, k in one piece: for what has no workspace, so that no split kernel is compiled.
+template <class Tile, class LoaderA, class LoaderB, class Store>
+void whole_product(const ProductShape& shape, const typename LoaderA::Parameters& a,
+                   const typename LoaderB::Parameters& b, const Store& store, cudaStream_t stream,
+                   std::source_location where = std::source_location::current()) {
+  const ProductGrid grid = product_grid<Tile>(shape, 0);
+  simt::launch(tiled_product_kernel<Tile, LoaderA, LoaderB, Store>,
+               product_launch<Tile, LoaderA, LoaderB>(grid, stream, where), grid, a, b, store);
+}
+
+// The same, split over k as far as the workspace allows.
 template <class Tile, class LoaderA, class LoaderB, class Store>
 void tiled_product(const ProductShape& shape, const typename LoaderA::Parameters& a,
                    const typename LoaderB::Parameters& b, const Store& store, Workspace workspace, cudaStream_t stream,
                    std::source_location where = std::source_location::current()) {
   const ProductGrid grid = product_grid<Tile>(shape, workspace.floats);
-  require(grid.tiles_m * grid.tiles_n <= kMaxGridX && shape.batch <= kMaxGridYZ, "tiled product: m ", shape.m, ", n ",
-          shape.n, ", batch ", shape.batch, " need more blocks than a grid has; split the batch");
-  const simt::Launch launch{grid.dimensions(), dim3(unsigned(Tile::kThreads)),
-                            kSharedFloats<Tile, LoaderA, LoaderB> * sizeof(float), stream, where};
-  if (grid.splits == 1) {
-    simt::launch(tiled_product_kernel<Tile, LoaderA, LoaderB, Store>, launch, grid, a, b, store);
-    return;
-  }
+  if (grid.splits == 1) return whole_product<Tile, LoaderA, LoaderB>(shape, a, b, store, stream, where);
   const SplitSums splits = split_sums(grid, workspace);
-  simt::launch(split_product_kernel<Tile, LoaderA, LoaderB, Store>, launch, grid, a, b, splits, store);
+  simt::launch(split_product_kernel<Tile, LoaderA, LoaderB, Store>,
+               product_launch<Tile, LoaderA, LoaderB>(grid, stream, where), grid, a, b, splits, store);
   if (splits.arrivals == nullptr) sum_splits(grid, workspace.data, store, stream, where);
 }
 

@@ -348,6 +348,28 @@ TEST_CASE("conv2d_backward: gives the bits of the two gradients one after the ot
   }
 }
 
+TEST_CASE("conv2d_forward: with a workspace tiles share what one of them would have to sum") {
+  const Problem p({.batch = 3,
+                   .channels = 65,
+                   .height = 7,
+                   .width = 6,
+                   .filters = 70,
+                   .kernel_height = 3,
+                   .kernel_width = 3,
+                   .stride = 2,
+                   .padding = 1});
+  const index_t floats = conv2d_forward_workspace(p.shape, Conv2dMethod::tiles);
+  REQUIRE(floats > 0);
+  const GuardedBuffer<float> x(p.x), w(p.w);
+  GuardedBuffer<float> y(p.dy.size()), workspace{std::size_t(floats)};
+  conv2d_forward(p.shape, x.data(), w.data(), nullptr, y.data(), Activation::none, nullptr, Conv2dMethod::tiles, 0.0f,
+                 {workspace.data(), floats});
+  const std::vector<float> whole = forward(p, Conv2dMethod::tiles, Activation::none, false);
+  CHECK(norm_error(y.download(), whole) < tolerance(p.shape.patch()));
+  CHECK(y.guards_intact());
+  CHECK(workspace.guards_intact());
+}
+
 TEST_CASE("conv2d_backward_bias: sums dy over batch and pixels") {
   const Problem p(
       {.batch = 5, .channels = 2, .height = 6, .width = 5, .filters = 3, .kernel_height = 2, .kernel_width = 2});
