@@ -10,6 +10,7 @@
 #include "kernels/random.h"
 #include "kernels/require.h"
 #include "kernels/simt/range.h"
+#include "pruning/network_race.h"
 #include "pruning/product_steps.h"
 #include "pruning/reason.h"
 #include "pruning/whole_network.h"
@@ -18,6 +19,7 @@ namespace espalier::pruning {
 namespace {
 
 constexpr std::uint64_t kInputSeed = 1;
+constexpr double kClearGain = 1.25;  // of a layer: how much faster than dense makes up for what it costs its neighbours
 
 // What runs: a function, which values it reads, which one it makes, and which are dead after it.
 struct Instruction {
@@ -85,6 +87,29 @@ std::vector<RecordedCall> calls_of(const Trace& traced) {
 
 bool is_sparse_by_choice(const Choice& choice) { return choice.fastest_dense && choice.step.format != "dense"; }
 
+double sum_of(const std::vector<Choice>& choices) {
+  double sum = 0;
+  for (const Choice& choice : choices) sum += choice.step.us;
+  return sum;
+}
+
+// The choices without the layers that are hardly faster alone than dense; none, if that takes nothing away or leaves no
+// sparse layer.
+std::vector<Choice> clear_gains(const std::vector<Choice>& choices) {
+  std::vector<Choice> clear;
+  int kept = 0, given_up = 0;
+  for (const Choice& choice : choices) {
+    clear.push_back(choice);
+    if (!is_sparse_by_choice(choice)) continue;
+    const Choice dense =
+        made_dense(choice, fmt::format("as a whole faster so: {} gains too little", choice.step.format));
+    const bool gains = dense.step.us >= kClearGain * choice.step.us;
+    gains ? ++kept : ++given_up;
+    if (!gains) clear.back() = dense;
+  }
+  return kept > 0 && given_up > 0 ? clear : std::vector<Choice>();
+}
+
 std::string question_about(const char* race, const std::vector<RecordedCall>& calls,
                            const std::vector<PlanStep>& steps) {
   std::string question = fmt::format("{}\n{}\n", race, measured_on());
@@ -96,23 +121,8 @@ std::string question_about(const char* race, const std::vector<RecordedCall>& ca
   return question;
 }
 
-// Whole networks in turns, or what the cache knows of them.
-std::vector<Timing> race_of(const std::vector<TimedWork>& works, const std::vector<const Graph*>& graphs,
-                            const std::string& question, const CompileOptions& options) {
-  std::vector<Timing> times;
-  if (const auto known = options.cache.find(question); known && known->size() == works.size()) {
-    for (const CachedTime& one : *known) times.push_back(one.timing);
-    return times;
-  }
-  times = time_in_turns(works, options);
-  std::vector<CachedTime> answer;
-  for (std::size_t i = 0; i < times.size(); ++i) answer.push_back({times[i], int(graphs[i]->node_count())});
-  options.cache.store(question, answer);
-  return times;
-}
-
 std::string race_title(const std::vector<WholeNetwork>& networks) {
-  std::string title = "one launch";
+  std::string title = "one launch, by turns";
   for (const WholeNetwork& network : networks) {
     const auto* function = dynamic_cast<const WholeNetworkFunction*>(network.implementation.function.get());
     if (function) title += ", " + network.implementation.format + " " + function->made_with;
@@ -165,10 +175,13 @@ struct Plan::State {
   std::string timing;
 
   static std::unique_ptr<State> assemble(const Trace& traced, const std::vector<Choice>& choices);
-  // The faster of `sparse` and of what it would be with dense products only.
+  // The faster of `sparse` and of what it would be with dense products only; between them what is left of it with the
+  // layers alone that gain much.
   static std::unique_ptr<State> raced(std::unique_ptr<State> sparse, const Trace& traced,
                                       const std::vector<RecordedCall>& calls, const std::vector<Choice>& choices,
                                       const CompileOptions& options);
+
+  DenseRace against(const State& dense, const std::vector<RecordedCall>& calls, const CompileOptions& options) const;
 
   // The network as one function in the place of `layers`; without steps until it is known what they say.
   static std::unique_ptr<State> whole(const State& layers, const Trace& traced,
@@ -214,29 +227,33 @@ std::unique_ptr<Plan::State> Plan::State::assemble(const Trace& traced, const st
   return state;
 }
 
+DenseRace Plan::State::against(const State& dense, const std::vector<RecordedCall>& calls,
+                               const CompileOptions& options) const {
+  const auto times = network_race({{{"network", "fastest of each layer", "", [this] { graph->launch(); }}, &*graph},
+                                   {{"network", "dense", "", [&dense] { dense.graph->launch(); }}, &*dense.graph}},
+                                  question_about("networks by turns", calls, steps), /*expected=*/0, options);
+  return {times[0].median_us, times[1].median_us};
+}
+
 std::unique_ptr<Plan::State> Plan::State::raced(std::unique_ptr<State> sparse, const Trace& traced,
                                                 const std::vector<RecordedCall>& calls,
                                                 const std::vector<Choice>& choices, const CompileOptions& options) {
   std::vector<Choice> dense_choices;
   for (const Choice& choice : choices) dense_choices.push_back(made_dense(choice, ""));
-  DenseRace race;
-  for (const Choice& choice : choices) race.us += choice.step.us;
-  for (const Choice& choice : dense_choices) race.dense_us += choice.step.us;
-  std::unique_ptr<State> dense;
-  if (!options.gpu) {
-    dense = assemble(traced, dense_choices);
-    const auto times =
-        race_of({{"network", "fastest of each layer", "", [&] { sparse->graph->launch(); }},
-                 {"network", "dense", "", [&] { dense->graph->launch(); }}},
-                {&*sparse->graph, &*dense->graph}, question_about("network", calls, sparse->steps), options);
-    race = {times[0].median_us, times[1].median_us};
+  sparse->race = DenseRace{.us = sum_of(choices), .dense_us = sum_of(dense_choices)};
+  if (options.gpu) return sparse;
+  std::unique_ptr<State> dense = assemble(traced, dense_choices);
+  sparse->race = sparse->against(*dense, calls, options);
+  if (!sparse->race->dense_won()) return sparse;
+  if (const std::vector<Choice> clear = clear_gains(choices); !clear.empty()) {
+    std::unique_ptr<State> mixed = assemble(traced, clear);
+    mixed->race = mixed->against(*dense, calls, options);
+    if (mixed->race->us < (1.0 - kNoise) * mixed->race->dense_us) return mixed;
   }
-  sparse->race = race;
-  if (!dense || !race.dense_won()) return sparse;
-  const std::string reason =
-      fmt::format("as a whole the dense plan is faster: {:.1f} us against {:.1f} us", race.dense_us, race.us);
+  const std::string reason = fmt::format("as a whole the dense plan is faster: {:.1f} µs against {:.1f} µs",
+                                         sparse->race->dense_us, sparse->race->us);
   for (std::size_t i = 0; i < choices.size(); ++i) dense->steps[i] = made_dense(choices[i], reason).step;
-  dense->race = race;
+  dense->race = sparse->race;
   return dense;
 }
 
@@ -258,25 +275,25 @@ std::unique_ptr<Plan::State> Plan::State::whole_or(std::unique_ptr<State> layers
   const std::vector<WholeNetwork> networks = whole_networks(traced, options);
   std::vector<std::unique_ptr<State>> states;
   std::vector<std::size_t> eligible;
-  std::vector<TimedWork> works;
-  std::vector<const Graph*> graphs;
+  std::vector<Racer> racers;
+  const auto enter = [&](const char* format, const std::string& library, const Graph& graph) {
+    racers.push_back({{"network", format, library, [&graph] { graph.launch(); }}, &graph});
+  };
   for (std::size_t i = 0; i < networks.size(); ++i) {
     const Implementation& one = networks[i].implementation;
     if (!one.function) continue;
     states.push_back(whole(*layers, traced, one.function)), eligible.push_back(i);
-    graphs.push_back(&*states.back()->graph);
-    works.push_back({"network", one.format, one.library, [graph = graphs.back()] { graph->launch(); }});
+    enter(one.format.c_str(), one.library, *states.back()->graph);
   }
   if (eligible.empty()) {
     note_whole_networks(networks, {}, layers->steps);
     return layers;
   }
-  graphs.push_back(&*layers->graph);
-  works.push_back({"network", "fastest of each layer", "", [graph = graphs.back()] { graph->launch(); }});
+  enter("fastest of each layer", "", *layers->graph);
   const std::vector<Timing> times =
       options.gpu ? modelled(networks, layers->steps)
-                  : race_of(works, graphs,
-                            question_about(race_title(networks).c_str(), calls_of(traced), layers->steps), options);
+                  : network_race(racers, question_about(race_title(networks).c_str(), calls_of(traced), layers->steps),
+                                 /*expected=*/std::nullopt, options);
   const std::size_t best = fastest_network(networks, eligible, times);
   if (!networks[eligible[best]].wanted_first && times[best].median_us >= (1.0 - kNoise) * times.back().median_us) {
     note_whole_networks(networks, times, layers->steps);

@@ -162,10 +162,78 @@ TEST_CASE("plan: the dense plan is taken, and says so, where the whole of the fa
       timed_by({{"dense", 50.0}, {"csr", 20.0}, {"network, dense", 70.0}, {"network, fastest of each layer", 90.0}}));
   CHECK(plan.race()->dense_won());
   for (const PlanStep& step : plan.steps()) CHECK((step.format == "dense" || step.candidates.empty()));
-  CHECK(plan.steps()[0].reason == "as a whole the dense plan is faster: 70.0 us against 90.0 us");
+  CHECK(plan.steps()[0].reason == "as a whole the dense plan is faster: 70.0 µs against 90.0 µs");
   CHECK(plan.steps()[0].us == 50.0);
   CHECK(fmt::format("{}", plan).find("the dense plan is taken") != std::string::npos);
   check_equal(model, plan, shape);
+}
+
+// Times the network as a whole out of a list, one after the other, and layers as told; the last of the list stays.
+CompileOptions timed_in_turns(double csr_us, std::vector<double> dense_rounds, std::vector<double> sparse_rounds) {
+  CompileOptions options = kQuick;
+  options.candidates = {dense(), csr()};
+  options.rounds = 2;
+  const auto next = [](std::vector<double>& rounds) {
+    const double us = rounds.front();
+    if (rounds.size() > 1) rounds.erase(rounds.begin());
+    return us;
+  };
+  options.timer = [=](const TimedWork& work, const BenchmarkOptions&) mutable {
+    double us = work.format == "csr" ? csr_us : 50.0;
+    if (work.layer == "network") us = next(work.format == "dense" ? dense_rounds : sparse_rounds);
+    return Timing{.median_us = us};
+  };
+  return options;
+}
+
+TEST_CASE("plan: a slow moment of the machine costs no layer its format, and within noise of dense it is kept") {
+  Sequential model = small_cnn();
+  Pruner(model, {}).prune_to(0.8);
+  const Shape shape{3, 1, 12, 12};
+  const Plan moment = compile(model, shape, timed_in_turns(20.0, {100.0}, {200.0, 200.0, 80.0}));
+  CHECK(moment.steps()[0].format == "csr");
+  CHECK(moment.race()->us == 80.0);
+  CHECK(moment.race()->dense_us == 100.0);
+  const Plan same = compile(model, shape, timed_in_turns(20.0, {100.0}, {101.0, 99.0, 101.0}));
+  CHECK(same.steps()[0].format == "csr");
+  CHECK(compile(model, shape, timed_in_turns(20.0, {100.0}, {103.0})).steps()[0].format == "dense");
+}
+
+TEST_CASE("plan: where dense is faster as a whole, the layers that gain much are tried alone") {
+  Sequential model = small_cnn();
+  Pruner(model, {}).prune_to(0.8);
+  const Shape shape{3, 1, 12, 12};
+  CompileOptions options = kQuick;
+  options.candidates = {dense(), csr()};
+  bool asked = false;
+  double mixed_us = 90.0;
+  options.timer = [&](const TimedWork& work, const BenchmarkOptions&) {
+    if (work.layer != "network") {
+      return Timing{.median_us = work.format != "csr" ? 50.0 : work.layer == "dense_1" ? 20.0 : 45.0};
+    }
+    if (work.format == "dense") return Timing{.median_us = 100.0};
+    return Timing{.median_us = asked ? mixed_us : 120.0};
+  };
+  const auto compiled = [&] {
+    int turns = 0;
+    asked = false;
+    CompileOptions counted = options;
+    counted.timer = [&, timer = options.timer](const TimedWork& work, const BenchmarkOptions& how) {
+      if (work.layer == "network" && work.format != "dense" && ++turns > 7) asked = true;  // the second network
+      return timer(work, how);
+    };
+    return compile(model, shape, counted);
+  };
+  const Plan mixed = compiled();
+  for (const PlanStep& step : mixed.steps()) {
+    if (!step.candidates.empty()) CHECK(step.format == (step.layer == "dense_1" ? "csr" : "dense"));
+  }
+  CHECK(mixed.steps()[0].reason == "as a whole faster so: csr gains too little");
+  CHECK(mixed.race()->us == 90.0);
+  check_equal(model, mixed, shape);
+  mixed_us = 99.0;  // noise
+  const Plan all_dense = compiled();
+  for (const PlanStep& step : all_dense.steps()) CHECK((step.format == "dense" || step.candidates.empty()));
 }
 
 TEST_CASE("plan: without a choice between sparse and dense there is no race") {
