@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "core/train/compressed_file.h"
@@ -29,6 +31,16 @@ data::Normalisation normalisation_from(const std::string& text) {
   }
 }
 
+void require_finite(const Parameter& parameter) {
+  const std::vector<float> values = parameter.value.value().to_host();
+  const auto stray = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+  if (stray == values.end()) return;
+  throw CheckpointError(
+      fmt::format("{} holds {} at element {}; the training that wrote it diverged (try a smaller "
+                  "--learning-rate), or the file is damaged",
+                  parameter.name, *stray, stray - values.begin()));
+}
+
 SavedModel rebuild(const Safetensors& content) {
   SavedModel saved;
   saved.notes = notes_of(content);
@@ -40,6 +52,7 @@ SavedModel rebuild(const Safetensors& content) {
   }
   TrainingState state{.parameters = saved.module->parameters(), .buffers = saved.module->buffers()};
   restore(content, state);
+  for (const Parameter* parameter : state.parameters) require_finite(*parameter);
   saved.step = state.step;
   return saved;
 }

@@ -5,11 +5,32 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <string>
 
 namespace espalier {
 namespace {
+
+// Writes to what has no content to keep: a device or a pipe.
+void write_through(const std::filesystem::path& target, const std::vector<std::span<const std::byte>>& pieces) {
+  std::FILE* const stream = std::fopen(target.c_str(), "wb");
+  bool whole = stream != nullptr;
+  for (const auto& piece : pieces) {
+    whole = whole && std::fwrite(piece.data(), 1, piece.size(), stream) == piece.size();
+  }
+  const bool closed = stream && std::fclose(stream) == 0;
+  if (!whole || !closed) {
+    throw FileError(fmt::format("{}: cannot be written ({})", target.string(), std::strerror(errno)));
+  }
+}
+
+// The file that a link leads to, so that the link stays.
+std::filesystem::path behind_links(const std::filesystem::path& file) {
+  std::error_code dangling;
+  const std::filesystem::path real = std::filesystem::canonical(file, dangling);
+  return dangling ? file : real;
+}
 
 class TemporaryFile {
  public:
@@ -61,7 +82,14 @@ class TemporaryFile {
 }  // namespace
 
 void write_file_atomically(const std::filesystem::path& file, const std::vector<std::span<const std::byte>>& pieces) {
-  TemporaryFile temporary(file);
+  const std::filesystem::path target = behind_links(file);
+  if (std::filesystem::is_directory(target)) {
+    throw FileError(fmt::format("{}: is a folder; name a file in it", file.string()));
+  }
+  if (std::filesystem::exists(target) && !std::filesystem::is_regular_file(target)) {
+    return write_through(target, pieces);  // a rename would put a file in the place of the device
+  }
+  TemporaryFile temporary(target);
   for (const auto& piece : pieces) temporary.write(piece);
   temporary.take_name();
 }

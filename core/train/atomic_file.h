@@ -1,5 +1,6 @@
 // Writing a file so that its name always leads to a whole one: the bytes go to a temporary file in the same folder, are
 // forced to the disk and only then take the name. A full disk, a crash or a kill leaves the old file as it was.
+// A device or a pipe is written to as it is; a symbolic link stays, and what it leads to is replaced.
 #pragma once
 #include <cstddef>
 #include <filesystem>

@@ -157,6 +157,9 @@ class Reader {
 }  // namespace
 
 std::vector<std::byte> read_file(const std::filesystem::path& file) {
+  if (std::filesystem::is_directory(file)) {
+    throw CheckpointError(fmt::format("{}: is a folder, not a file", file.string()));
+  }
   std::ifstream in(file, std::ios::binary | std::ios::ate);
   if (!in) throw CheckpointError(fmt::format("{}: cannot be opened for reading; does it exist?", file.string()));
   std::vector<std::byte> bytes(std::size_t(std::max<std::streamoff>(in.tellg(), 0)));

@@ -3,6 +3,9 @@
 
 #include <doctest/doctest.h>
 
+#include <limits>
+#include <span>
+
 #include "layers/evaluate.h"
 #include "tests/support/small_run.h"
 #include "tests/support/temporary_folder.h"
@@ -50,6 +53,18 @@ TEST_CASE("model file: resuming with another architecture is refused") {
   saved.trainer().save(folder / "file");
   SmallRun other("sgd", 1, {.notes = model_notes(Sequential(Relu()), normalisation)});
   CHECK_THROWS_WITH_AS(other.trainer().resume(folder / "file"), doctest::Contains("is of the model"), CheckpointError);
+}
+
+TEST_CASE("model file: weights that are no numbers are refused by name and place") {
+  const TemporaryFolder folder;
+  Sequential model = test::small_model();
+  Parameter& weight = *model.parameters()[0];
+  std::vector<float> values = weight.value.value().to_host();
+  values[4] = std::numeric_limits<float>::quiet_NaN();
+  weight.value.value().upload(std::as_bytes(std::span<const float>(values)));
+  save_model(folder / "model", model, {});
+  const std::string expected = weight.name + " holds nan at element 4";
+  CHECK_THROWS_WITH_AS(load_model(folder / "model"), doctest::Contains(expected.c_str()), CheckpointError);
 }
 
 TEST_CASE("model file: what cannot be rebuilt says what is missing") {

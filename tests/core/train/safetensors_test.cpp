@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <random>
@@ -17,6 +18,7 @@
 
 using namespace espalier;
 using espalier::test::TemporaryFolder;
+namespace fs = std::filesystem;
 
 namespace {
 
@@ -160,6 +162,26 @@ TEST_CASE("safetensors: each lie of a header has its own answer") {
   CHECK(says(answer(std::string(100000, '[')), "not a JSON object"));
   store(folder / "file", std::string(8, char(0xFF)) + "{}");
   CHECK(says(error_of(folder / "file"), "18446744073709551615 bytes"));
+}
+
+TEST_CASE("atomic file: a device is written to and stays one, a link stays a link, a folder is refused by name") {
+  const TemporaryFolder folder;
+  const auto device = [](const fs::path& path) { return fs::is_character_file(path); };
+  REQUIRE(device("/dev/null"));
+  fs::create_symlink("/dev/null", folder / "null");  // a rename would only cost this link
+  write_file_atomically(folder / "null", "text");
+  CHECK(device(folder / "null"));
+  fs::create_symlink("/dev/full", folder / "full");
+  CHECK_THROWS_WITH_AS(write_file_atomically(folder / "full", "text"), doctest::Contains("No space left"), FileError);
+  CHECK(device(folder / "full"));
+
+  write_file_atomically(folder / "file", "old");
+  fs::create_symlink(folder / "file", folder / "link");
+  write_file_atomically(folder / "link", "new text");
+  CHECK(fs::is_symlink(folder / "link"));
+  CHECK(fs::file_size(folder / "file") == 8);
+  CHECK_THROWS_WITH_AS(write_file_atomically(folder.path(), "text"), doctest::Contains("is a folder"), FileError);
+  CHECK_THROWS_WITH_AS(read_file(folder.path()), doctest::Contains("is a folder"), CheckpointError);
 }
 
 TEST_CASE("atomic file: a write that fails half-way leaves the old file and no other") {
