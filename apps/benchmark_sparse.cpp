@@ -3,10 +3,11 @@
 // format wants (anywhere, whole blocks, 2 of 4), or those of a really pruned checkpoint.
 //   benchmark_sparse [checkpoint] [--layer WORDS] [--batch ...] [--sparsity ...] [--gpu a100] [--json FILE]
 // Medians; each time is labelled with its device, since a figure of the CPU emulation says nothing about a GPU.
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "apps/commands/table.h"
 #include "core/autograd/trace.h"
@@ -127,15 +128,11 @@ class Benchmark {
   }
 
   void run() {
-    if (options_.checkpoint.empty()) return synthetic();
-    SavedModel saved = load_model(options_.checkpoint);
-    const auto padding = saved.notes.find("padding");
-    const std::int64_t side = 28 + 2 * (padding == saved.notes.end() ? 0 : std::stoll(padding->second));
-    for (const std::int64_t batch : options_.batches) {
-      for (const RecordedCall& call : calls_of(*saved.module, {batch, 1, side, side})) {
-        compare(call, "checkpoint", batch);
-      }
-    }
+    options_.checkpoint.empty() ? synthetic() : own_masks();
+    if (!rows_.empty()) return;
+    throw InvalidArgument(fmt::format("no layer that was timed has \"{}\" in its name{}; there are {}", options_.layer,
+                                      options_.large ? "" : " (the largest are timed with --large only)",
+                                      fmt::join(names_, ", ")));
   }
 
   std::string table() const {
@@ -181,6 +178,7 @@ class Benchmark {
  private:
   void synthetic() {
     for (const Layer& layer : layers()) {
+      names_.insert(layer.name);
       if (layer.name.find(options_.layer) == std::string::npos) continue;
       for (const double sparsity : options_.sparsities) {
         std::vector<Masked> masked{{"random", pruned(layer.weight, unstructured(), sparsity)},
@@ -193,8 +191,20 @@ class Benchmark {
     }
   }
 
+  void own_masks() {
+    SavedModel saved = load_model(options_.checkpoint);
+    const auto padding = saved.notes.find("padding");
+    const std::int64_t side = 28 + 2 * (padding == saved.notes.end() ? 0 : std::stoll(padding->second));
+    for (const std::int64_t batch : options_.batches) {
+      for (const RecordedCall& call : calls_of(*saved.module, {batch, 1, side, side})) {
+        compare(call, "checkpoint", batch);
+      }
+    }
+  }
+
   void compare(const RecordedCall& call, const std::string& mask, std::int64_t batch) {
     const std::string& name = dynamic_cast<const ProductFunction&>(*call.function).label;
+    names_.insert(name);
     if (name.find(options_.layer) == std::string::npos) return;
     const double macs = double(product_size(call).macs());
     if (simt::kEmulated && !options_.large && macs > kLargeMacs) return;
@@ -215,6 +225,7 @@ class Benchmark {
   CompileOptions compile_;
   std::string timing_;
   std::vector<Row> rows_;
+  std::set<std::string> names_;  // of all layers, timed or not
 };
 
 int run(int count, char** arguments) {

@@ -2,6 +2,8 @@
 // went wrong into one line and an exit code.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <regex>
+#include <string>
 #include <vector>
 
 #include "apps/commands/commands.h"
@@ -18,6 +20,19 @@ constexpr const char* kExitCodes =
     "Exit codes: 0 done, 1 unexpected failure, 2 wrong usage, 4 data set missing or damaged, 5 checkpoint or file "
     "cannot be read or written, 6 device failure";
 
+// A full disk behind standard output shows only here.
+void require_written_output() {
+  if (std::fflush(stdout) != 0 || std::ferror(stdout)) {
+    throw FileError("standard output cannot be written to its end; is its disk full?");
+  }
+}
+
+// CLI11's checks tell the largest double with all of its 309 digits.
+std::string short_failure(const CLI::App* parser, const CLI::Error& error) {
+  static const std::regex endless(" not in range 0\\.0+ to 1797[0-9.]+");
+  return std::regex_replace(CLI::FailureMessage::simple(parser, error), endless, " is too small");
+}
+
 template <class Action>
 int guarded(const Action& action) {
   const auto fail = [](const std::exception& error, ExitCode code) {
@@ -26,6 +41,7 @@ int guarded(const Action& action) {
   };
   try {
     action();
+    require_written_output();
     return kSuccess;
   } catch (const InvalidArgument& error) {
     return fail(error, kUsage);
@@ -46,6 +62,7 @@ int main(int count, char** arguments) {
   CLI::App app("Espalier trains, prunes, compiles and measures neural networks.", "espalier");
   app.footer(kExitCodes);
   app.require_subcommand(0, 1);
+  app.failure_message(short_failure);
   bool device = false;
   Output output;
   app.add_flag("--device-info", device, "Print what the work runs on");

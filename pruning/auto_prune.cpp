@@ -133,7 +133,7 @@ AutoPlan auto_prune(Module& model, const Shape& input, const Judge& judge, const
 
 std::string to_string(const AutoPlan& plan) {
   std::string table = fmt::format("{:>9} {:>17} {:>10} {:>10} {:>12} {:>10} {:>12}  {}", to_string(plan.options.cost),
-                                  "accuracy", "weights", "params", "MACs", "bytes", "latency us", "");
+                                  "accuracy", "weights", "params", "MACs", "bytes", "latency µs", "");
   const auto add = [&](const AutoCandidate& one, const char* remark) {
     const Interval interval = wilson(one.right, one.samples);
     table += fmt::format("\n{:>8.2f}% {:>17} {:>10} {:>10} {:>12} {:>10} {:>12.1f}  {}", 100 * one.asked,

@@ -52,7 +52,7 @@ LatencyPlan plan_of(const LatencyTable& table, std::vector<double> rates, double
 
 [[noreturn]] void refuse(const LatencyPlan& best, std::int64_t batch) {
   throw InvalidArgument(fmt::format(
-      "{:.1f} us at batch {} cannot be reached: best is {:.1f} us, {:.2f}x of dense ({:.1f} us), with {:.1f} % of the "
+      "{:.1f} µs at batch {} cannot be reached: best is {:.1f} µs, {:.2f}x of dense ({:.1f} µs), with {:.1f} % of the "
       "weights removed ({})",
       best.goal_us, batch, best.measured_us, best.dense_us / best.measured_us, best.dense_us, 100 * best.sparsity,
       best.timing));

@@ -7,7 +7,7 @@ namespace espalier::pruning {
 namespace {
 
 std::string race_line(const DenseRace& race) {
-  return fmt::format("\n{:<44} {:>10.1f}  dense {:.1f} us: {}", "whole network", race.us, race.dense_us,
+  return fmt::format("\n{:<44} {:>10.1f}  dense {:.1f} µs: {}", "whole network", race.us, race.dense_us,
                      race.dense_won() ? "the dense plan is taken" : fmt::format("{:.2f}x", race.dense_us / race.us));
 }
 
@@ -27,7 +27,7 @@ nlohmann::json to_json(const MeasuredImplementation& one) {
 }  // namespace
 
 std::string to_string(const Plan& plan) {
-  std::string table = fmt::format("{:<14} {:<14} {:<14} {:>10} {:>9}  {}\n", "layer", "format", "implementation", "us",
+  std::string table = fmt::format("{:<14} {:<14} {:<14} {:>10} {:>9}  {}\n", "layer", "format", "implementation", "µs",
                                   "sparsity", "reason");
   for (const PlanStep& step : plan.steps()) {
     const std::string sparsity = step.format.empty() ? "" : fmt::format("{:.1f} %", 100 * step.sparsity);

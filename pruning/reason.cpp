@@ -39,7 +39,7 @@ std::string pays(const PlanStep& step, const MeasuredImplementation& sparse, dou
 std::string in_full(const PlanStep& step, const MeasuredImplementation& sparse, double floor_us) {
   switch (obstacle(step, floor_us)) {
     case Obstacle::launches:
-      return fmt::format("launch-bound: dense takes {:.1f} us, a launch that does nothing {:.1f} us", step.us,
+      return fmt::format("launch-bound: dense takes {:.1f} µs, a launch that does nothing {:.1f} µs", step.us,
                          floor_us);
     case Obstacle::narrow:
       return fmt::format("too narrow: {} rows of the weight do not fill {} lanes", step.size.rows, kNarrowRows);
@@ -66,7 +66,7 @@ std::string against_the_next(const PlanStep& step) {
   const auto next = dense ? dense : fastest_of(step.candidates, others);
   if (!next) return "the only eligible implementation";
   const MeasuredImplementation& second = step.candidates[*next];
-  return fmt::format("{:.2f}x as fast as {} ({:.1f} us)", *second.us / step.us, title(second), *second.us);
+  return fmt::format("{:.2f}x as fast as {} ({:.1f} µs)", *second.us / step.us, title(second), *second.us);
 }
 
 }  // namespace
@@ -97,7 +97,7 @@ std::string why(const PlanStep& step, double floor_us) {
   }
   std::string reason = against_the_next(step);
   if (launch_bound(step.us, floor_us)) {
-    reason += fmt::format("; launch-bound: a launch that does nothing takes {:.1f} us", floor_us);
+    reason += fmt::format("; launch-bound: a launch that does nothing takes {:.1f} µs", floor_us);
   }
   return reason;
 }

@@ -89,6 +89,7 @@ PlanStep whole_network_step(const std::vector<WholeNetwork>& networks, std::size
   for (const PlanStep& layer : layers) {
     weights += layer.size.weights(), step.nonzeros += layer.nonzeros;
     step.macs += layer.macs, step.macs_kept += layer.macs_kept;
+    step.candidates.back().weight_bytes += layer.weight_bytes, step.candidates.back().bytes += layer.bytes;
   }
   MeasuredImplementation& taken = step.candidates[chosen];
   step.whole_network = true;
@@ -96,7 +97,7 @@ PlanStep whole_network_step(const std::vector<WholeNetwork>& networks, std::size
   step.format = taken.format, step.implementation = taken.library;
   step.us = *taken.us, step.timing = taken.timing;
   step.weight_bytes = taken.weight_bytes, step.bytes = taken.bytes, step.limit_us = taken.limit_us;
-  step.reason = fmt::format("one launch for all layers; layer by layer {:.1f} us in {}", times.back().median_us, nodes);
+  step.reason = fmt::format("one launch for all layers; layer by layer {:.1f} µs in {}", times.back().median_us, nodes);
   for (std::size_t i = 0; i < step.candidates.size(); ++i) {
     MeasuredImplementation& other = step.candidates[i];
     if (i != chosen && other.us) {
@@ -117,7 +118,7 @@ void note_whole_networks(const std::vector<WholeNetwork>& networks, const std::v
     product->candidates.push_back(told(network.implementation));
     if (!network.implementation.function) continue;
     product->candidates.back().note =
-        fmt::format("the whole network in one launch takes {:.1f} us, layer by layer {:.1f} us",
+        fmt::format("the whole network in one launch takes {:.1f} µs, layer by layer {:.1f} µs",
                     times[next++].median_us, times.back().median_us);
   }
 }

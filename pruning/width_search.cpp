@@ -76,7 +76,7 @@ class WidthSearch {
     WidthPlan plan{.widths = {}, .steps = {}, .goal_us = goal_us(goal, cost_), .dense_us = cost_, .timing = timing_};
     plan.steps = walk(plan.goal_us).steps;
     require(cost_ <= plan.goal_us,
-            fmt::format("{:.1f} us cannot be reached by widths: best is {:.1f} us, {:.2f}x of dense ({:.1f} us), {}",
+            fmt::format("{:.1f} µs cannot be reached by widths: best is {:.1f} µs, {:.2f}x of dense ({:.1f} µs), {}",
                         plan.goal_us, cost_, plan.dense_us / cost_, plan.dense_us, timing_));
     for (const Group& group : groups_) {
       const std::int64_t width = widths_.at(group.name);
@@ -177,7 +177,7 @@ std::string to_string(const WidthPlan& plan) {
   for (const WidthStep& step : plan.steps) {
     table += fmt::format("\n{:<24} {:>8} {:>12.1f} {:>9.2f}%", step.group, step.width, step.cost, 100 * step.harm);
   }
-  return table + fmt::format("\n{:.1f} us, dense {:.1f} us, asked for {:.1f} us (times: {})", plan.us, plan.dense_us,
+  return table + fmt::format("\n{:.1f} µs, dense {:.1f} µs, asked for {:.1f} µs (times: {})", plan.us, plan.dense_us,
                              plan.goal_us, plan.timing);
 }
 

@@ -56,7 +56,7 @@ std::string whole(const pruning::Plan& plan) {
       fmt::format("all steps, each by itself: {:.1f} µs; graph nodes: {}", plan.steps_us(), plan.node_count());
   if (const auto& race = plan.race()) {
     text +=
-        fmt::format("\nthe network as one graph: {:.1f} µs with the fastest of each layer, {:.1f} µs all dense; {}",
+        fmt::format("\nthe network as one graph: {:.1f} µs as chosen, {:.1f} µs all dense; {}",
                     race->us, race->dense_us,
                     race->dense_won() ? "the dense plan is taken" : fmt::format("{:.2f}x", race->dense_us / race->us));
   }

@@ -25,6 +25,10 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
 ChosenModel open_model(const ModelOptions& options) {
   const auto& names = zoo::names();
   if (std::find(names.begin(), names.end(), options.model) == names.end()) {
+    if (!std::filesystem::exists(options.model)) {
+      throw CheckpointError(
+          fmt::format("{}: is no file and no model of the zoo, which has {}", options.model, fmt::join(names, ", ")));
+    }
     SavedModel saved = load_model(options.model);
     return {std::filesystem::path(options.model).filename().string(), std::move(saved.module), image_of(saved.notes)};
   }

@@ -14,6 +14,7 @@ using pruning::Comparison;
 using pruning::Contender;
 
 constexpr double kWidth = 860, kHeight = 460, kLeft = 70, kRight = 640, kTop = 76, kBottom = 396;
+constexpr const char* kPlanColour = "#111827";  // of no other line
 
 // Both axes are logarithmic: twice as fast is as far from 1 as half as fast.
 struct Axes {
@@ -51,7 +52,10 @@ std::string grid(const Axes& axes, const Comparisons& comparisons) {
     const double y = axes.y(std::exp2(power));
     picture +=
         svg::rule(kLeft, y, kRight, y, power == 0 ? "stroke=\"#374151\" stroke-width=\"1.5\"" : "stroke=\"#e5e7eb\"");
-    picture += svg::text_at(kLeft - 8, y + 4, fmt::format("{:g}x", std::exp2(power)), {.anchor = "end"});
+    picture +=
+        svg::text_at(kLeft - 8, y + 4,
+                     power < 0 ? fmt::format("1/{:g}x", std::exp2(-power)) : fmt::format("{:g}x", std::exp2(power)),
+                     {.anchor = "end"});
   }
   for (const Comparison& comparison : comparisons) {
     const double x = axes.x(comparison.batch);
@@ -64,8 +68,8 @@ std::string grid(const Axes& axes, const Comparisons& comparisons) {
 // The line of the contender at `place`, and its name in the legend.
 std::string series(const Axes& axes, const Comparisons& comparisons, std::size_t place, std::size_t row) {
   const Contender& named = comparisons.front().contenders[place];
-  const char* const colour = svg::kColours[place % svg::kColours.size()];
   const bool plan = named.name == "plan", dense = named.name.starts_with("dense");
+  const char* const colour = plan ? kPlanColour : svg::kColours[place % svg::kColours.size()];
   const std::string stroke = fmt::format("stroke=\"{}\" stroke-width=\"{}\"{}", colour, plan ? 3.5 : 1.8,
                                          dense ? " stroke-dasharray=\"5 4\"" : "");
   std::string points, dots;

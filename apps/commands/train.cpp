@@ -39,8 +39,9 @@ void TrainCommand::run() const {
       load_data(data, {.validation = until.wanted() ? until.validation : 0, .seed = training.seed}, output);
   const Shape image = images.test.samples().dataset().image_shape();
   Sequential network = zoo::build(model, image, training.seed);
-  say(output, fmt::format("training {} on {} ({} images, {}, {})\n", model, images.name, images.train.size(),
-                          timing_name(), to_string(precision)));
+  const std::int64_t samples = training.samples > 0 ? training.samples : images.train.size();
+  say(output, fmt::format("training {} on {} ({} images, {}, {})\n", model, images.name, samples, timing_name(),
+                          to_string(precision)));
   const Notes notes = model_notes(network, images.normalisation, notes_for(data, model));
   const StageFiles files{
       .metrics = folder / "metrics.jsonl", .checkpoint = folder / "model.safetensors", .resume = resume};

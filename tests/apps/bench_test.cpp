@@ -36,6 +36,7 @@ TEST_CASE("espalier bench: each format beside the dense network, as JSON, CSV an
   CHECK(svg.starts_with("<svg "));
   CHECK(svg.find(device) != std::string::npos);
   CHECK(svg.find(">csr</text>") != std::string::npos);
+  CHECK(svg.find(">1/2x</text>") != std::string::npos);
   CHECK(svg.find("nan") == std::string::npos);
 }
 
@@ -128,7 +129,7 @@ TEST_CASE("espalier prune --speedup: rates for a time, or one error that says wh
     CHECK(layer.at("sparsity").get<double>() == doctest::Approx(rate).epsilon(0.01));
   }
   CHECK(espalier(prune + " --latency-ms 0.0001") == 2);
-  CHECK(espalier.text("err").find("0.1 us at batch 16 cannot be reached: best is") != std::string::npos);
+  CHECK(espalier.text("err").find("0.1 µs at batch 16 cannot be reached: best is") != std::string::npos);
   CHECK(espalier(prune + " --latency-ms 1 --speedup 2") == 2);
   CHECK(espalier(prune + " --speedup 1.2 --channels 0.5") == 2);
   REQUIRE(espalier(prune + " --latency-batch 512 --speedup 1.1 --ignore dense_3.weight") == 0);

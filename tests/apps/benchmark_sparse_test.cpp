@@ -3,7 +3,9 @@
 #include <sys/wait.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -63,6 +65,16 @@ TEST_CASE("benchmark_sparse: measured on a checkpoint's own masks") {
     CHECK(row.at("timing").get<std::string>().find("modelled") == std::string::npos);
   }
   CHECK(layers == std::set<std::string>{"dense_1", "dense_2", "dense_3"});
+}
+
+TEST_CASE("benchmark_sparse: a layer that is not there is refused with the names of those that are") {
+  const Benchmark benchmark;
+  CHECK(benchmark("--layer dense_9 --gpu a100") == 1);
+  std::ifstream stream(benchmark.file("err"));
+  const std::string text(std::istreambuf_iterator<char>(stream), {});
+  CHECK(text.find("no layer that was timed has \"dense_9\" in its name") != std::string::npos);
+  CHECK(text.find("lenet-300") != std::string::npos);
+  CHECK(!std::filesystem::exists(benchmark.file("json")));
 }
 
 }  // namespace

@@ -283,6 +283,12 @@ TEST_CASE("espalier: each kind of failure has its exit code and one line that na
   CHECK(espalier("train --epochs 1 --batch 16 --run-dir " + espalier.file("c") + " --data-dir " +
                  espalier.file("none")) == 4);
   CHECK(espalier("eval " + espalier.file("none.safetensors")) == 5);
+  CHECK(espalier("inspect " + espalier.file("")) == 5);  // a folder
+  CHECK(espalier("bench --model lenet") == 5);
+  CHECK(espalier.text("err").find("lenet: is no file and no model of the zoo, which has ") != std::string::npos);
+  CHECK(espalier("bench --model lenet-5 --batch 0") == 2);
+  CHECK(espalier.text("err").starts_with("--batch: Value 0 is too small\n"));
+  CHECK(WEXITSTATUS(std::system(ESPALIER_PROGRAM " --device-info >/dev/full 2>/dev/null")) == 5);
   CHECK(espalier("eval " + espalier.file("data/train-labels-idx1-ubyte")) == 5);
 }
 

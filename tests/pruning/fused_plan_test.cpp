@@ -70,7 +70,7 @@ TEST_CASE("fused plan: taken only where it is faster beyond noise, or asked for 
   CHECK(compile(model, shape, timed(9.0)).steps().size() == 1);
   const Plan layers = compile(model, shape, timed(9.9));
   CHECK(layers.steps().size() > 1);
-  CHECK(fmt::format("{}", layers).find("one launch takes 9.9 us, layer by layer 10.0 us") != std::string::npos);
+  CHECK(fmt::format("{}", layers).find("one launch takes 9.9 µs, layer by layer 10.0 µs") != std::string::npos);
   CHECK(compile(model, shape, timed(1.0, {dense(), csr()})).steps().size() > 1);
   CompileOptions first = timed(20.0, {fused_network(), dense()});
   first.selection = Selection::first_format;

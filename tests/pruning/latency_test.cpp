@@ -117,7 +117,7 @@ TEST_CASE("latency: what cannot be reached is one error that says what can") {
   } catch (const InvalidArgument& refused) {
     error = refused.what();
   }
-  CHECK(error.starts_with("1.0 us at batch 256 cannot be reached: best is "));
+  CHECK(error.starts_with("1.0 µs at batch 256 cannot be reached: best is "));
   CHECK(error.find("of the weights removed (T4, modelled)") != std::string::npos);
   CHECK_THROWS_AS(prune_for_latency(network, {256, 512}, {}, modelled()), InvalidArgument);
   CHECK_THROWS_AS(prune_for_latency(network, {256, 512}, {.latency_us = 1, .speedup = 2}, modelled()), InvalidArgument);

@@ -85,9 +85,9 @@ TEST_CASE("selection: the reason names what keeps a format from paying") {
   const Choice narrow = choose(sparse_call(10), Stopwatch{slow}.options());
   CHECK(says(narrow.step.reason, "too narrow: 10 rows"));
   const Choice tiny = choose(sparse_call(64), Stopwatch{{{"nothing", 90}, {"dense", 100}, {"csr", 200}}}.options());
-  CHECK(says(tiny.step.reason, "launch-bound: dense takes 100.0 us, a launch that does nothing 90.0 us"));
+  CHECK(says(tiny.step.reason, "launch-bound: dense takes 100.0 µs, a launch that does nothing 90.0 µs"));
   const Choice gain = choose(sparse_call(64), Stopwatch{{{"nothing", 45}, {"dense", 100}, {"csr", 50}}}.options());
-  CHECK(says(gain.step.reason, "2.00x as fast as dense, handwritten (100.0 us); launch-bound"));
+  CHECK(says(gain.step.reason, "2.00x as fast as dense, handwritten (100.0 µs); launch-bound"));
 }
 
 TEST_CASE("selection: break-even takes what is beyond the launch as proportional to the weights kept") {
