@@ -1,5 +1,5 @@
-// Strips that leave by rows (kernels/conv2d_stencil_rows.h), against plain loops in double: parts of planes and of filters, and results that begin
-// anywhere, whose strips leave without.
+// Strips that leave by rows (kernels/conv2d_stencil_rows.h), against plain loops in double: parts of planes and of
+// filters, and results that begin anywhere, whose strips leave without.
 #include <doctest/doctest.h>
 
 #include "kernels/conv2d.h"
