@@ -47,12 +47,9 @@ void take_target(const PruningOptions& asked, const pruning::Report& now, AutoOp
 // The same of a time.
 void take_time(const LatencyRequest& latency, Module& model, const Shape& input, AutoOptions& options) {
   options.cost = Cost::latency;
-  if (latency.speedup > 0) {
-    options.target = 1 / latency.speedup;
-    return;
-  }
   const pruning::CompileOptions& times = options.latency.compile;
-  options.target = 1e3 * latency.milliseconds / pruning::network_us(pruning::compile(model, input, times), times);
+  const auto dense_us = [&] { return pruning::network_us(pruning::compile(model, input, times), times); };
+  options.target = latency.speedup > 0 ? 1 / latency.speedup : 1e3 * latency.milliseconds / dense_us();
 }
 
 AutoOptions options_of(const AutoRequest& request, const LatencyRequest& latency, Module& model, const Shape& input,
@@ -80,23 +77,33 @@ AutoOptions options_of(const AutoRequest& request, const LatencyRequest& latency
   return options;
 }
 
-void take_choice(const AutoPlan& plan, PruningOptions& asked, const Output& output) {
-  Table table({prunes_channels(asked) ? "channels of" : "weight", prunes_channels(asked) ? "left" : "share to remove"});
-  for (std::size_t i = 0; i < plan.chosen().rates.size(); ++i) {
+Table rates_of(const AutoPlan& plan) {
+  Table table({"weight", "share to remove"});
+  for (std::size_t i = 0; i < plan.parameters.size(); ++i) {
     table.add({plan.parameters[i], fmt::format("{:.1f} %", 100 * plan.chosen().rates[i])});
   }
+  return table;
+}
+
+Table widths_of(const AutoPlan& plan) {
+  Table table({"channels of", "left"});
+  const auto& widths = plan.chosen().widths;
   for (const pruning::LayerSensitivity& group : plan.curves.layers) {
-    if (!plan.chosen().rates.empty()) break;
-    const auto width = plan.chosen().widths.find(group.parameter);
-    const std::int64_t left = width == plan.chosen().widths.end() ? group.weights : width->second;
-    table.add({group.parameter, fmt::format("{} of {}", left, group.weights)});
+    const auto at = widths.find(group.parameter);
+    table.add(
+        {group.parameter, fmt::format("{} of {}", at == widths.end() ? group.weights : at->second, group.weights)});
   }
+  return table;
+}
+
+void take_choice(const AutoPlan& plan, PruningOptions& asked, const Output& output) {
+  const Table chosen = prunes_channels(asked) ? widths_of(plan) : rates_of(plan);
   say(output,
-      fmt::format("{}\n\n{}\n\n{}\n", pruning::to_string(plan.curves), pruning::to_string(plan), table.to_string()));
-  require(!prunes_channels(asked) || !plan.chosen().widths.empty(),
-          "prune --auto: every channel is needed; no width that was tried keeps the bound");
+      fmt::format("{}\n\n{}\n\n{}\n", pruning::to_string(plan.curves), pruning::to_string(plan), chosen.to_string()));
   asked.rates = plan.chosen().rates, asked.widths = plan.chosen().widths;
   if (!prunes_channels(asked)) asked.target = {Target::Unit::sparsity, plan.chosen().sparsity};
+  require(!prunes_channels(asked) || !asked.widths.empty(),
+          "prune --auto: every channel is needed; no width that was tried keeps the bound");
 }
 
 }  // namespace

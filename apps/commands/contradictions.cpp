@@ -20,13 +20,17 @@ void require_agreement(const PruningOptions& asked, Module& model) {
   if (asked.target.unit != pruning::Target::Unit::sparsity || !asked.rates.empty()) return;
   double all = 0, shared = 0, elsewhere = 0;
   for (const Parameter* parameter : pruning::weights_of(model, asked.ignore)) {
-    all += double(parameter->size());
+    const double size = double(parameter->size());
+    all += size;
     const auto own = asked.layers.find(parameter->name);
-    own == asked.layers.end() ? shared += double(parameter->size())
-                              : elsewhere += own->second * double(parameter->size());
-    require(own == asked.layers.end() || own->second <= 1 - asked.min_density + kRounding,
+    if (own == asked.layers.end()) {
+      shared += size;
+      continue;
+    }
+    elsewhere += own->second * size;
+    require(own->second <= 1 - asked.min_density + kRounding,
             fmt::format("prune: {} is to lose {:g} %, but each layer keeps {:g} % at least (min_density); lower one",
-                        parameter->name, own == asked.layers.end() ? 0 : 100 * own->second, 100 * asked.min_density));
+                        parameter->name, 100 * own->second, 100 * asked.min_density));
   }
   if (shared == 0) {
     require(!asked.target_said || std::abs(elsewhere / all - asked.target.value) <= kRounding,

@@ -25,7 +25,8 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
 ChosenModel open_model(const ModelOptions& options) {
   const auto& names = zoo::names();
   if (std::find(names.begin(), names.end(), options.model) == names.end()) {
-    if (!std::filesystem::exists(options.model)) {
+    std::error_code unknown;  // opening it says what is wrong
+    if (!std::filesystem::exists(options.model, unknown) && !unknown) {
       throw CheckpointError(
           fmt::format("{}: is no file and no model of the zoo, which has {}", options.model, fmt::join(names, ", ")));
     }

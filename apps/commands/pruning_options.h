@@ -26,8 +26,8 @@ struct PruningOptions {
   std::vector<std::string> ignore = {};       // names of parameters; of groups of channels, where those fall
   std::map<std::string, double> layers = {};  // sparsities of their own
   std::int64_t calibration_samples = 1024, calibration_batch = 64;
-  std::vector<double> rates = {};                     // of each weight, found for a latency; empty: the scope decides
-  std::map<std::string, std::int64_t> widths = {};    // of groups of channels, found for a latency
+  std::vector<double> rates = {};                     // of each weight, found by a search; empty: the scope decides
+  std::map<std::string, std::int64_t> widths = {};    // of groups of channels, found by a search
   double begin = 0.0, end = 0.4;                      // of the schedule, as parts of the steps of fine-tuning
   double fraction = 0.2;                              // of the rest, at each pruning of an iterative schedule
   double regrowth_fraction = 0.3;                     // of the living weights, at each turn

@@ -83,10 +83,12 @@ class TemporaryFile {
 
 void write_file_atomically(const std::filesystem::path& file, const std::vector<std::span<const std::byte>>& pieces) {
   const std::filesystem::path target = behind_links(file);
-  if (std::filesystem::is_directory(target)) {
+  std::error_code unknown;  // what cannot be looked at cannot be written either, which says so itself
+  const std::filesystem::file_status status = std::filesystem::status(target, unknown);
+  if (std::filesystem::is_directory(status)) {
     throw FileError(fmt::format("{}: is a folder; name a file in it", file.string()));
   }
-  if (std::filesystem::exists(target) && !std::filesystem::is_regular_file(target)) {
+  if (!unknown && std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
     return write_through(target, pieces);  // a rename would put a file in the place of the device
   }
   TemporaryFile temporary(target);

@@ -157,7 +157,8 @@ class Reader {
 }  // namespace
 
 std::vector<std::byte> read_file(const std::filesystem::path& file) {
-  if (std::filesystem::is_directory(file)) {
+  std::error_code unknown;  // opening it says what is wrong
+  if (std::filesystem::is_directory(file, unknown)) {
     throw CheckpointError(fmt::format("{}: is a folder, not a file", file.string()));
   }
   std::ifstream in(file, std::ios::binary | std::ios::ate);

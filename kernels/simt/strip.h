@@ -24,6 +24,19 @@ __device__ inline void load_together(const float* from, float (&values)[kCount])
   }
 }
 
+// Two or four indices, in one access.
+template <int kCount>
+__device__ inline void load_together(const std::int32_t* from, std::int32_t (&values)[kCount]) {
+  static_assert(kCount == 2 || kCount == 4);
+  if constexpr (kCount == 4) {
+    const int4 four = *reinterpret_cast<const int4*>(from);
+    values[0] = four.x, values[1] = four.y, values[2] = four.z, values[3] = four.w;
+  } else {
+    const int2 two = *reinterpret_cast<const int2*>(from);
+    values[0] = two.x, values[1] = two.y;
+  }
+}
+
 // kWidth floats; element j lies at memory[j * kStride]. With kStride == 1 it is loaded by load_together().
 template <int kWidth, int kStride = 1>
 struct Strip {

@@ -139,22 +139,13 @@ class Feed {
   }
 
  private:
-  __device__ void read_columns() {
-    if constexpr (kPerLane == 4) {
-      const int4 four = *reinterpret_cast<const int4*>(columns_);
-      next_[0] = four.x, next_[1] = four.y, next_[2] = four.z, next_[3] = four.w;
-    } else {
-      static_assert(kPerLane == 2, "a lane's columns of a step are one load");
-      const int2 two = *reinterpret_cast<const int2*>(columns_);
-      next_[0] = two.x, next_[1] = two.y;
-    }
-  }
+  __device__ void read_columns() { simt::load_together(columns_, next_); }
 
   const VectorProduct& product_;
   const char* panel_;
   const float* values_;  // of the lane, as are all its members
   const std::int32_t* columns_;
-  int next_[kPerLane];
+  std::int32_t next_[kPerLane];
   int samples_to_, steps_;
 };
 

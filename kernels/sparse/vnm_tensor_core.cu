@@ -7,6 +7,7 @@
 
 #include "kernels/grid.h"
 #include "kernels/require.h"
+#include "kernels/simt/strip.h"
 #include "kernels/sparse/narrow_operand.h"
 #include "kernels/sparse/sparse_tensor_tile.h"
 #include "kernels/sparse/two_four_tensor_core.h"
@@ -50,7 +51,7 @@ class ColumnFeed {
   __device__ void request(char* tile) {
 #pragma unroll
     for (int i = 0; i < kColumns; ++i) {
-      const char* from = operand_ + std::uint64_t(next_[i]) * pitch_;
+      const char* from = operand_ + std::uint64_t(unsigned(next_[i])) * pitch_;
 #pragma unroll
       for (int line = 0; line < kLines; ++line) {
         simt::async_copy<kChunkBytes>(tile + to_[i] + line * kLine, from + line * kLine);
@@ -61,21 +62,13 @@ class ColumnFeed {
   }
 
  private:
-  __device__ void read_columns() {
-    if constexpr (kColumns == 4) {
-      const uint4 four = *reinterpret_cast<const uint4*>(columns_);
-      next_[0] = four.x, next_[1] = four.y, next_[2] = four.z, next_[3] = four.w;
-    } else {
-      static_assert(kColumns == 2, "a thread's columns of a step are one load");
-      const uint2 two = *reinterpret_cast<const uint2*>(columns_);
-      next_[0] = two.x, next_[1] = two.y;
-    }
-  }
+  __device__ void read_columns() { simt::load_together(columns_, next_); }
 
   const char* operand_;
   const std::int32_t* columns_;
   int to_[kColumns], steps_;
-  unsigned next_[kColumns], pitch_;  // pitch in bytes; unsigned, for a product of 32 by 32 bits in one instruction
+  std::int32_t next_[kColumns];
+  unsigned pitch_;  // in bytes; unsigned, for a product of 32 by 32 bits in one instruction
 };
 
 // Eight samples of an instruction's depth.
