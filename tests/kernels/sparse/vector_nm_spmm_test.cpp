@@ -109,9 +109,10 @@ TEST_CASE("vector_nm_spmm at every batch around a panel") {
   for (const std::int64_t batch : {1, 2, 16, 17, 63, 64, 65, 129}) check({batch, 40, 33, 16});
 }
 
-// 864 times 64 samples by two groups: from there on it pays.
-TEST_CASE("vector_nm_spmm where a tile of 32 rows is 96 samples wide, with no, one and two narrower ones behind") {
-  for (const std::int64_t batch : {96 * 577, 96 * 577 + 40, 96 * 577 + 31}) check({batch, 35, 20, 32});
+TEST_CASE("vector_nm_spmm where warps have no, one, two and different numbers of steps") {
+  for (const std::int64_t height : {4, 8, 16, 32}) {
+    for (const std::int64_t columns : {8, 16, 40, 64, 65, 130, 250}) check({66, height + 1, columns, height, 0.0});
+  }
 }
 
 TEST_CASE("vector_nm_spmm from an empty to a full weight, with every activation") {
