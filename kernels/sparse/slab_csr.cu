@@ -11,18 +11,42 @@ namespace {
 constexpr index_t kTileSamples = 64;
 constexpr int kQuad = SlabCsrView::kQuad, kSteps = SlabCsrView::kSteps;
 
-// first_rows [blocks + 1]: each block has about the same share of the nonzeros, and places for its rows. One thread.
-__global__ void cut_blocks_kernel(CsrView csr, SlabCsrView layout, std::int32_t* __restrict__ first_rows) {
-  const index_t places = layout.block_places();
-  index_t row = 0;
-  for (index_t block = 0; block < layout.blocks; ++block) {
-    first_rows[block] = std::int32_t(row);
-    const index_t share = csr.nonzeros * (block + 1) / layout.blocks, behind = layout.blocks - block - 1;
-    const index_t last = row + places < csr.rows ? row + places : csr.rows;
-    const index_t least = csr.rows - behind * places;  // so that the blocks behind have places for the rest
-    while (row < last && (row < least || index_t(csr.row_offsets[row]) + csr.row_offsets[row + 1] < 2 * share)) ++row;
+// Where the block ends that begins at a row: it has at most so many nonzeros, and a place for each row.
+__device__ inline index_t end_of_block(const CsrView& csr, index_t places, index_t first, index_t most) {
+  const index_t limit = csr.row_offsets[first] + most;
+  index_t low = first, high = first + places < csr.rows ? first + places : csr.rows;
+  while (low < high) {
+    const index_t middle = (low + high + 1) / 2;
+    if (csr.row_offsets[middle] <= limit) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
   }
-  first_rows[layout.blocks] = std::int32_t(csr.rows);
+  return low;
+}
+
+// first_rows [blocks + 1]: so that the block with most nonzeros has as few as neighbouring rows allow. One thread.
+__global__ void cut_blocks_kernel(CsrView csr, SlabCsrView layout, std::int32_t* __restrict__ first_rows) {
+  const auto suffices = [&](index_t most) {
+    index_t row = 0;
+    for (index_t block = 0; block < layout.blocks; ++block) row = end_of_block(csr, layout.block_places(), row, most);
+    return row == csr.rows;
+  };
+  index_t low = csr.nonzeros / layout.blocks, high = csr.nonzeros;
+  while (low < high) {
+    const index_t middle = (low + high) / 2;
+    if (suffices(middle)) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  index_t row = 0;
+  for (index_t block = 0; block <= layout.blocks; ++block) {
+    first_rows[block] = std::int32_t(row);
+    if (block < layout.blocks) row = end_of_block(csr, layout.block_places(), row, low);
+  }
 }
 
 // Padding everywhere, until nonzeros take its places.
@@ -150,13 +174,15 @@ namespace {
 // What the busiest multiprocessor does in a product, in units of what a row costs while enough warps are there to hide
 // the rest. Fitted to modelled times of an A100, 64 to 4096 rows of 800 to 4096 columns, 90 to 95 % zeros, batch 256
 // and 1024: us, with blocks and warps by this and with just the blocks that rows fill: 1024 x 1024 at 90 %, batch
-// 256, 14.9 and 17.6; lenet-5 dense_1 7.7 and 10.6, seed-cnn dense_1 10.1 and 20.4.
+// 256, 14.9 and 17.6; lenet-5 dense_1 7.7 and 10.6, seed-cnn dense_1 8.3 and 20.4.
 index_t product_cost(index_t block_rows, int warps, index_t all_blocks, index_t multiprocessors) {
-  constexpr index_t kSlab = 44;    // for its columns to be copied, and to wait for them
+  constexpr index_t kSlab = 40;    // to wait for its columns
+  constexpr index_t kCopies = 24;  // of them, shared out among the warps
   constexpr index_t kLatency = 4;  // of a row where a warp is alone with its scheduler
   constexpr index_t kUneven = 2;   // of a warp: that one has more to do than others, at the barrier
   constexpr int kWarpsForTwo = 8;  // of a block, to leave registers for another where the device has the memory
-  const index_t of_block = block_rows + kSlab + ceil_div(kLatency * block_rows, index_t(warps)) + kUneven * warps;
+  const index_t of_block = block_rows + kSlab + ceil_div(kLatency * block_rows, index_t(warps)) +
+                           ceil_div(kCopies, index_t(warps)) + kUneven * warps;
   const index_t rounds = ceil_div(all_blocks, multiprocessors), cost = rounds * of_block;
   return rounds > 1 && warps <= kWarpsForTwo ? cost - cost / 16 : cost;
 }
@@ -165,7 +191,7 @@ index_t product_cost(index_t block_rows, int warps, index_t all_blocks, index_t 
 
 SlabCsrView slab_csr_layout(index_t rows, index_t columns, index_t batch, index_t multiprocessors, double skew) {
   constexpr double kEven = 1.25;                // beyond it, half of the rows may take a second place
-  constexpr index_t kFewestRows = 8;            // of a block: fewer fill no quads
+  constexpr index_t kFewestRows = 4;            // of a block
   const index_t halves = skew > kEven ? 3 : 2;  // places to two rows
   SlabCsrView best, layout;
   best.rows = layout.rows = rows, best.columns = layout.columns = columns;

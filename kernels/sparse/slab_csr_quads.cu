@@ -1,9 +1,10 @@
 // Which rows stand together, and when each quad multiplies. A quad is made of the four rows that have most nonzeros
 // left; its length settles how many of theirs it is meant to take, and what is left of the longer ones goes to another
-// quad. Shorter quads waste less and take more places, so lengths are chosen by what a place costs, and the prices and
-// longest lengths are tried that leave the busiest warp and all of them with least to do. Then the product is walked
-// slab by slab: while a nonzero is left whose slab is about to go, that quad of its row takes a group which finds most
-// nonzeros to multiply. No group is taken before it must be, so the rows always have the most to choose from.
+// quad, or to another place of this one where that is still more than others have. Shorter quads waste less and take
+// more places, so lengths are chosen by what a place costs, and the prices and longest lengths are tried that leave the
+// busiest warp and all of them with least to do. Then the product is walked slab by slab: while a nonzero is left whose
+// slab is about to go, that quad of its row takes a group which finds most nonzeros to multiply. No group is taken
+// before it must be, so the rows always have the most to choose from.
 #include "kernels/sparse/slab_csr_steps.h"
 #include "kernels/warp.h"
 
@@ -16,11 +17,11 @@ constexpr int kFewRows = 64;  // of a block: trying is cheap, and there is littl
 constexpr int kWorkers = simt::kContiguousElements ? 1 : 32;
 using Workers = Team<kWorkers>;
 
-// Rows of a block that stand together, -1: none, and how many groups of each are meant.
+// Rows of a block that stand together, -1: none, and how many groups of each are meant, and taken.
 struct Quads {
   int count;
   std::int16_t rows[kMaxQuads][kQuad];
-  int groups[kMaxQuads];
+  int meant[kMaxQuads], groups[kMaxQuads];
 };
 
 struct Block {
@@ -33,14 +34,23 @@ struct Block {
   __device__ int quads() const { return warps * kQuads; }
 };
 
-// The row with most left, but for the first `known` of `longest`; -1 where none has any.
-__device__ inline int longest_row(const int* left, int rows, const int* longest, int known) {
+// Rows that stand in a quad already, and how many nonzeros of a row a place takes at most.
+struct Chosen {
+  int rows[kQuad] = {}, count = 0, most = 0;
+  __device__ int left_of(int row, int left) const {
+    for (int i = 0; i < count; ++i) {
+      if (rows[i] == row) left = max(0, left - most);
+    }
+    return left;
+  }
+};
+
+// The row that has most left beside those places; -1 where none has any.
+__device__ inline int longest_row(const int* left, int rows, const Chosen& chosen) {
   int best = -1;
   for (int row = int(threadIdx.x); row < rows; row += kWorkers) {
-    bool taken = left[row] == 0;
-    for (int i = 0; i < known; ++i) taken |= longest[i] == row;
-    const int key = left[row] * kMaxPlaces + (kMaxPlaces - 1 - row);  // a row has at most kMaxColumns
-    if (!taken && key > best) best = key;
+    const int here = chosen.left_of(row, left[row]);
+    if (here > 0) best = max(best, here * kMaxPlaces + (kMaxPlaces - 1 - row));  // a row has at most kMaxColumns
   }
   best = Workers::reduce(best, Max());
   return best < 0 ? -1 : kMaxPlaces - 1 - best % kMaxPlaces;
@@ -71,23 +81,28 @@ __device__ inline bool form_quads(const Block& block, const int* lengths, const 
   for (int row = int(threadIdx.x); row < block.rows; row += kWorkers) left[row] = lengths[row];
   for (int count = 0;; ++count) {
     __syncthreads();
-    int longest[kQuad], of[kQuad];
-    for (int i = 0; i < kQuad; ++i) {
-      longest[i] = longest_row(left, block.rows, longest, i);
-      of[i] = longest[i] < 0 ? 0 : left[longest[i]];
+    const int most = count < cut.whole ? SlabCsrView::kMaxColumns : cut.most;
+    Chosen chosen;
+    chosen.most = most * kSteps;
+    int of[kQuad];
+    for (int& mine : of) {
+      const int row = longest_row(left, block.rows, chosen);
+      mine = row < 0 ? 0 : chosen.left_of(row, left[row]);
+      chosen.rows[chosen.count++] = row;
     }
-    if (longest[0] < 0 || count == block.quads()) {
+    if (chosen.rows[0] < 0 || count == block.quads()) {
       if (threadIdx.x == 0) quads.count = count;
       __syncthreads();
-      return longest[0] < 0;
+      return chosen.rows[0] < 0;
     }
-    const int groups = quad_groups(of, count < cut.whole ? INT32_MAX : cut.most, cut.price);
+    const int groups = quad_groups(of, most, cut.price);
     __syncthreads();  // all have read what is left
     if (threadIdx.x > 0) continue;
-    quads.groups[count] = groups;
+    quads.meant[count] = quads.groups[count] = groups;
     for (int i = 0; i < kQuad; ++i) {
-      quads.rows[count][i] = std::int16_t(longest[i]);
-      if (longest[i] >= 0) left[longest[i]] -= min(of[i], groups * kSteps);
+      const int row = chosen.rows[i];
+      quads.rows[count][i] = std::int16_t(row);
+      if (row >= 0) left[row] -= min(left[row], groups * kSteps);
     }
   }
 }
@@ -116,6 +131,53 @@ __device__ inline int deal_quads(const Block& block, const Quads& quads, int* sl
     if (threadIdx.x == 0) slot_of[quad] = warp * kQuads + dealt[warp]++, work[warp] = now;
     most = max(most, now);
   }
+  __syncthreads();
+  return most;
+}
+
+// Which quads a block's warps have, by their slots, and what they have to do.
+struct Dealt {
+  int quad_of[kMaxQuads], work[kMaxWarps];
+
+  __device__ int groups(const Quads& quads, int slot) const {
+    return quad_of[slot] < quads.count ? quads.groups[quad_of[slot]] : 0;
+  }
+  __device__ int busiest(int warps) const {
+    int best = 0;
+    for (int warp = 1; warp < warps; ++warp) best = work[warp] > work[best] ? warp : best;
+    return best;
+  }
+  // Swaps a quad of the busiest warp for a smaller one, if that leaves both with less to do than it had.
+  __device__ bool swap(const Quads& quads, int warps) {
+    const int from = busiest(warps);
+    int mine = -1, other = -1, least = work[from];
+    for (int i = from * kQuads; i < (from + 1) * kQuads; ++i) {
+      for (int j = 0; j < warps * kQuads; ++j) {
+        const int less = groups(quads, i) - groups(quads, j), most = max(work[from] - less, work[j / kQuads] + less);
+        if (j / kQuads != from && most < least) least = most, mine = i, other = j;
+      }
+    }
+    if (mine < 0) return false;
+    const int less = groups(quads, mine) - groups(quads, other), quad = quad_of[mine];
+    work[from] -= less, work[other / kQuads] += less;
+    quad_of[mine] = quad_of[other], quad_of[other] = quad;
+    return true;
+  }
+};
+
+// Makes the busiest warp less busy by swaps, as long as there are any. Returns its groups.
+__device__ inline int even_out(const Block& block, const Quads& quads, int* slot_of) {
+  __shared__ Dealt dealt;
+  if (threadIdx.x == 0) {
+    for (int quad = 0; quad < block.quads(); ++quad) dealt.quad_of[slot_of[quad]] = quad;
+    for (int warp = 0; warp < block.warps; ++warp) dealt.work[warp] = 0;
+    for (int slot = 0; slot < block.quads(); ++slot) dealt.work[slot / kQuads] += dealt.groups(quads, slot);
+    while (dealt.swap(quads, block.warps)) {
+    }
+    for (int slot = 0; slot < block.quads(); ++slot) slot_of[dealt.quad_of[slot]] = slot;
+  }
+  __syncthreads();
+  const int most = dealt.work[dealt.busiest(block.warps)];
   __syncthreads();
   return most;
 }
@@ -165,20 +227,28 @@ __device__ inline void choose_quads(const Block& block, const int* lengths, int*
 struct Walk {
   int taken[kMaxPlaces], due[kMaxPlaces], resident[kMaxPlaces], groups[kMaxQuads];
 
-  __device__ int found(int row) const { return row < 0 ? 0 : min(kSteps, resident[row] - taken[row]); }
+  // By the i-th place of a quad, once those before it have taken theirs.
+  __device__ int found(const std::int16_t (&rows)[kQuad], int i) const {
+    if (rows[i] < 0) return 0;
+    int here = resident[rows[i]] - taken[rows[i]];
+    for (int before = 0; before < i; ++before) here -= rows[before] == rows[i] ? kSteps : 0;
+    return max(0, min(kSteps, here));
+  }
   // The quad that finds most of those with a row that is due, of equals the one that is furthest from what it is meant
-  // to take; -1: none is.
-  __device__ int next_quad(const Quads& quads) const {
+  // to take; -1: none is. One that has taken all that must find so many nonzeros more.
+  __device__ int next_quad(const Quads& quads, int more) const {
     constexpr int kShares = 1 << 12;
     int best = -1;
     for (int quad = int(threadIdx.x); quad < quads.count; quad += kWorkers) {
       bool is_due = false;
       int nonzeros = 0;
-      for (const int row : quads.rows[quad]) {
+      for (int i = 0; i < kQuad; ++i) {
+        const int row = quads.rows[quad][i];
         is_due |= row >= 0 && taken[row] < due[row];
-        nonzeros += found(row);
+        nonzeros += found(quads.rows[quad], i);
       }
-      const int open = max(0, kShares - 1 - groups[quad] * (kShares / 2) / quads.groups[quad]);
+      if (groups[quad] >= quads.meant[quad]) nonzeros = max(0, nonzeros - more);
+      const int open = max(0, kShares - 1 - groups[quad] * (kShares / 2) / quads.meant[quad]);
       if (is_due) best = max(best, (nonzeros * kShares + open) * kMaxQuads + (kMaxQuads - 1 - quad));
     }
     best = Workers::reduce(best, Max());
@@ -186,9 +256,9 @@ struct Walk {
   }
 };
 
-// counts [slabs, quads of the block] and quads.groups = the groups that each quad takes.
+// counts [slabs, quads of the block] and quads.groups = the groups that each quad takes; `more`: next_quad().
 __device__ inline void walk_slabs(const Block& block, const SlabCsrView& layout, const std::uint64_t* slab_bits,
-                                  Quads& quads, std::uint8_t* counts) {
+                                  int more, Quads& quads, std::uint8_t* counts) {
   __shared__ Walk walk;
   const int slabs = int(layout.slabs());
   const auto in_slab = [&](int row, int slab) {
@@ -207,12 +277,12 @@ __device__ inline void walk_slabs(const Block& block, const SlabCsrView& layout,
       walk.resident[row] += in_slab(row, slab + SlabCsrView::kResident - 1);
     }
     __syncthreads();
-    for (int quad = walk.next_quad(quads); quad >= 0; quad = walk.next_quad(quads)) {
+    for (int quad = walk.next_quad(quads, more); quad >= 0; quad = walk.next_quad(quads, more)) {
       __syncthreads();
       if (threadIdx.x == 0) {
         ++here[quad], ++walk.groups[quad];
         for (const int row : quads.rows[quad]) {
-          if (row >= 0) walk.taken[row] += walk.found(row);
+          if (row >= 0) walk.taken[row] += min(kSteps, walk.resident[row] - walk.taken[row]);
         }
       }
       __syncthreads();
@@ -221,6 +291,26 @@ __device__ inline void walk_slabs(const Block& block, const SlabCsrView& layout,
   }
   for (int quad = int(threadIdx.x); quad < quads.count; quad += kWorkers) quads.groups[quad] = walk.groups[quad];
   __syncthreads();
+}
+
+// The walk that leaves the busiest warp and all of them with least to do, and its quads dealt to the warps.
+__device__ inline void choose_walk(const Block& block, const SlabCsrView& layout, const std::uint64_t* slab_bits,
+                                   Quads& quads, std::uint8_t* counts, int* slot_of) {
+  constexpr int kStep = 2;                          // of how much more quads must find
+  const int last = block.rows <= kFewRows ? 4 : 0;  // that is tried
+  const auto walk = [&](int more) {
+    walk_slabs(block, layout, slab_bits, more, quads, counts);
+    deal_quads(block, quads, slot_of);
+    int groups = 0;
+    for (int quad = 0; quad < quads.count; ++quad) groups += quads.groups[quad];
+    return even_out(block, quads, slot_of) * block.warps + groups;
+  };
+  int best = 0, least = INT32_MAX;
+  for (int more = 0; more <= last; more += kStep) {
+    const int cost = walk(more);
+    if (cost < least) least = cost, best = more;
+  }
+  if (best != last) walk(best);
 }
 
 // Numbers the parts of each row, in the order of their places. One thread.
@@ -275,8 +365,7 @@ __global__ void form_quads_kernel(CsrView csr, SlabCsrView layout, SlabCsrScratc
   }
   __syncthreads();
   choose_quads(block, lengths, left, slot_of, quads);
-  walk_slabs(block, layout, scratch.slab_bits, quads, walked);
-  deal_quads(block, quads, slot_of);
+  choose_walk(block, layout, scratch.slab_bits, quads, walked, slot_of);
   place_quads(block, layout, quads, slot_of, walked, order, counts, groups);
   __syncthreads();
   if (threadIdx.x == 0) number_parts(block, layout, scratch.place_of, order);

@@ -24,13 +24,12 @@ struct Problem {
   bool with_bias = true;
 };
 
-void check(const Problem& problem) {
+void check(const Problem& problem, const std::vector<float>& weight) {
   CAPTURE(problem.batch);
   CAPTURE(problem.rows);
   CAPTURE(problem.columns);
   CAPTURE(problem.sparsity);
   CAPTURE(problem.warps);
-  const auto weight = uneven_weight(problem.rows, problem.columns, problem.sparsity, 3);
   const CsrBuffers csr(problem.rows, problem.columns, weight);
   const SlabCsrBuffers slabs(csr, problem.warps);
   CHECK(slabs.guards_intact());
@@ -38,6 +37,10 @@ void check(const Problem& problem) {
                        [&](const float* x, const auto& epilogue, float* y, float* panels) {
                          kernels::csr_slab_spmm(problem.batch, slabs.view(), x, epilogue, y, panels, nullptr);
                        });
+}
+
+void check(const Problem& problem) {
+  check(problem, uneven_weight(problem.rows, problem.columns, problem.sparsity, 3));
 }
 
 std::vector<float> decoded(const SlabCsrView& view) {
@@ -163,7 +166,23 @@ TEST_CASE("slab csr: a block takes each column that it has once, and no other") 
   }
 }
 
-TEST_CASE("slab csr: the layout fills a device, but no block has fewer rows than fill quads") {
+TEST_CASE("slab csr: a row that is longer than all others together takes several places of a quad") {
+  const std::int64_t columns = 900;
+  for (const std::int64_t rows : {1, 2, 3, 5}) {
+    CAPTURE(rows);
+    auto weight = sparse_weight(1, columns, 0.2, 3);
+    const auto sparse = sparse_weight(rows - 1, columns, 0.95, 4);
+    weight.insert(weight.end(), sparse.begin(), sparse.end());
+    const CsrBuffers csr(rows, columns, weight);
+    const SlabCsrBuffers slabs(csr, 2);
+    CHECK(double(csr.view().nonzeros) / double(slabs.view().group_count * 16) > 0.93);
+    CHECK(busiest_over_mean(slabs) < 1.1);
+    CHECK(decoded(slabs.view()) == weight);
+    check({65, rows, columns}, weight);
+  }
+}
+
+TEST_CASE("slab csr: the layout fills a device, but no block has fewer than four rows") {
   for (const std::int64_t multiprocessors : {108, 128}) {
     const SlabCsrView even = kernels::slab_csr_layout(4096, 4096, 256, multiprocessors, 1.2);
     CHECK(even.blocks == multiprocessors / 4);
@@ -172,8 +191,9 @@ TEST_CASE("slab csr: the layout fills a device, but no block has fewer rows than
   const SlabCsrView uneven = kernels::slab_csr_layout(500, 800, 256, 108, 4);
   CHECK(uneven.blocks == 27);
   CHECK(double(uneven.places()) / 500 >= 1.5);
-  CHECK(kernels::slab_csr_layout(64, 1600, 256, 108, 2).blocks == 8);
-  CHECK(kernels::slab_csr_layout(10, 10, 1, 108, 1).blocks == 1);
+  CHECK(kernels::slab_csr_layout(64, 1600, 256, 108, 2).blocks == 16);
+  CHECK(kernels::slab_csr_layout(64, 1600, 256, 108, 2).warps == 4);
+  CHECK(kernels::slab_csr_layout(7, 10, 1, 108, 1).blocks == 1);
 }
 
 TEST_CASE("csr_slab_spmm equals the dense product with zeros around a tile of samples") {
