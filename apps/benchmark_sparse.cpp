@@ -1,6 +1,7 @@
 // Every way of computing a pruned product beside the dense ones and the vendor's sparse one, over the layers, batches
 // and sparsities that decide whether sparsity pays: what compile() chooses from. Masks are random in the pattern that a
 // format wants (anywhere, whole blocks, 2 of 4), or those of a really pruned checkpoint.
+// Of dense layers also the gradient of the kept weights, which no model knows the times of.
 //   benchmark_sparse [checkpoint] [--layer WORDS] [--batch ...] [--sparsity ...] [--gpu a100] [--json FILE]
 // Medians; each time is labelled with its device, since a figure of the CPU emulation says nothing about a GPU.
 #include <fmt/format.h>
@@ -9,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "apps/benchmarks/sampled.h"
 #include "apps/commands/table.h"
 #include "core/autograd/trace.h"
 #include "core/device/device_info.h"
@@ -209,15 +211,26 @@ class Benchmark {
     const double macs = double(product_size(call).macs());
     if (simt::kEmulated && !options_.large && macs > kLargeMacs) return;
     const PlanStep step = choose(call, compile_).step;
+    Row row{step.layer, mask, step.sparsity, batch, {}, {}, {}};
+    add(row, step.candidates, "dense", "csr");
+    const Tensor& weight = call.inputs[1];
+    if (compile_.gpu != nullptr || weight.shape().rank() != 2 || step.sparsity == 1.0) return;
+    add(row, benchmarks::sampled_gradients(weight, batch), "dense, dw", "csr, dw");
+  }
+
+  // A row for each that has a time, beside the fastest dense one and the vendor's sparse one.
+  void add(Row row, const std::vector<MeasuredImplementation>& candidates, std::string_view dense_format,
+           std::string_view sparse_format) {
     std::optional<double> dense, vendor_sparse;
-    for (const MeasuredImplementation& one : step.candidates) {
+    for (const MeasuredImplementation& one : candidates) {
       if (!one.us) continue;
-      if (one.format == "dense" && (!dense || *one.us < *dense)) dense = one.us;
-      if (one.format == "csr" && one.library == kernels::vendor::sparse_name()) vendor_sparse = one.us;
+      if (one.format == dense_format && (!dense || *one.us < *dense)) dense = one.us;
+      if (one.format == sparse_format && one.library == kernels::vendor::sparse_name()) vendor_sparse = one.us;
     }
-    for (const MeasuredImplementation& one : step.candidates) {
+    for (const MeasuredImplementation& one : candidates) {
       if (!one.us) continue;
-      rows_.push_back({step.layer, mask, step.sparsity, batch, one, over(dense, one), over(vendor_sparse, one)});
+      row.one = one, row.of_dense = over(dense, one), row.of_vendor_sparse = over(vendor_sparse, one);
+      rows_.push_back(row);
     }
   }
 

@@ -5,6 +5,7 @@
 
 #include "core/device/stream.h"
 #include "kernels/random.h"
+#include "kernels/sparse/panels.h"
 
 namespace espalier::benchmarks {
 namespace {
@@ -78,6 +79,14 @@ Tensor keep_of(const Tensor& weight) {
   std::vector<std::uint8_t> keep;
   for (const float value : weight.to_host()) keep.push_back(value != 0.0f);
   return Tensor::from(weight.shape(), keep);
+}
+
+Tensor panels_of(const Tensor& x) {
+  constexpr auto kTeam = kernels::SparseTeam::automatic;
+  const auto shape = kernels::panel_shape(x.shape()[0], x.shape()[1], kTeam);
+  const Tensor panels = Tensor::empty({shape.floats()});
+  kernels::make_panels(shape, x.data<float>(), panels.data<float>(), kTeam, current_stream());
+  return panels;
 }
 
 }  // namespace espalier::benchmarks

@@ -17,6 +17,8 @@ Tensor block_sparse_weight(std::int64_t rows, std::int64_t columns, double spars
 Tensor two_four_weight(std::int64_t rows, std::int64_t columns);                       // f32, two of each four are zero
 Tensor keep_of(const Tensor& weight);                                                  // u8, 1 where it is not zero
 
+Tensor panels_of(const Tensor& x);  // [batch, features], as panel products want it (panels.h)
+
 // Scratch memory for a launcher, in floats or bytes, at least one float, and the counters that let it do with one
 // launch.
 class Scratch {

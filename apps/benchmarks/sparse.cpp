@@ -112,13 +112,6 @@ Variants two_four_variants(const PrunedLayer& layer) {
   return variants;
 }
 
-Tensor panels_of(const Tensor& x) {  // [batch, features]
-  const auto shape = kernels::panel_shape(x.shape()[0], x.shape()[1], SparseTeam::automatic);
-  const Tensor panels = Tensor::empty({shape.floats()});
-  kernels::make_panels(shape, x.data<float>(), panels.data<float>(), SparseTeam::automatic, current_stream());
-  return panels;
-}
-
 // The gradient of the kept weights, of operands that training has in panels already.
 Variants gradient_variants(const PrunedLayer& layer) {
   const Tensor x = random({layer.batch, layer.columns}), dy = random({layer.batch, layer.rows}, 2);

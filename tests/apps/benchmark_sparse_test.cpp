@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -58,13 +59,21 @@ TEST_CASE("benchmark_sparse: measured on a checkpoint's own masks") {
   save_model(benchmark.file("model"), model, {});
   REQUIRE(benchmark(benchmark.file("model") + " --batch 3") == 0);
   std::set<std::string> layers;
+  std::map<std::string, std::set<std::string>> of_gradients;  // implementations by format
   for (const nlohmann::json& row : benchmark.json()) {
     layers.insert(row.at("layer"));
+    const std::string format = row.at("format");
+    if (format.ends_with(", dw")) {
+      of_gradients[format].insert(row.at("implementation").get<std::string>());
+      CHECK(row.at("speedup_vendor_sparse").get<double>() > 0);
+    }
     CHECK(row.at("mask") == "checkpoint");
     CHECK(row.at("median_us").get<double>() > 0);
     CHECK(row.at("timing").get<std::string>().find("modelled") == std::string::npos);
   }
   CHECK(layers == std::set<std::string>{"dense_1", "dense_2", "dense_3"});
+  CHECK(of_gradients["dense, dw"].size() == 2);
+  CHECK(of_gradients["csr, dw"].size() == 2);
 }
 
 TEST_CASE("benchmark_sparse: a layer that is not there is refused with the names of those that are") {
