@@ -80,7 +80,7 @@ void PruneCommand::prune_checkpoint() const {
   const PruneFiles files{folder / "metrics.jsonl", folder / "pruned.safetensors", folder / "shrunk.safetensors",
                          resume};
   RecipeResult result = prune_and_tune(model.module, images, asked, training,
-                                       teachers.loss(images.train, training.augment), model.notes, files, output);
+                                       teachers.loss(images.train, training.augment > 0), model.notes, files, output);
   result.dense = before;
   nlohmann::json report = to_json(result);
   if (request.wanted() && !automatic.wanted)

@@ -33,7 +33,7 @@ void read_training(TomlSection section, TrainingOptions& options) {
   section.read("weight_decay", options.weight_decay, 0, 1);
   section.read("slimming", options.slimming, 0, 1);
   section.read("samples", options.samples, 0);
-  section.read("augment", options.augment);
+  section.read("augment", options.augment, 0, 4);
   section.read("rate_epochs", options.rate_epochs, 0);
   section.finish();
 }
@@ -95,6 +95,7 @@ void read_distillation(TomlSection section, Distillation& distil) {
   section.read_word("model", distil.model, models());
   section.read("temperature", distil.temperature, 0.01, 1000);
   section.read("weight", distil.weight, 0, 1);
+  section.read("ask_once", distil.ask_once);
   section.finish();
 }
 

@@ -20,7 +20,8 @@ std::string dense_name(const Recipe& recipe, const std::string& model, std::uint
   const TrainingOptions& train = recipe.train;
   return fmt::format("dense-{}-{}-{}x{}-{}-{}-{}-{}-{}-{}{}{}-seed{}.safetensors", model, recipe.data, train.epochs,
                      train.batch, train.optimizer, train.schedule, train.learning_rate, train.momentum,
-                     train.weight_decay, train.samples, train.augment ? "-augmented" : "",
+                     train.weight_decay, train.samples,
+                     train.augment > 0 ? fmt::format("-augmented{}", train.augment) : "",
                      train.slimming > 0 ? fmt::format("-slimming{}", train.slimming) : "", seed);
 }
 
@@ -87,7 +88,8 @@ RecipeResult carry_out(const Recipe& recipe, std::uint64_t seed, const data::Ima
   const auto file = [&](const char* kind) {
     return folder / fmt::format("{}{}-seed{}.safetensors", recipe.name, kind, seed);
   };
-  RecipeResult result = prune_and_tune(model, images, recipe.prune, tuning, teachers.loss(images.train, tuning.augment),
+  RecipeResult result = prune_and_tune(model, images, recipe.prune, tuning,
+                                       teachers.loss(images.train, tuning.augment > 0),
                                        notes_of(recipe, recipe.model, images),
                                        {folder / "metrics.jsonl", file(""), file("-shrunk"), resume}, output);
   result.dense = dense;

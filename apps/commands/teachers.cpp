@@ -30,6 +30,9 @@ void add_distillation_options(CLI::App& app, Distillation& options) {
       ->needs(teacher)
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
+  app.add_flag("--ask-once", options.ask_once,
+               "With --augment: ask teachers once, about the images as they are, not in each step about distorted ones")
+      ->needs(teacher);
 }
 
 Teachers::Teachers(const Distillation& options, const data::Normalisation& pupil) : options_(options) {
@@ -46,7 +49,8 @@ Teachers::Teachers(const Distillation& options, const data::Normalisation& pupil
 ClassifierOptions Teachers::loss(const TrainSplit& images, bool augmented) const {
   ClassifierOptions loss{.temperature = options_.temperature, .weight = options_.weight};
   for (const auto& model : models_) loss.teachers.push_back(model.get());
-  if (!augmented && !models_.empty()) loss.opinions = opinions(std::exchange(loss.teachers, {}), images);
+  const bool once = !augmented || options_.ask_once;
+  if (once && !models_.empty()) loss.opinions = opinions(std::exchange(loss.teachers, {}), images);
   return loss;
 }
 

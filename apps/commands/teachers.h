@@ -21,6 +21,7 @@ struct Distillation {
   std::string model = {};               // of the zoo; empty: the recipe's
   std::vector<std::string> files = {};  // checkpoints instead
   float temperature = 4.0f, weight = 0.9f;
+  bool ask_once = false;  // about the images as they are; what is thought of these then goes for their distortions
 };
 
 void add_distillation_options(CLI::App& app, Distillation& options);  // --teacher, --temperature, --teacher-weight
@@ -31,7 +32,7 @@ class Teachers {
   Teachers(const Distillation& options, const data::Normalisation& pupil);
   void add(std::unique_ptr<Module> teacher) { models_.push_back(std::move(teacher)); }
   // For a run over these images: what the teachers think of each is worked out now, once, unless every epoch distorts
-  // them anew. Refers to this.
+  // them anew and ask_once is not set. Refers to this.
   ClassifierOptions loss(const TrainSplit& images, bool augmented) const;
 
  private:

@@ -23,8 +23,10 @@ void add_training_options(CLI::App& app, TrainingOptions& options) {
   app.add_option("--weight-decay", options.weight_decay, "Pull towards zero")->capture_default_str();
   app.add_option("--samples", options.samples, "Use only the first so many training images; 0: all")
       ->check(CLI::NonNegativeNumber);
-  app.add_flag("--augment", options.augment,
-               "Shift (2 pixels), turn (10 degrees), scale and shear (10 %) every image at random, anew in each epoch");
+  app.add_flag("--augment{1}", options.augment,
+               "Shift (2 pixels), turn (10 degrees), scale and shear (10 %) every image at random, anew in each epoch; "
+               "--augment=0.25: by a quarter of that")
+      ->check(CLI::Range(0.0, 4.0));
   app.add_option("--seed", options.seed, "Of the weights, the order of the images and dropout")->capture_default_str();
 }
 

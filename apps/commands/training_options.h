@@ -24,7 +24,7 @@ struct TrainingOptions {
   std::uint64_t seed = 1;
   std::int64_t rate_epochs = 0;  // that the schedule of rates is for; 0: all. Runs that rewind go through it repeatedly
   float slimming = 0.0f;         // L1 on the scales of batch norms: network slimming
-  bool augment = false;          // shift, turn, scale and shear each image by random amounts
+  float augment = 0.0f;          // how much images are shifted, turned, scaled and sheared at random: 1 is usual
 };
 
 void add_training_options(CLI::App& app, TrainingOptions& options);

@@ -242,7 +242,7 @@ TEST_CASE("espalier: --until-accuracy decides by validation images and tells how
   CHECK(reached.at("steps") == 3 * looks.size());  // the first look that is good enough ends the run
   CHECK(espalier.json().at("steps") == reached.at("steps"));
   for (std::size_t i = 0; i < looks.size(); ++i) CHECK((looks[i].at("accuracy") > 0.0) == (i + 1 == looks.size()));
-  CHECK(espalier.json().at("augment") == true);
+  CHECK(espalier.json().at("augment") == 1);
   CHECK(reached.at("seconds").get<double>() > 0);
   CHECK(reached.at("validation_samples") == 8);
   CHECK(espalier.json().at("samples") == 16);  // what is reported in the end is of the test images

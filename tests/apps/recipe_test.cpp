@@ -1,6 +1,5 @@
 // Recipes as their user meets them: carried out, compared, resumed, and refused with a hint where they are misspelt.
 #include <doctest/doctest.h>
-#include <sys/wait.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -11,35 +10,17 @@
 #include <string>
 #include <vector>
 
-#include "core/data/synthetic.h"
+#include "tests/support/kitchen.h"
 #include "tests/support/source_dir.h"
-#include "tests/support/temporary_folder.h"
 
 namespace espalier {
 namespace {
 
+using test::Kitchen;
+
 constexpr const char* kRecipe =
     "model = \"lenet-300-100\"\n[train]\nepochs = 1\nbatch = 16\n[tune]\nepochs = 2\nbatch = 16\n"
     "[prune]\nsparsity = 0.8\ncriterion = \"taylor\"\nnormalisation = \"lamp\"\ncalibration_samples = 32\n";
-
-struct Kitchen {
-  test::TemporaryFolder folder;
-  Kitchen() { data::write_synthetic(file("data"), {.train = 48, .test = 16}); }
-  std::string file(const std::string& name) const { return (folder.path() / name).string(); }
-  std::string recipe(const std::string& name, const std::string& text) const {
-    std::ofstream(file(name)) << text;
-    return file(name);
-  }
-  int operator()(const std::string& arguments) const {
-    const std::string command = ESPALIER_PROGRAM " " + arguments + " --json --data-dir " + file("data") +
-                                " --run-dir " + file("run") + " >" + file("out") + " 2>" + file("err");
-    return WEXITSTATUS(std::system(command.c_str()));
-  }
-  std::string text(const std::string& name) const {
-    std::ifstream stream(file(name));
-    return std::string(std::istreambuf_iterator<char>(stream), {});
-  }
-};
 
 TEST_CASE("recipes: carried out from the first weights, with every figure and the cost of scoring") {
   const Kitchen espalier;
@@ -49,25 +30,6 @@ TEST_CASE("recipes: carried out from the first weights, with every figure and th
   CHECK(report.at("scoring").at("backward_passes").get<int>() > 0);
   CHECK(report.at("layers").at("macs_kept").get<int>() > 0);
   CHECK(espalier.text("err").find("MACs") != std::string::npos);
-}
-
-TEST_CASE("recipes: a pruned model learns from dense ones of consecutive seeds, or from checkpoints") {
-  const Kitchen espalier;
-  const std::string text = std::string(kRecipe) + "[distil]\nteachers = 2\ntemperature = 3\nweight = 0.5\n";
-  REQUIRE(espalier("prune --recipe " + espalier.recipe("taught.toml", text)) == 0);
-  std::vector<std::string> dense;
-  for (const auto& entry : std::filesystem::directory_iterator(espalier.file("run"))) {
-    if (entry.path().filename().string().starts_with("dense-")) dense.push_back(entry.path().string());
-  }
-  REQUIRE(dense.size() == 2);
-  CHECK(espalier("prune " + dense[0] + " --epochs 1 --teacher " + dense[0] + " " + dense[1] + " --temperature 2") == 0);
-  CHECK(espalier("prune " + dense[0] + " --epochs 1 --teacher no-such-file") == 5);
-  CHECK(espalier("prune " + dense[0] + " --epochs 1 --temperature 2") == 2);  // of whom?
-  REQUIRE(espalier("train --model lenet-300-100 --epochs 1 --batch 16 --min-max") == 0);
-  CHECK(espalier("prune " + dense[0] + " --epochs 1 --teacher " + espalier.file("run/model.safetensors")) == 2);
-  CHECK(espalier.text("err").find("--min-max") != std::string::npos);  // the two see different pixels
-  CHECK(espalier("prune --recipe " + espalier.recipe("bad.toml", "[distil]\ntemprature = 2\n")) == 2);
-  CHECK(espalier.text("err").find("did you mean \"temperature\"") != std::string::npos);
 }
 
 TEST_CASE("recipes: penalties act in every step of fine-tuning") {
