@@ -240,6 +240,7 @@ StencilPlan plan_of(const StencilProblem& problem, StencilUse use) {
     search.try_teams(problem, teams, teams);
   }
   StencilPlan best = search.best;
+  part_teams(best);
   set_copy_lanes(best, items_of(use));
   set_copy_teams(best, best.step_channels());
   return best;

@@ -130,6 +130,12 @@ void set_lists(StencilPlan& plan, StencilItems items, int most_listed);
 void set_copy_lanes(StencilPlan& plan, StencilItems items);
 void set_copy_teams(StencilPlan& plan, int channels);
 
+// Wavefronts that a block's warps lose when each of their lanes reads four floats of its strip, because two of eight
+// that are served together read different words of one bank.
+int lost_reads(const StencilPlan& plan);
+// Sets the pitch of channels that teams share so that fewest are lost, if as many blocks fit into a multiprocessor.
+void part_teams(StencilPlan& plan);
+
 // False for another kernel size, a stride, a dilation, a pool of which a block cannot hold whole rows.
 bool suits_stencil(const Conv2dShape& shape, StencilUse use);
 StencilPlan stencil_plan(const Conv2dShape& shape, StencilUse use);

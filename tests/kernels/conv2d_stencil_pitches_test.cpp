@@ -1,0 +1,80 @@
+// Where a stencil's tile lies in shared memory: counted by bank, and a pooled block of teams of 30 threads, whose warps
+// read two channels at once, against plain loops in double.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "kernels/conv2d_pool.h"
+#include "kernels/conv2d_stencil.h"
+#include "tests/support/close.h"
+#include "tests/support/conv2d_problem.h"
+#include "tests/support/guarded_buffer.h"
+#include "tests/support/reference/conv2d.h"
+
+using namespace espalier;
+using namespace espalier::kernels;
+using namespace espalier::test;
+
+namespace {
+
+Conv2dShape square(index_t batch, index_t channels, index_t side, index_t filters, index_t kernel, index_t padding) {
+  return {.batch = batch,
+          .channels = channels,
+          .height = side,
+          .width = side,
+          .filters = filters,
+          .kernel_height = kernel,
+          .kernel_width = kernel,
+          .padding = padding};
+}
+
+std::vector<double> pooled(const Conv2dShape& s, const std::vector<double>& y) {
+  const index_t height = s.out_height(), width = s.out_width();
+  std::vector<double> best;
+  for (index_t plane = 0; plane < s.batch * s.filters; ++plane) {
+    for (index_t row = 0; row < height / 2; ++row) {
+      for (index_t column = 0; column < width / 2; ++column) {
+        const double* from = y.data() + (plane * height + 2 * row) * width + 2 * column;
+        best.push_back(std::max({from[0], from[1], from[width], from[width + 1]}));
+      }
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+TEST_CASE("stencil_plan: lanes that read together meet in no bank, also those of two teams") {
+  for (const Conv2dShape& s :
+       {square(128, 1, 28, 20, 5, 0), square(128, 20, 12, 50, 5, 0), square(128, 1, 28, 32, 3, 0),
+        square(128, 32, 13, 64, 3, 0), square(128, 16, 28, 16, 3, 1), square(32, 64, 28, 64, 3, 1),
+        square(8, 128, 28, 128, 3, 1), square(16, 256, 14, 256, 3, 1), square(4, 512, 7, 512, 3, 1),
+        square(1, 96, 6, 96, 3, 1)}) {
+    for (const StencilUse use :
+         {StencilUse::forward, StencilUse::pool, StencilUse::input_gradient, StencilUse::pooled_input_gradient}) {
+      INFO(text(s), ", use ", int(use));
+      CHECK(lost_reads(stencil_plan(s, use)) == 0);
+    }
+  }
+}
+
+TEST_CASE("stencil_plan: a gap between channels parts teams of 30 threads") {
+  const StencilPlan plan = stencil_plan(square(4, 512, 7, 512, 3, 1), StencilUse::pool);
+  REQUIRE(plan.tile.teams * plan.tile.team_threads() == 120);
+  StencilPlan without = plan;
+  without.tile.channel_pitch = plan.tile.images * plan.tile.image_pitch;
+  CHECK(lost_reads(without) > 0);
+}
+
+TEST_CASE("conv2d_pool_forward: teams whose warps read two channels") {
+  const Conv2dShape s = square(2, 9, 7, 20, 3, 1);
+  const auto x = random_floats(std::size_t(s.input_size()), 1), w = random_floats(std::size_t(s.weight_size()), 2),
+             bias = random_floats(std::size_t(s.filters), 3), dy = random_floats(std::size_t(s.output_size()), 4);
+  const std::vector<double> expected = pooled(s, conv2d_reference(s, x, w, bias, dy).y);
+  const GuardedBuffer<float> on_device(x), weights(w), biases(bias);
+  GuardedBuffer<float> y(expected.size());
+  conv2d_pool_forward(s, on_device.data(), weights.data(), biases.data(), y.data(), nullptr, Activation::none, 0.0f,
+                      nullptr, Conv2dMethod::stencil);
+  CHECK(y.guards_intact());
+  CHECK(norm_error(y.download(), expected) < tolerance(s.patch() + 1));
+}
