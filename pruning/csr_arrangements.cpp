@@ -38,7 +38,7 @@ SlabCsr SlabCsr::encode(const Csr& csr, std::int64_t batch) {
   slabs.column_counts_ = Tensor::empty({layout.blocks}, DType::i32);
   slabs.block_columns_ = Tensor::empty({layout.blocks * layout.columns}, DType::u16);
   slabs.parts_ = Tensor::empty({layout.rows}, DType::u32);
-  slabs.part_of_ = Tensor::empty({layout.places()}, DType::i32);
+  slabs.part_of_ = Tensor::empty({layout.places()}, DType::u16);
   slabs.row_of_ = Tensor::empty({layout.places()}, DType::i32);
   slabs.counts_ = Tensor::empty({layout.count_words()}, DType::u32);
   slabs.group_offsets_ = Tensor::empty({layout.quads() + 1}, DType::i32);
@@ -46,7 +46,7 @@ SlabCsr SlabCsr::encode(const Csr& csr, std::int64_t batch) {
   const kernels::SlabCsrOrder order{
       slabs.first_rows_.data<std::int32_t>(),     slabs.column_counts_.data<std::int32_t>(),
       slabs.block_columns_.data<std::uint16_t>(), slabs.parts_.data<std::uint32_t>(),
-      slabs.part_of_.data<std::int32_t>(),        slabs.row_of_.data<std::int32_t>()};
+      slabs.part_of_.data<std::uint16_t>(),       slabs.row_of_.data<std::int32_t>()};
   kernels::slab_csr_count(from, layout, order, slabs.counts_.data<std::uint32_t>(),
                           slabs.group_offsets_.data<std::int32_t>(), scratch.data<std::int64_t>(), current_stream());
   layout.group_count = slabs.group_offsets_.to_host_as<std::int32_t>().back();
@@ -71,7 +71,7 @@ kernels::SlabCsrView SlabCsr::view() const {
   view.column_counts = column_counts_.data<std::int32_t>();
   view.block_columns = block_columns_.data<std::uint16_t>();
   view.parts = parts_.data<std::uint32_t>();
-  view.part_of = part_of_.data<std::int32_t>();
+  view.part_of = part_of_.data<std::uint16_t>();
   view.row_of = row_of_.data<std::int32_t>();
   view.group_offsets = group_offsets_.data<std::int32_t>();
   view.counts = counts_.data<std::uint32_t>();

@@ -135,7 +135,7 @@ __device__ inline void store_half(int half, index_t batch, const SlabCsrView& we
   __syncthreads();  // nobody reads any more what was there
   simt::unrolled<kQuads>([&](auto q) {
     const int part = weight.part_of[first_place + q * kQuad + lane / kLanesOfRow];
-    if (part < 0) return;
+    if (part == SlabCsrView::kNone) return;
     float* to = staged + lane % kLanesOfRow * 4 * pitch + part;
     simt::unrolled<4>([&](auto j) { to[j * pitch] = half == 0 ? sums[q][j] : sums[q][4 + j]; });
   });

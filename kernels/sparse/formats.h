@@ -137,6 +137,7 @@ struct SlabCsrView {
   static constexpr int kSlabs = 4, kResident = kSlabs - 1;                 // slabs of the ring; one is being filled
   static constexpr int kMinWarps = 2, kMaxWarps = 16;
   static constexpr index_t kMaxColumns = 65535;
+  static constexpr std::uint16_t kNone = 0xFFFF;
   index_t rows = 0, columns = 0;
   int warps = kMinWarps;                         // of a block
   index_t blocks = 1;                            // has_places() for all rows
@@ -146,7 +147,7 @@ struct SlabCsrView {
   const std::int32_t* column_counts = nullptr;   // [blocks]: of the columns that a block takes
   const std::uint16_t* block_columns = nullptr;  // [blocks, columns]: those, in its order
   const std::uint32_t* parts = nullptr;          // [rows]: the first of a row's parts in its block; how many << 16
-  const std::int32_t* part_of = nullptr;         // [places()]: which part of its block a quad's place holds, or -1
+  const std::uint16_t* part_of = nullptr;        // [places()]: which part of its block a quad's place holds, or kNone
   const std::int32_t* row_of = nullptr;          // [places()]: the row that it belongs to
   const std::int32_t* group_offsets = nullptr;   // [quads() + 1]
   const std::uint32_t* counts = nullptr;     // [all_warps(), slabs()] and one more: groups of its quads, 8 bits each
@@ -160,8 +161,9 @@ struct SlabCsrView {
   constexpr index_t slabs() const { return (columns + kSlab - 1) / kSlab; }  // of a block that takes all columns
   constexpr index_t count_words() const { return all_warps() * slabs() + 1; }
   constexpr index_t bytes() const {
-    return group_count * kQuad * kSteps * 5 + 4 * (count_words() + places() + quads() + rows + 2 * blocks + 2) +
-           2 * columns_taken;
+    const index_t slabs_taken = (columns_taken + (kSlab - 1) * blocks) / kSlab;  // at most; a warp reads one count more
+    return group_count * kQuad * kSteps * 5 + 4 * (warps * (slabs_taken + blocks) + quads() + rows + 2 * blocks + 2) +
+           2 * (columns_taken + places());
   }
 };
 

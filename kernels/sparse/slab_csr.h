@@ -22,7 +22,8 @@ struct SlabCsrOrder {
   std::int32_t *first_rows, *column_counts;
   std::uint16_t* block_columns;
   std::uint32_t* parts;
-  std::int32_t *part_of, *row_of;
+  std::uint16_t* part_of;
+  std::int32_t* row_of;
 };
 void slab_csr_count(const CsrView& csr, const SlabCsrView& layout, const SlabCsrOrder& order, std::uint32_t* counts,
                     std::int32_t* group_offsets, std::int64_t* scratch, cudaStream_t stream);

@@ -323,7 +323,7 @@ __device__ inline void number_parts(const Block& block, const SlabCsrView& layou
     const int first_part = part;
     for (int place = 0; place < places; ++place) {
       if (order.row_of[first + place] != block.first_row + row) continue;
-      order.part_of[first + place] = part, place_of[first + part] = place;
+      order.part_of[first + place] = std::uint16_t(part), place_of[first + part] = place;
       ++part;
     }
     order.parts[block.first_row + row] = unsigned(first_part) | unsigned(part - first_part) << 16;
@@ -341,7 +341,7 @@ __device__ inline void place_quads(const Block& block, const SlabCsrView& layout
     groups[slot + 1] = exists ? quads.groups[quad] : 0;
     for (int i = 0; i < kQuad; ++i) {
       const int row = exists ? quads.rows[quad][i] : -1;
-      order.part_of[slot * kQuad + i] = -1;
+      order.part_of[slot * kQuad + i] = SlabCsrView::kNone;
       order.row_of[slot * kQuad + i] = row < 0 ? -1 : std::int32_t(block.first_row + row);
     }
     for (index_t slab = 0; slab < layout.slabs(); ++slab) {

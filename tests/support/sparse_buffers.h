@@ -119,7 +119,8 @@ struct SlabCsrBuffers {
   GuardedBuffer<std::int32_t> first_rows, column_counts;
   GuardedBuffer<std::uint16_t> block_columns;
   GuardedBuffer<std::uint32_t> parts;
-  GuardedBuffer<std::int32_t> part_of, row_of, group_offsets;
+  GuardedBuffer<std::uint16_t> part_of;
+  GuardedBuffer<std::int32_t> row_of, group_offsets;
   GuardedBuffer<std::uint32_t> counts, ring_rows;
   GuardedBuffer<float> values;
   bool scratch_intact = false;
