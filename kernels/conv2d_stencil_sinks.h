@@ -73,8 +73,8 @@ struct StripSink : LoneSink {
         finish(shift, sums[f][r], values);
         float* strip = to + (row + r) * p.out_width + column;
         const int left = p.out_width - column;
-        if (half_aligned && !aligned) {  // an even number is left
-          *reinterpret_cast<float2*>(strip) = make_float2(values[0], values[1]);
+        if (half_aligned && !aligned) {  // an even number is left, of the last tile's last strips none
+          if (left > 0) *reinterpret_cast<float2*>(strip) = make_float2(values[0], values[1]);
           if (left > 2) *reinterpret_cast<float2*>(strip + 2) = make_float2(values[2], values[3]);
         } else {
           store_run(strip, left, aligned, values);

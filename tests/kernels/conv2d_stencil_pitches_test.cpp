@@ -45,11 +45,17 @@ std::vector<double> pooled(const Conv2dShape& s, const std::vector<double>& y) {
 }  // namespace
 
 TEST_CASE("stencil_plan: lanes that read together meet in no bank, also those of two teams") {
-  for (const Conv2dShape& s :
-       {square(128, 1, 28, 20, 5, 0), square(128, 20, 12, 50, 5, 0), square(128, 1, 28, 32, 3, 0),
-        square(128, 32, 13, 64, 3, 0), square(128, 16, 28, 16, 3, 1), square(32, 64, 28, 64, 3, 1),
-        square(8, 128, 28, 128, 3, 1), square(16, 256, 14, 256, 3, 1), square(4, 512, 7, 512, 3, 1),
-        square(1, 96, 6, 96, 3, 1)}) {
+  for (const Conv2dShape& s : {
+           square(128, 1, 28, 20, 5, 0),
+           square(128, 20, 12, 50, 5, 0),
+           square(128, 1, 28, 32, 3, 0),
+           square(128, 32, 13, 64, 3, 0),
+           square(128, 16, 28, 16, 3, 1),
+           square(32, 64, 28, 64, 3, 1),
+           square(8, 128, 28, 128, 3, 1),
+           square(16, 256, 14, 256, 3, 1),
+           square(4, 512, 7, 512, 3, 1),
+       }) {
     for (const StencilUse use :
          {StencilUse::forward, StencilUse::pool, StencilUse::input_gradient, StencilUse::pooled_input_gradient}) {
       INFO(text(s), ", use ", int(use));
@@ -77,4 +83,49 @@ TEST_CASE("conv2d_pool_forward: teams whose warps read two channels") {
                       nullptr, Conv2dMethod::stencil);
   CHECK(y.guards_intact());
   CHECK(norm_error(y.download(), expected) < tolerance(s.patch() + 1));
+}
+
+TEST_CASE("conv2d_forward and conv2d_backward_input: even rows, wherever they begin and end") {
+  struct Map {
+    index_t height, width, kernel, padding;
+  };
+  for (const Map& map : {Map{5, 2, 3, 1},
+                         {7, 14, 3, 1},
+                         {9, 28, 3, 1},
+                         {33, 70, 3, 1},
+                         {8, 66, 3, 0},
+                         {6, 6, 3, 2},
+                         {8, 8, 5, 4},
+                         {7, 12, 5, 0},
+                         {5, 10, 5, 1},
+                         {5, 13, 3, 1}}) {
+    const Conv2dShape s{.batch = 3,
+                        .channels = 5,
+                        .height = map.height,
+                        .width = map.width,
+                        .filters = 6,
+                        .kernel_height = map.kernel,
+                        .kernel_width = map.kernel,
+                        .padding = map.padding};
+    const auto x = random_floats(std::size_t(s.input_size()), 1), w = random_floats(std::size_t(s.weight_size()), 2),
+               bias = random_floats(std::size_t(s.filters), 3), dy = random_floats(std::size_t(s.output_size()), 4);
+    const auto expected = conv2d_reference(s, x, w, bias, dy);
+    const GuardedBuffer<float> weights(w), biases(bias);
+    for (const std::size_t first : {0, 1, 2}) {
+      INFO(text(s), ", first ", first);
+      const auto from_there = [&](std::vector<float> values) {
+        values.insert(values.begin(), first, 0.0f);
+        return values;
+      };
+      const GuardedBuffer<float> on_device(from_there(x)), gradient(from_there(dy));
+      GuardedBuffer<float> y(dy.size()), dx(x.size());
+      conv2d_forward(s, on_device.data() + first, weights.data(), biases.data(), y.data(), Activation::none, nullptr,
+                     Conv2dMethod::stencil);
+      conv2d_backward_input(s, gradient.data() + first, weights.data(), dx.data(), nullptr, Conv2dMethod::stencil);
+      CHECK(y.guards_intact());
+      CHECK(dx.guards_intact());
+      CHECK(norm_error(y.download(), expected.y) < tolerance(s.patch() + 1));
+      CHECK(norm_error(dx.download(), expected.dx) < tolerance(s.filters * map.kernel * map.kernel));
+    }
+  }
 }
