@@ -58,7 +58,8 @@ std::string to_string(const Line& line) {
 std::vector<Line> lines_of(const Comparison& comparison, const Contender& one) {
   const Contender &fp32 = comparison.contenders[0], &best = comparison.contenders[comparison.best_dense];
   std::vector<Line> lines{network_line(one)};
-  lines[0].dense_us = fp32.timing.median_us, lines[0].best_dense_us = best.timing.median_us;
+  lines[0].dense_us = comparison.speedup(one) * lines[0].us;  // in the turns that they took beside each other
+  lines[0].best_dense_us = comparison.speedup_over_best(one) * lines[0].us;
   for (const PlanStep& step : one.steps) {
     if (step.candidates.empty()) continue;
     lines.push_back(line_of(step));

@@ -59,6 +59,7 @@ void each_product(const Comparisons& comparisons, const Visit& visit) {
 std::string network_table(const Comparisons& comparisons) {
   Table table({"batch", "network", "µs", "quartiles", "x dense fp32", "x best dense", "limit µs", "images/s"}, {1});
   std::map<std::string, std::string> absent;
+  std::vector<std::string> twins;
   for (const Comparison& comparison : comparisons) {
     for (const Contender& one : comparison.contenders) {
       const std::string batch = std::to_string(comparison.batch);
@@ -67,6 +68,7 @@ std::string network_table(const Comparisons& comparisons) {
         absent[one.name] = one.note;
         continue;
       }
+      if (one.same_as_dense) twins.push_back(fmt::format("batch {}: {}", batch, one.name));
       table.add({batch, one.name, fmt::format("{:.1f}", one.timing.median_us), spread(one.timing),
                  fmt::format("{:.2f}x", comparison.speedup(one)),
                  fmt::format("{:.2f}x", comparison.speedup_over_best(one)), figure(one.limit_us),
@@ -74,6 +76,7 @@ std::string network_table(const Comparisons& comparisons) {
     }
   }
   std::string text = table.to_string();
+  for (const std::string& twin : twins) text += twin + " is computed as dense fp32, step by step: one measurement\n";
   for (const auto& [name, note] : absent) text += fmt::format("no layer takes {}; {}\n", name, note);
   return text;
 }
@@ -120,6 +123,7 @@ nlohmann::json to_json(const Comparisons& comparisons) {
                          {"lower_quartile_us", one.timing.lower_quartile_us},
                          {"upper_quartile_us", one.timing.upper_quartile_us},
                          {"repeats", one.timing.repeats},
+                         {"same_as_dense", one.same_as_dense},
                          {"speedup_dense_fp32", comparison.speedup(one)},
                          {"speedup_best_dense", comparison.speedup_over_best(one)},
                          {"limit_us", or_null(one.limit_us)},

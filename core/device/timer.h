@@ -23,4 +23,18 @@ struct BenchmarkOptions {
 Timing benchmark(const std::function<void()>& work, const BenchmarkOptions& options = {},
                  const std::function<void()>& before_each = {});
 
+// Two pieces of work beside each other. They take turns sample by sample in the order A B B A: what the machine does
+// meanwhile, and a speed that drifts, meets both alike. A slow moment hits one pair and not the median of the pairs.
+struct PairedTiming {
+  Timing first, second;
+  double ratio = 1;  // median over the pairs of first / second: how many times as fast the second is
+};
+
+PairedTiming benchmark_pair(const std::function<void()>& first, const std::function<void()>& second,
+                            const BenchmarkOptions& options = {});
+
+// The same with samples that are had in another way: each call gives the time of one, in µs.
+using Sampler = std::function<double()>;
+PairedTiming pairs_of(const Sampler& first, const Sampler& second, const BenchmarkOptions& options = {});
+
 }  // namespace espalier
