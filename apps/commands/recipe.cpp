@@ -35,6 +35,7 @@ void read_training(TomlSection section, TrainingOptions& options) {
   section.read("samples", options.samples, 0);
   section.read("augment", options.augment, 0, 4);
   section.read("rate_epochs", options.rate_epochs, 0);
+  section.read("restart", options.restart, 0, 0.99);
   section.finish();
 }
 

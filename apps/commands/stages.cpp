@@ -62,9 +62,8 @@ TrainingResult train(Module& model, const data::ImageData& data, const TrainingO
                      const StopRule& stop, const ClassifierOptions& loss) {
   DataLoader loader = make_loader(options, data);
   const auto optimizer = make_optimizer(options, model.parameters());
-  const std::int64_t rate_epochs = options.rate_epochs > 0 ? options.rate_epochs : options.epochs;
   TrainerOptions trainer_options{.epochs = options.epochs,
-                                 .schedule = make_schedule(options, rate_epochs * loader.batches()),
+                                 .schedule = make_schedule(options, loader.batches()),
                                  .metrics_file = files.metrics,
                                  .checkpoint_file = files.checkpoint,
                                  .notes = notes,

@@ -47,4 +47,9 @@ Schedule one_cycle(const OneCycle& options) {
   };
 }
 
+Schedule restarted(Schedule first, std::int64_t steps, Schedule second) {
+  require(steps >= 1, "restart: after ", steps, " steps; it must be at least 1");
+  return [=](std::int64_t step) { return step < steps ? first(step) : second(step - steps); };
+}
+
 }  // namespace espalier::learning_rate

@@ -33,4 +33,7 @@ struct OneCycle {
 };
 Schedule one_cycle(const OneCycle& options);
 
+// A warm restart (Loshchilov and Hutter 2016): `first` for so many steps, then `second` from its own beginning.
+Schedule restarted(Schedule first, std::int64_t steps, Schedule second);
+
 }  // namespace espalier::learning_rate

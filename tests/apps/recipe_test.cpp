@@ -32,6 +32,24 @@ TEST_CASE("recipes: carried out from the first weights, with every figure and th
   CHECK(espalier.text("err").find("MACs") != std::string::npos);
 }
 
+TEST_CASE("recipes: rates begin anew where a restart is asked for, and only there") {
+  const Kitchen espalier;
+  const auto loss_with = [&](const std::string& restart) {
+    const std::string text =
+        "model = \"lenet-300-100\"\n[tune]\nepochs = 2\nbatch = 8\nschedule = \"cosine\"\n" + restart;
+    REQUIRE(espalier("prune --recipe " + espalier.recipe("restart.toml", text)) == 0);
+    return nlohmann::json::parse(espalier.text("out")).at("test_loss").get<double>();
+  };
+  CHECK(loss_with("") == loss_with("restart = 0\n"));
+  CHECK(loss_with("") != loss_with("restart = 0.5\n"));
+  const auto refused = [&](const std::string& text) {
+    return espalier("prune --recipe " + espalier.recipe("bad.toml", "[tune]\n" + text)) == 2;
+  };
+  CHECK(refused("restart = 1\n"));
+  CHECK(refused("restart = 0.5\nrate_epochs = 3\n"));
+  CHECK(espalier.text("err").find("rate_epochs is 3") != std::string::npos);
+}
+
 TEST_CASE("recipes: penalties act in every step of fine-tuning") {
   const Kitchen espalier;
   const auto loss_with = [&](const std::string& penalty) {

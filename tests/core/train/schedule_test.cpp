@@ -33,6 +33,17 @@ TEST_CASE("learning rate: cosine warms up linearly, is half-way at the middle an
   CHECK_THROWS_AS(learning_rate::cosine({.steps = 10, .warmup = 10}), InvalidArgument);
 }
 
+TEST_CASE("learning rate: a restart goes on with a schedule of its own from its beginning") {
+  const auto rate = learning_rate::restarted(learning_rate::cosine({.peak = 1.0f, .steps = 60}), 60,
+                                             learning_rate::cosine({.peak = 0.5f, .steps = 20}));
+  CHECK(rate(30) == Approx(0.5));
+  CHECK(rate(59) < 0.01);
+  CHECK(rate(60) == Approx(0.5));
+  CHECK(rate(70) == Approx(0.25));
+  CHECK(rate(80) == Approx(0.0));
+  CHECK_THROWS_AS(learning_rate::restarted(learning_rate::constant(1), 0, learning_rate::constant(1)), InvalidArgument);
+}
+
 TEST_CASE("learning rate: one cycle rises once and falls once, without a jump") {
   const auto cycle = learning_rate::one_cycle({.peak = 0.5f, .steps = 200, .rise = 0.25f});
   CHECK(cycle(0) == Approx(0.02));
