@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/gemm_tensor_core.h"
+#include "pruning/network_race.h"
 
 namespace espalier::pruning {
 namespace {
@@ -95,10 +96,7 @@ class Track {
   PairedTiming timed_beside(const Plan& plan) const {
     const TimedWork dense{"network", "dense", "baseline", [this] { (*baseline_)(baseline_->input()); }};
     const TimedWork contender{"network", "contender", "", [&plan] { plan(plan.input()); }};
-    const CompileOptions& by = options_.compile;
-    if (!by.timer) return benchmark_pair(dense.run, contender.run, options_.timing);
-    return pairs_of([&] { return by.timer(dense, options_.timing).median_us; },
-                    [&] { return by.timer(contender, options_.timing).median_us; }, options_.timing);
+    return timed_in_pairs(dense, contender, options_.timing, options_.compile.timer);
   }
   void add(const std::string& name, const Plan& plan) {
     if (current_precision() == Precision::fp32 && same_ways(plan.steps(), baseline_->steps())) {

@@ -1,63 +1,58 @@
 #include "pruning/network_race.h"
 
-#include <algorithm>
-
-#include "pruning/reason.h"
+#include <cmath>
 
 namespace espalier::pruning {
 namespace {
 
-constexpr int kRoundsInDoubt = 7;  // odd, so that the median is a time that was measured
+// In repeats of a layer: a whole network decides more than one layer does, and its pairs share one machine.
+constexpr int kPairs = 4, kPairsInDoubt = 16;
+constexpr double kDoubt = 0.08;  // this near to equal, pairs on a busy machine do not agree
 
-using Round = std::vector<Timing>;  // one timing per racer
-
-// Who was ahead of all others by more than noise; none: nobody.
-std::optional<std::size_t> winner(const Round& round) {
-  const auto faster = [](const Timing& a, const Timing& b) { return a.median_us < b.median_us; };
-  const std::size_t first = std::size_t(std::min_element(round.begin(), round.end(), faster) - round.begin());
-  for (std::size_t i = 0; i < round.size(); ++i) {
-    if (i != first && round[first].median_us >= (1.0 - kNoise) * round[i].median_us) return std::nullopt;
-  }
-  return first;
+PairedTiming paired(const TimedWork& one, const TimedWork& last, const CompileOptions& options) {
+  const auto times = [&](int pairs) {
+    BenchmarkOptions how = options.timing;
+    how.min_repeats *= pairs, how.max_repeats *= pairs, how.budget_ms *= pairs;
+    return timed_in_pairs(one, last, how, options.timer);
+  };
+  const PairedTiming few = times(kPairs);
+  return std::abs(few.ratio - 1) < kDoubt ? times(kPairsInDoubt) : few;
 }
 
-bool clear(const std::vector<Round>& rounds, std::optional<std::size_t> expected) {
-  const auto first = expected ? expected : winner(rounds.front());
-  return first && std::all_of(rounds.begin(), rounds.end(), [&](const Round& round) { return winner(round) == first; });
-}
-
-std::vector<Timing> medians(const std::vector<Round>& rounds) {
-  std::vector<Timing> result;
-  for (std::size_t i = 0; i < rounds.front().size(); ++i) {
-    Round times;
-    for (const Round& round : rounds) times.push_back(round[i]);
-    const auto middle = times.begin() + std::ptrdiff_t((times.size() - 1) / 2);
-    std::nth_element(times.begin(), middle, times.end(),
-                     [](const Timing& a, const Timing& b) { return a.median_us < b.median_us; });
-    result.push_back(*middle);
-  }
-  return result;
+// The first of a pair, as it would be if the machine were always as fast as when `last` was timed.
+Timing adjusted(const PairedTiming& pair, const Timing& last) {
+  const double factor = last.median_us * pair.ratio / pair.first.median_us;
+  return {.median_us = last.median_us * pair.ratio,
+          .lower_quartile_us = pair.first.lower_quartile_us * factor,
+          .upper_quartile_us = pair.first.upper_quartile_us * factor,
+          .minimum_us = pair.first.minimum_us * factor,
+          .repeats = pair.first.repeats};
 }
 
 }  // namespace
 
+PairedTiming timed_in_pairs(const TimedWork& first, const TimedWork& second, const BenchmarkOptions& options,
+                            const Timer& timer) {
+  if (!timer) return benchmark_pair(first.run, second.run, options);
+  return pairs_of([&] { return timer(first, options).median_us; }, [&] { return timer(second, options).median_us; },
+                  options);
+}
+
 std::vector<Timing> network_race(const std::vector<Racer>& racers, const std::string& question,
-                                 std::optional<std::size_t> expected, const CompileOptions& options) {
+                                 const CompileOptions& options) {
+  std::vector<Timing> times;
   if (const auto known = options.cache.find(question); known && known->size() == racers.size()) {
-    std::vector<Timing> times;
     for (const CachedTime& one : *known) times.push_back(one.timing);
     return times;
   }
-  std::vector<TimedWork> works;
-  for (const Racer& racer : racers) works.push_back(racer.work);
-  CompileOptions once = options;
-  once.rounds = 1;
-  std::vector<Round> rounds;
-  const auto enough = [&](int count) { return int(rounds.size()) >= count; };
-  while (!enough(options.rounds) || (!enough(kRoundsInDoubt) && !clear(rounds, expected))) {
-    rounds.push_back(time_in_turns(works, once));
+  const TimedWork& last = racers.back().work;
+  Timing of_last;
+  for (std::size_t i = 0; i + 1 < racers.size(); ++i) {
+    const PairedTiming pair = paired(racers[i].work, last, options);
+    if (i == 0) of_last = pair.second;
+    times.push_back(adjusted(pair, of_last));
   }
-  const std::vector<Timing> times = medians(rounds);
+  times.push_back(of_last);
   std::vector<CachedTime> answer;
   for (std::size_t i = 0; i < times.size(); ++i) {
     answer.push_back({times[i], int(racers[i].graph->node_count())});

@@ -1,8 +1,6 @@
-// Whole networks timed beside each other. One slow moment of the machine must not cost a plan its fast layers: the
-// networks take turns, the median of the rounds counts, and a surprise is asked for again.
+// Whole networks timed beside each other, in pairs: what the machine does meanwhile, and a speed that drifts, meets
+// both of a pair alike, so that a slow moment costs no plan its fast layers and lets no slow one win.
 #pragma once
-#include <cstddef>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,10 +14,14 @@ struct Racer {
   const Graph* graph;
 };
 
-// The time of each, in their order, or what the cache knows under `question`. The rounds of the options are enough
-// where one is ahead by more than noise in each of them and is the one that was expected, if any was; else there are
-// more.
+// Two networks in pairs, by the timer if there is one.
+PairedTiming timed_in_pairs(const TimedWork& first, const TimedWork& second, const BenchmarkOptions& options,
+                            const Timer& timer);
+
+// The time of each, in their order, or what the cache knows under `question`. Each but the last is paired with the
+// last, and its time is that of the last times the median over the pairs of their ratio. Where they are nearly equal,
+// more pairs decide.
 std::vector<Timing> network_race(const std::vector<Racer>& racers, const std::string& question,
-                                 std::optional<std::size_t> expected, const CompileOptions& options);
+                                 const CompileOptions& options);
 
 }  // namespace espalier::pruning

@@ -121,8 +121,16 @@ std::string question_about(const char* race, const std::vector<RecordedCall>& ca
   return question;
 }
 
+bool gains(const DenseRace& race) { return race.us < (1.0 - kNoise) * race.dense_us; }
+
+std::string why_dense(const DenseRace& race) {
+  const std::string times = fmt::format("{:.1f} µs against {:.1f} µs", race.dense_us, race.us);
+  if (race.dense_us < race.us) return "as a whole the dense plan is faster: " + times;
+  return fmt::format("as a whole less than {:.0f} % faster, which is noise: dense {}", 100 * kNoise, times);
+}
+
 std::string race_title(const std::vector<WholeNetwork>& networks) {
-  std::string title = "one launch, by turns";
+  std::string title = "one launch, in pairs";
   for (const WholeNetwork& network : networks) {
     const auto* function = dynamic_cast<const WholeNetworkFunction*>(network.implementation.function.get());
     if (function) title += ", " + network.implementation.format + " " + function->made_with;
@@ -231,8 +239,8 @@ DenseRace Plan::State::against(const State& dense, const std::vector<RecordedCal
                                const CompileOptions& options) const {
   const auto times = network_race({{{"network", "fastest of each layer", "", [this] { graph->launch(); }}, &*graph},
                                    {{"network", "dense", "", [&dense] { dense.graph->launch(); }}, &*dense.graph}},
-                                  question_about("networks by turns", calls, steps), /*expected=*/0, options);
-  return {times[0].median_us, times[1].median_us};
+                                  question_about("networks in pairs", calls, steps), options);
+  return {.us = times[0].median_us, .dense_us = times[1].median_us};
 }
 
 std::unique_ptr<Plan::State> Plan::State::raced(std::unique_ptr<State> sparse, const Trace& traced,
@@ -244,16 +252,16 @@ std::unique_ptr<Plan::State> Plan::State::raced(std::unique_ptr<State> sparse, c
   if (options.gpu) return sparse;
   std::unique_ptr<State> dense = assemble(traced, dense_choices);
   sparse->race = sparse->against(*dense, calls, options);
-  if (!sparse->race->dense_won()) return sparse;
+  if (gains(*sparse->race)) return sparse;
   if (const std::vector<Choice> clear = clear_gains(choices); !clear.empty()) {
     std::unique_ptr<State> mixed = assemble(traced, clear);
     mixed->race = mixed->against(*dense, calls, options);
-    if (mixed->race->us < (1.0 - kNoise) * mixed->race->dense_us) return mixed;
+    if (gains(*mixed->race)) return mixed;
   }
-  const std::string reason = fmt::format("as a whole the dense plan is faster: {:.1f} µs against {:.1f} µs",
-                                         sparse->race->dense_us, sparse->race->us);
+  const std::string reason = why_dense(*sparse->race);
   for (std::size_t i = 0; i < choices.size(); ++i) dense->steps[i] = made_dense(choices[i], reason).step;
   dense->race = sparse->race;
+  dense->race->dense_won = true;
   return dense;
 }
 
@@ -293,7 +301,7 @@ std::unique_ptr<Plan::State> Plan::State::whole_or(std::unique_ptr<State> layers
   const std::vector<Timing> times =
       options.gpu ? modelled(networks, layers->steps)
                   : network_race(racers, question_about(race_title(networks).c_str(), calls_of(traced), layers->steps),
-                                 /*expected=*/std::nullopt, options);
+                                 options);
   const std::size_t best = fastest_network(networks, eligible, times);
   if (!networks[eligible[best]].wanted_first && times[best].median_us >= (1.0 - kNoise) * times.back().median_us) {
     note_whole_networks(networks, times, layers->steps);
@@ -302,7 +310,7 @@ std::unique_ptr<Plan::State> Plan::State::whole_or(std::unique_ptr<State> layers
   states[best]->steps = {
       whole_network_step(networks, eligible[best], times, layers->steps, int(layers->graph->node_count()))};
   if (const auto dense_us = dense_time(layers->steps, layers->race, times.back().median_us)) {
-    states[best]->race = DenseRace{times[best].median_us, *dense_us};
+    states[best]->race = DenseRace{.us = times[best].median_us, .dense_us = *dense_us};
   }
   return std::move(states[best]);
 }

@@ -16,14 +16,14 @@
 
 #include "core/device/memory.h"
 #include "layers/module.h"
-#include "pruning/reason.h"
+#include "pruning/selection.h"
 
 namespace espalier::pruning {
 
 // The whole plan, in one launch, beside the one whose products are all dense.
 struct DenseRace {
   double us = 0, dense_us = 0;
-  bool dense_won() const { return dense_us < (1.0 - kNoise) * us; }  // by more than noise
+  bool dense_won = false;  // the other was not faster by more than noise, and the dense plan was taken
 };
 
 class Plan {

@@ -8,7 +8,7 @@ namespace {
 
 std::string race_line(const DenseRace& race) {
   return fmt::format("\n{:<44} {:>10.1f}  dense {:.1f} µs: {}", "whole network", race.us, race.dense_us,
-                     race.dense_won() ? "the dense plan is taken" : fmt::format("{:.2f}x", race.dense_us / race.us));
+                     race.dense_won ? "the dense plan is taken" : fmt::format("{:.2f}x", race.dense_us / race.us));
 }
 
 nlohmann::json to_json(const MeasuredImplementation& one) {

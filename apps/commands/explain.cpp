@@ -58,7 +58,7 @@ std::string whole(const pruning::Plan& plan) {
     text +=
         fmt::format("\nthe network as one graph: {:.1f} µs as chosen, {:.1f} µs all dense; {}",
                     race->us, race->dense_us,
-                    race->dense_won() ? "the dense plan is taken" : fmt::format("{:.2f}x", race->dense_us / race->us));
+                    race->dense_won ? "the dense plan is taken" : fmt::format("{:.2f}x", race->dense_us / race->us));
   }
   return text + fmt::format("\ntimes: {}\n", plan.timing());
 }
@@ -83,7 +83,7 @@ void ExplainCommand::run() const {
   nlohmann::json network{{"steps_us", compiled.steps_us()}, {"launches", compiled.node_count()}};
   if (layers) network.update({{"one_launch", nlohmann::json::parse(compiled.to_json())[0]}});
   if (const auto& race = compiled.race()) {
-    network.update({{"us", race->us}, {"dense_us", race->dense_us}, {"dense_won", race->dense_won()}});
+    network.update({{"us", race->us}, {"dense_us", race->dense_us}, {"dense_won", race->dense_won}});
   }
   print_result(output, {{"model", chosen.name},
                         {"batch", batch},
