@@ -115,6 +115,7 @@ int main(int count, char** arguments) {
   app.add_flag("--large", options.large, "In the cpu build, too: cases that take it long");
   CLI11_PARSE(app, count, arguments);
   try {
+    require_writable(options.json);
     run(options);
     return 0;
   } catch (const std::exception& error) {

@@ -253,6 +253,7 @@ int run(int count, char** arguments) {
   app.add_flag("--large", options.large, "Also what takes the emulation seconds");
   CLI11_PARSE(app, count, arguments);
   try {
+    require_writable(options.json);
     Benchmark benchmark(options);
     benchmark.run();
     fmt::print("{}", benchmark.table());

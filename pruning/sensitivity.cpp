@@ -118,7 +118,7 @@ std::string to_string(const Sensitivity& sensitivity) {
   const Interval now = sensitivity.unpruned.interval();
   std::string table = fmt::format("accuracy {:.2f} % ({:.2f} to {:.2f}) on {} samples before\n{:<28} {:>9}",
                                   100 * sensitivity.unpruned.accuracy(), 100 * now.low, 100 * now.high,
-                                  sensitivity.unpruned.samples, "accuracy without ...", "of");
+                                  sensitivity.unpruned.samples, "accuracy without ...", "size");
   for (const SensitivityPoint& point : sensitivity.layers.front().points) {
     table += fmt::format(" {:>15}", fmt::format("{:g} %", 100 * point.sparsity));
   }

@@ -48,6 +48,7 @@ std::string title_of(const ChosenModel& chosen, const pruning::Report& report) {
 }
 
 void BenchCommand::run() const {
+  for (const std::filesystem::path& file : {csv, svg}) require_writable(file);
   const MathScope math_scope(math.value_or(current_math()));
   const PrecisionScope precision_scope(precision);
   const ChosenModel chosen = open_model(model);

@@ -35,6 +35,7 @@ struct SensitivityCommand {
 };
 
 void SensitivityCommand::run() const {
+  require_writable(svg);
   const MathScope math_scope(math.value_or(current_math()));
   SavedModel model = load_model(checkpoint);
   const data::ImageData images =

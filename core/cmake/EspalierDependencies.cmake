@@ -12,6 +12,9 @@ function(espalier_dependency name target repository tag)
   endif()
 endfunction()
 
+# Fetched ones that the libraries link must install themselves beside them, or their export would name what is nowhere.
+set(FMT_INSTALL ON CACHE BOOL "")
+set(JSON_Install ON CACHE BOOL "")
 espalier_dependency(fmt fmt::fmt https://github.com/fmtlib/fmt.git 9.1.0)
 espalier_dependency(nlohmann_json nlohmann_json::nlohmann_json https://github.com/nlohmann/json.git v3.11.2)
 if(ESPALIER_APPS)

@@ -32,6 +32,16 @@ std::filesystem::path behind_links(const std::filesystem::path& file) {
   return dangling ? file : real;
 }
 
+// Throws for a folder.
+bool is_device_or_pipe(const std::filesystem::path& target) {
+  std::error_code unknown;  // what cannot be looked at cannot be written either, which says so itself
+  const std::filesystem::file_status status = std::filesystem::status(target, unknown);
+  if (std::filesystem::is_directory(status)) {
+    throw FileError(fmt::format("{}: is a folder; name a file in it", target.string()));
+  }
+  return !unknown && std::filesystem::exists(status) && !std::filesystem::is_regular_file(status);
+}
+
 class TemporaryFile {
  public:
   explicit TemporaryFile(const std::filesystem::path& target)
@@ -83,17 +93,16 @@ class TemporaryFile {
 
 void write_file_atomically(const std::filesystem::path& file, const std::vector<std::span<const std::byte>>& pieces) {
   const std::filesystem::path target = behind_links(file);
-  std::error_code unknown;  // what cannot be looked at cannot be written either, which says so itself
-  const std::filesystem::file_status status = std::filesystem::status(target, unknown);
-  if (std::filesystem::is_directory(status)) {
-    throw FileError(fmt::format("{}: is a folder; name a file in it", file.string()));
-  }
-  if (!unknown && std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
-    return write_through(target, pieces);  // a rename would put a file in the place of the device
-  }
+  if (is_device_or_pipe(target)) return write_through(target, pieces);  // a rename would put a file in its place
   TemporaryFile temporary(target);
   for (const auto& piece : pieces) temporary.write(piece);
   temporary.take_name();
+}
+
+void require_writable(const std::filesystem::path& file) {
+  if (file.empty()) return;
+  const std::filesystem::path target = behind_links(file);
+  if (!is_device_or_pipe(target)) TemporaryFile created_and_gone(target);
 }
 
 void write_file_atomically(const std::filesystem::path& file, std::string_view text) {

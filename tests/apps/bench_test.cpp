@@ -40,6 +40,15 @@ TEST_CASE("espalier bench: each format beside the dense network, as JSON, CSV an
   CHECK(svg.find("nan") == std::string::npos);
 }
 
+TEST_CASE("espalier bench: what cannot be written is refused before anything is timed") {
+  const test::Program espalier;
+  for (const char* option : {"--csv ", "--svg "}) {
+    CHECK(espalier("bench lenet-300-100 --batch 1 " + (option + espalier.file("no/such"))) == 5);
+    CHECK(espalier.text("err").find(espalier.file("no/such") + ": cannot be created") != std::string::npos);
+    CHECK(espalier.text("out").empty());
+  }
+}
+
 TEST_CASE("espalier bench: a network in one launch is set beside the whole dense one, not beside its first layer") {
   const test::Program espalier;
   REQUIRE(espalier("bench lenet-300-100 --batch 3 --allow fp32 --json --csv " + espalier.file("csv")) == 0);

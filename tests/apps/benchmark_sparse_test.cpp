@@ -76,6 +76,15 @@ TEST_CASE("benchmark_sparse: measured on a checkpoint's own masks") {
   CHECK(of_gradients["csr, dw"].size() == 2);
 }
 
+TEST_CASE("benchmark_sparse: what cannot be written is refused before anything is timed") {
+  const Benchmark benchmark;
+  std::filesystem::create_directory(benchmark.file("json"));
+  CHECK(benchmark("--layer no-such-layer --gpu a100") == 1);
+  std::ifstream stream(benchmark.file("err"));
+  const std::string text(std::istreambuf_iterator<char>(stream), {});
+  CHECK(text.find("is a folder") != std::string::npos);  // not that there is no such layer
+}
+
 TEST_CASE("benchmark_sparse: a layer that is not there is refused with the names of those that are") {
   const Benchmark benchmark;
   CHECK(benchmark("--layer dense_9 --gpu a100") == 1);
