@@ -1,5 +1,10 @@
 #include "apps/benchmarks/sampled.h"
 
+#include <functional>
+#include <string>
+#include <string_view>
+#include <tuple>
+
 #include "apps/benchmarks/operands.h"
 #include "core/device/stream.h"
 #include "core/train/kept_weights.h"

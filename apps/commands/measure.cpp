@@ -2,8 +2,6 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
-#include <cmath>
 #include <random>
 #include <span>
 
@@ -16,22 +14,7 @@
 namespace espalier::apps {
 namespace {
 
-constexpr int kRounds = 3;
-constexpr BenchmarkOptions kTiming{.warmup = 2, .min_repeats = 5, .max_repeats = 500, .budget_ms = 60};
-
-struct Times {
-  double dense_us = 0, pruned_us = 0;
-};
-
-// Turn by turn; the best median of each counts, so that a slow moment of the machine hits neither.
-Times time_in_turns(const pruning::Plan& dense, const pruning::Plan& pruned) {
-  Times best{HUGE_VAL, HUGE_VAL};
-  for (int round = 0; round < kRounds; ++round) {
-    best.dense_us = std::min(best.dense_us, benchmark([&] { dense(dense.input()); }, kTiming).median_us);
-    best.pruned_us = std::min(best.pruned_us, benchmark([&] { pruned(pruned.input()); }, kTiming).median_us);
-  }
-  return best;
-}
+constexpr BenchmarkOptions kTiming{.warmup = 2, .min_repeats = 10, .max_repeats = 500, .budget_ms = 360};
 
 Tensor random_images(const Shape& shape) {
   std::mt19937 engine(1);
@@ -67,15 +50,15 @@ Measurement measure(Module& model, const Shape& image, const std::vector<std::in
     const pruning::Plan pruned = pruning::compile(model, images.shape(), options);
     dense.input().copy_from(images);
     pruned.input().copy_from(images);
-    const Times best = time_in_turns(dense, pruned);
-    const double speedup = best.dense_us / best.pruned_us;
+    const PairedTiming pairs = benchmark_pair([&] { dense(dense.input()); }, [&] { pruned(pruned.input()); }, kTiming);
+    const double dense_us = pairs.first.median_us, pruned_us = pairs.second.median_us;
     result.bench.push_back({{"batch", batch},
-                            {"dense_us", best.dense_us},
-                            {"pruned_us", best.pruned_us},
-                            {"speedup", speedup},
+                            {"dense_us", dense_us},
+                            {"pruned_us", pruned_us},
+                            {"speedup", pairs.ratio},
                             {"timing", timing_name()}});
-    times.add({std::to_string(batch), fmt::format("{:.1f}", best.dense_us), fmt::format("{:.1f}", best.pruned_us),
-               fmt::format("{:.2f}x", speedup), fmt::format("{:.0f}", 1e6 * double(batch) / best.pruned_us),
+    times.add({std::to_string(batch), fmt::format("{:.1f}", dense_us), fmt::format("{:.1f}", pruned_us),
+               fmt::format("{:.2f}x", pairs.ratio), fmt::format("{:.0f}", 1e6 * double(batch) / pruned_us),
                add_choices(choices, pruned, batch)});
     for (nlohmann::json row : nlohmann::json::parse(pruned.to_json())) {
       row["batch"] = batch;

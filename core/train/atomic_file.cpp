@@ -33,11 +33,11 @@ std::filesystem::path behind_links(const std::filesystem::path& file) {
 }
 
 // Throws for a folder.
-bool is_device_or_pipe(const std::filesystem::path& target) {
+bool is_device_or_pipe(const std::filesystem::path& file) {
   std::error_code unknown;  // what cannot be looked at cannot be written either, which says so itself
-  const std::filesystem::file_status status = std::filesystem::status(target, unknown);
+  const std::filesystem::file_status status = std::filesystem::status(file, unknown);
   if (std::filesystem::is_directory(status)) {
-    throw FileError(fmt::format("{}: is a folder; name a file in it", target.string()));
+    throw FileError(fmt::format("{}: is a folder; name a file in it", file.string()));
   }
   return !unknown && std::filesystem::exists(status) && !std::filesystem::is_regular_file(status);
 }
@@ -93,16 +93,14 @@ class TemporaryFile {
 
 void write_file_atomically(const std::filesystem::path& file, const std::vector<std::span<const std::byte>>& pieces) {
   const std::filesystem::path target = behind_links(file);
-  if (is_device_or_pipe(target)) return write_through(target, pieces);  // a rename would put a file in its place
+  if (is_device_or_pipe(file)) return write_through(target, pieces);  // a rename would put a file in its place
   TemporaryFile temporary(target);
   for (const auto& piece : pieces) temporary.write(piece);
   temporary.take_name();
 }
 
 void require_writable(const std::filesystem::path& file) {
-  if (file.empty()) return;
-  const std::filesystem::path target = behind_links(file);
-  if (!is_device_or_pipe(target)) TemporaryFile created_and_gone(target);
+  if (!file.empty() && !is_device_or_pipe(file)) TemporaryFile created_and_gone(behind_links(file));
 }
 
 void write_file_atomically(const std::filesystem::path& file, std::string_view text) {

@@ -19,8 +19,8 @@ struct FileError : std::runtime_error {
 void write_file_atomically(const std::filesystem::path& file, const std::vector<std::span<const std::byte>>& pieces);
 void write_file_atomically(const std::filesystem::path& file, std::string_view text);
 
-// For a result that takes long: throws at once what write_file_atomically() would throw for want of a folder, of a
-// permission or of a file's name. Touches no file that is there; an empty name is none.
+// For a result that takes long: throws at once the FileError of write_file_atomically() where no file can be created
+// beside the one named, or that is a folder. Touches no file that is there, asks no device; an empty name is none.
 void require_writable(const std::filesystem::path& file);
 
 }  // namespace espalier

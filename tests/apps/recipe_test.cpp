@@ -25,7 +25,7 @@ constexpr const char* kRecipe =
 TEST_CASE("recipes: carried out from the first weights, with every figure and the cost of scoring") {
   const Kitchen espalier;
   REQUIRE(espalier("prune --recipe " + espalier.recipe("small.toml", kRecipe)) == 0);
-  const nlohmann::json report = nlohmann::json::parse(espalier.text("out"));
+  const nlohmann::json report = espalier.json();
   CHECK(report.at("sparsity").get<double>() == doctest::Approx(0.8).epsilon(1e-3));
   CHECK(report.at("scoring").at("backward_passes").get<int>() > 0);
   CHECK(report.at("layers").at("macs_kept").get<int>() > 0);
@@ -38,7 +38,7 @@ TEST_CASE("recipes: rates begin anew where a restart is asked for, and only ther
     const std::string text =
         "model = \"lenet-300-100\"\n[tune]\nepochs = 2\nbatch = 8\nschedule = \"cosine\"\n" + restart;
     REQUIRE(espalier("prune --recipe " + espalier.recipe("restart.toml", text)) == 0);
-    return nlohmann::json::parse(espalier.text("out")).at("test_loss").get<double>();
+    return espalier.json().at("test_loss").get<double>();
   };
   CHECK(loss_with("") == loss_with("restart = 0\n"));
   CHECK(loss_with("") != loss_with("restart = 0.5\n"));
@@ -56,7 +56,7 @@ TEST_CASE("recipes: penalties act in every step of fine-tuning") {
     const std::string text =
         "model = \"lenet-300-100\"\n[tune]\nepochs = 2\nbatch = 16\n[prune]\nsparsity = 0.5\n" + penalty;
     REQUIRE(espalier("prune --recipe " + espalier.recipe("penal.toml", text)) == 0);
-    return nlohmann::json::parse(espalier.text("out")).at("test_loss").get<double>();
+    return espalier.json().at("test_loss").get<double>();
   };
   const double without = loss_with("");
   for (const char* word : {"l1", "l2", "group-lasso-filters", "group-lasso-channels"}) {
@@ -81,7 +81,7 @@ TEST_CASE("recipes: a preparation leads weights to zero before they fall, at one
   for (const char* until : {"sparsity = 0.8", "sparsity = 0.8\nend = 1", "sparsity = 0.8\nbegin = 0.5\nend = 1"}) {
     CAPTURE(until);  // what is prepared until the end still falls
     REQUIRE(run("one-shot", until) == 0);
-    const nlohmann::json report = nlohmann::json::parse(espalier.text("out"));
+    const nlohmann::json report = espalier.json();
     CHECK(report.at("sparsity").get<double>() == doctest::Approx(0.8).epsilon(1e-3));
   }
   for (const char* schedule : {"cubic", "before-training"}) {
@@ -105,7 +105,7 @@ TEST_CASE("recipes: random weights as preparations fall to the target at least, 
   for (const char* keys : {"preparation = \"variational\"", "preparation = \"hard-concrete\"\ngroup = \"neuron\""}) {
     CAPTURE(keys);
     REQUIRE(run(keys) == 0);
-    CHECK(nlohmann::json::parse(espalier.text("out")).at("sparsity").get<double>() > 0.799);
+    CHECK(espalier.json().at("sparsity").get<double>() > 0.799);
   }
   CHECK(run("preparation = \"variational\"\ncriterion = \"taylor\"") == 2);
   CHECK(espalier.text("err").find("signal to noise") != std::string::npos);
@@ -123,7 +123,7 @@ TEST_CASE("espalier compare: recipes over seeds, with the mean and its interval"
       "model = \"lenet-300-100\"\n[train]\nepochs = 1\nbatch = 16\n[tune]\nepochs = 0\n[prune]\nparams = 0.3\n"
       "criterion = \"random\"\n");
   REQUIRE(espalier("compare " + taylor + " " + random + " --seeds 2") == 0);
-  const nlohmann::json report = nlohmann::json::parse(espalier.text("out"));
+  const nlohmann::json report = espalier.json();
   REQUIRE(report.at("recipes").size() == 2);
   CHECK(report.at("recipes")[0].at("runs").size() == 2);
   CHECK(report.at("recipes")[0].at("interval").get<double>() >= 0);
@@ -162,7 +162,7 @@ TEST_CASE("recipes: a schedule that lasts until the end arrives, a release at th
                                                          "model = \"lenet-300-100\"\n[tune]\nepochs = 2\n"
                                                          "batch = 16\n[prune]\nsparsity = 0.8\n" +
                                                              keys + "\n")) == 0);
-    return nlohmann::json::parse(espalier.text("out")).at("sparsity").get<double>();
+    return espalier.json().at("sparsity").get<double>();
   };
   for (const char* schedule : {"cubic", "linear", "iterative", "one-shot"}) {
     CAPTURE(schedule);
@@ -210,7 +210,7 @@ TEST_CASE("recipes: whole channels fall and are taken out, by the same words as 
   REQUIRE(espalier("prune --recipe " + espalier.recipe("small.toml",
                                                        "model = \"lenet-300-100\"\n[tune]\nepochs = 1\nbatch = 16\n"
                                                        "[prune]\nchannels = 0.25\nscope = \"local\"\n")) == 0);
-  const nlohmann::json shrunk = nlohmann::json::parse(espalier.text("out")).at("shrunk");
+  const nlohmann::json shrunk = espalier.json().at("shrunk");
   CHECK(shrunk.at("layers").at(0).at("after") == 75);
   CHECK(shrunk.at("layers").at(1).at("after") == 25);
   CHECK(shrunk.at("weights") == 784 * 75 + 75 * 25 + 25 * 10);
@@ -232,7 +232,7 @@ TEST_CASE("recipes: patterns and groups of any size, whose own sparsity stands u
   const auto pruned = [&](const std::string& lines) {
     return espalier("prune --recipe " + espalier.recipe("sized.toml", start + lines));
   };
-  const auto sparsity = [&] { return nlohmann::json::parse(espalier.text("out")).at("sparsity").get<double>(); };
+  const auto sparsity = [&] { return espalier.json().at("sparsity").get<double>(); };
   const auto sized = [](const std::string& key, const std::string& word) { return key + " = \"" + word + "\"\n"; };
   const std::vector<std::pair<std::string, double>> own{{"1:4", 0.75}, {"4:2:5", 0.6}, {"vector-10-2:4", 0.5}};
   for (const auto& [word, expected] : own) {
@@ -271,7 +271,7 @@ TEST_CASE("recipes: the data set is the recipe's, padding and scaling are the ru
   CHECK(espalier(recipe + " --data fashion-mnist") == 2);
   CHECK(espalier.text("err").find("--data") != std::string::npos);
   REQUIRE(espalier(recipe + " --padding 2") == 0);
-  const std::string out = nlohmann::json::parse(espalier.text("out")).at("checkpoint").get<std::string>();
+  const std::string out = espalier.json().at("checkpoint").get<std::string>();
   for (const char* other : {"", " --padding 2 --min-max"}) {  // than the dense network in the folder was trained with
     CAPTURE(other);
     CHECK(espalier(recipe + other) == 2);
@@ -302,7 +302,7 @@ TEST_CASE("espalier compare: one recipe by several criteria") {
   const std::string recipe =
       espalier.recipe("small.toml", "model = \"lenet-300-100\"\n[tune]\nepochs = 9999\n[prune]\n");
   REQUIRE(espalier("compare " + recipe + " --criteria magnitude random --seeds 1 --tune-epochs 0") == 0);
-  const nlohmann::json found = nlohmann::json::parse(espalier.text("out")).at("recipes");
+  const nlohmann::json found = espalier.json().at("recipes");
   CHECK(found.at(0).at("recipe") == "small-magnitude");
   CHECK(found.at(1).at("recipe") == "small-random");
   CHECK(espalier.text("run/table.md").find("| small-random") != std::string::npos);
@@ -315,7 +315,7 @@ TEST_CASE("espalier compare: one recipe at several sparsities, which layers of t
   const std::string recipe = espalier.recipe(
       "curve.toml", head + "sparsity = 0.9\nlayers = { \"dense_2.weight\" = 0.8, \"dense_3.weight\" = 0.2 }\n");
   REQUIRE(espalier("compare " + recipe + " --sparsities 0.8 0.95 --seeds 1") == 0);
-  const nlohmann::json found = nlohmann::json::parse(espalier.text("out")).at("recipes");
+  const nlohmann::json found = espalier.json().at("recipes");
   const std::int64_t kept[2][3] = {{40240, 12000, 1000}, {9910, 3000, 400}};
   for (std::size_t i = 0; i < 2; ++i) {
     CHECK(found.at(i).at("recipe") == (i == 0 ? "curve-0.8" : "curve-0.95"));
@@ -336,17 +336,17 @@ TEST_CASE("recipes: scales of norms are slimmed, their channels fall; branches o
                                    "model = \"resnet-small\"\n[train]\nepochs = 1\nbatch = 48\nslimming = 0.001\n"
                                    "[tune]\nepochs = 0\n[prune]\nmacs = 0.5\npattern = \"coupled-channel\"\n"
                                    "criterion = \"batch-norm-scale\"\n")) == 0);
-  const nlohmann::json shrunk = nlohmann::json::parse(espalier.text("out")).at("shrunk");
+  const nlohmann::json shrunk = espalier.json().at("shrunk");
   // Each padding convolution keeps a constant channel in front of it.
   CHECK(shrunk.at("macs").get<double>() <= 0.6 * shrunk.at("macs_before").get<double>());
   REQUIRE(espalier("prune --recipe " + espalier.recipe("deep.toml", head + "macs = 0.8\npattern = \"branch\"\n")) == 0);
-  const nlohmann::json branches = nlohmann::json::parse(espalier.text("out")).at("branches");
+  const nlohmann::json branches = espalier.json().at("branches");
   CHECK(branches.at("removed").size() >= 1);
   CHECK(branches.at("macs").get<double>() <= 0.8 * branches.at("macs_before").get<double>());
   CHECK(espalier("prune --recipe " + espalier.recipe("none.toml", head + "macs = 0.01\npattern = \"branch\"\n")) == 2);
   const std::string ablation = "criterion = \"ablation\"\ncalibration_samples = 16\nmacs = 0.8\n";
   REQUIRE(espalier("prune --recipe " + espalier.recipe("loss.toml", head + ablation + "pattern = \"branch\"\n")) == 0);
-  CHECK(nlohmann::json::parse(espalier.text("out")).at("branches").at("scores") != branches.at("scores"));
+  CHECK(espalier.json().at("branches").at("scores") != branches.at("scores"));
   CHECK(espalier("prune --recipe " + espalier.recipe("none.toml", head + ablation)) == 2);
   CHECK(espalier.text("err").find("--pattern branch") != std::string::npos);
 }

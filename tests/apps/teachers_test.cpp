@@ -40,7 +40,7 @@ TEST_CASE("recipes: images are distorted by the amount that is said, and teacher
   const auto loss_with = [&](const std::string& augment, const std::string& distil) {
     const std::string text = kRecipe + augment + "[distil]\nteachers = 1\n" + distil;
     REQUIRE(espalier("prune --recipe " + espalier.recipe("distorted.toml", text)) == 0);
-    return nlohmann::json::parse(espalier.text("out")).at("test_loss").get<double>();
+    return espalier.json().at("test_loss").get<double>();
   };
   const double without = loss_with("", ""), little = loss_with("augment = 0.25\n", "");
   CHECK(little != without);
