@@ -25,6 +25,7 @@ if(ESPALIER_TESTS)
   espalier_dependency(doctest doctest::doctest https://github.com/doctest/doctest.git v2.4.9)
 endif()
 if(NOT ESPALIER_CUDA)
-  find_path(OPENBLAS_INCLUDE_DIR cblas.h PATH_SUFFIXES openblas x86_64-linux-gnu openblas-pthread REQUIRED)
+  # by a header of its own: the cblas.h of another BLAS may lie in the way
+  find_path(OPENBLAS_INCLUDE_DIR openblas_config.h PATH_SUFFIXES openblas openblas-pthread openblas-serial REQUIRED)
   find_library(OPENBLAS_LIBRARY NAMES openblas REQUIRED)
 endif()
