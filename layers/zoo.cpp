@@ -34,6 +34,14 @@ Sequential lenet_5(const Task& task) {
                     Dense(500, task.classes, {.seed = task.seed + 3}));
 }
 
+Sequential lenet_5_relu(const Task& task) {
+  const std::int64_t height = halved(halved(task.height, 5), 5), width = halved(halved(task.width, 5), 5);
+  return Sequential(Conv2d(task.channels, 20, {.kernel = 5, .seed = task.seed}), Relu(), MaxPool2d(2),
+                    Conv2d(20, 50, {.kernel = 5, .seed = task.seed + 1}), Relu(), MaxPool2d(2), Flatten(),
+                    Dense(50 * height * width, 500, {.seed = task.seed + 2}), Relu(),
+                    Dense(500, task.classes, {.seed = task.seed + 3}));
+}
+
 Sequential lenet_300_100(const Task& task) {
   return Sequential(Flatten(), Dense(task.channels * task.height * task.width, 300, {.seed = task.seed}), Relu(),
                     Dense(300, 100, {.seed = task.seed + 1}), Relu(),
@@ -70,8 +78,11 @@ struct Entry {
   std::string_view name;
   Sequential (*make)(const Task&);
 };
-constexpr Entry kModels[] = {
-    {"seed-cnn", seed_cnn}, {"lenet-5", lenet_5}, {"lenet-300-100", lenet_300_100}, {"resnet-small", resnet_small}};
+constexpr Entry kModels[] = {{"seed-cnn", seed_cnn},
+                             {"lenet-5", lenet_5},
+                             {"lenet-5-relu", lenet_5_relu},
+                             {"lenet-300-100", lenet_300_100},
+                             {"resnet-small", resnet_small}};
 
 }  // namespace
 

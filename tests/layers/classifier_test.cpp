@@ -43,6 +43,7 @@ std::size_t nodes_of_step(const char* name, std::int64_t batch) {
 
 TEST_CASE("classifier: a training step of lenet-5 is at most 13 launches, the gather of its batch included") {
   CHECK(nodes_of_step("lenet-5", kBatch) <= 13);
+  CHECK(nodes_of_step("lenet-5-relu", kBatch) <= 13);
   if (simt::kEmulated) CHECK(nodes_of_step("lenet-5", kLargeBatch) <= 13);
   CHECK(nodes_of_step("seed-cnn", kBatch) <= 17);  // dropout comes between its dense layers
 }

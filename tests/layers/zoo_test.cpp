@@ -23,7 +23,11 @@ std::int64_t parameter_count(Module& model) {
 
 TEST_CASE("zoo: the models have the sizes of their papers for MNIST") {
   const std::vector<std::pair<std::string_view, std::int64_t>> sizes{
-      {"seed-cnn", 121'930}, {"lenet-5", 431'080}, {"lenet-300-100", 266'610}, {"resnet-small", 77'754}};
+      {"seed-cnn", 121'930},
+      {"lenet-5", 431'080},
+      {"lenet-5-relu", 431'080},
+      {"lenet-300-100", 266'610},
+      {"resnet-small", 77'754}};
   CHECK(zoo::names().size() == sizes.size());
   for (const auto& [name, size] : sizes) {
     Sequential model = zoo::build(name, {1, 28, 28});
