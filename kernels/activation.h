@@ -8,6 +8,10 @@
 namespace espalier::kernels {
 
 enum class Activation { none, relu, leaky_relu, gelu, sigmoid, tanh };
+// A line on either side of zero.
+constexpr bool is_straight(Activation activation) {
+  return activation == Activation::none || activation == Activation::relu || activation == Activation::leaky_relu;
+}
 
 // The slope below zero of a leaky relu whose user gave none.
 constexpr float kDefaultLeakySlope = 0.01f;

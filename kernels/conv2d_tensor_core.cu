@@ -58,17 +58,9 @@ struct Result {
   }
 };
 
-// Kernels number in 32 bits, padding included, the elements of an image, the chunks of 16 bytes of all images and the
-// bytes of a filter.
 template <class T>
 bool on_tensor_cores(const Conv2dShape& s, TensorCoreMethod method) {
-  const auto numbered = [&](index_t height, index_t width, index_t channels) {
-    const index_t image = height * width * (channels + 8);
-    return image < index_t(1) << 31 && s.batch <= (index_t(1) << 35) / (image * index_t(sizeof(T)));
-  };
-  return (!simt::kEmulated || method != TensorCoreMethod::fastest) && std::max(s.kernel_height, s.kernel_width) <= 16 &&
-         s.patch() < index_t(1) << 28 && numbered(s.height + s.dilation * s.kernel_height, s.width, s.channels) &&
-         numbered(s.out_height() + s.dilation * s.kernel_height, s.out_width(), s.filters);
+  return (!simt::kEmulated || method != TensorCoreMethod::fastest) && detail::tensor_cores_number<T>(s);
 }
 
 template <class T>

@@ -1,10 +1,25 @@
 // The three directions of conv2d_tensor_core.h by tensor cores, for checked shapes. A scratch without memory counts
 // what they need and launches nothing.
 #pragma once
+#include <algorithm>
+
 #include "kernels/conv2d_tensor_core.h"
 #include "kernels/scratch.h"
 
 namespace espalier::kernels::detail {
+
+// Whether the kernels can number the shape: in 32 bits, padding included, the elements of an image, the chunks of 16
+// bytes of all images and the bytes of a filter; and a bit each for 16 taps along an axis.
+template <class T>
+bool tensor_cores_number(const Conv2dShape& s) {
+  const auto numbered = [&](index_t height, index_t width, index_t channels) {
+    const index_t image = height * width * (channels + 8);
+    return image < index_t(1) << 31 && s.batch <= (index_t(1) << 35) / (image * index_t(sizeof(T)));
+  };
+  return std::max(s.kernel_height, s.kernel_width) <= 16 && s.patch() < index_t(1) << 28 &&
+         numbered(s.height + s.dilation * s.kernel_height, s.width, s.channels) &&
+         numbered(s.out_height() + s.dilation * s.kernel_height, s.out_width(), s.filters);
+}
 
 // `slope` of the activation below zero: 1 leaves numbers alone, 0 is relu.
 template <class T>

@@ -85,10 +85,6 @@ struct EpilogueStore {
   }
 };
 
-inline bool is_straight(Activation activation) {
-  return activation == Activation::none || activation == Activation::relu || activation == Activation::leaky_relu;
-}
-
 template <class T>
 EpilogueStore<T> epilogue_store(const GemmShape& shape, const GemmEpilogue& epilogue, T* c) {
   const bool by_row = epilogue.bias_axis == BiasAxis::row;

@@ -4,7 +4,7 @@
 
 #include "kernels/require.h"
 #include "kernels/sparse/block_csr_tensor_core.h"
-#include "kernels/sparse/two_four_tensor_core.h"
+#include "kernels/sparse/two_four_conv2d.h"
 #include "kernels/sparse/vector_nm_spmm.h"
 #include "kernels/vendor/blas.h"
 #include "layers/activation.h"
@@ -234,9 +234,33 @@ std::vector<Implementation> lower(const RecordedCall& call, const BlockCsrCandid
   return found;
 }
 
+std::vector<Implementation> two_four_convolutions(const RecordedCall& call) {
+  std::vector<Implementation> found{
+      refused("2:4", std::string(to_string(Math::handwritten)), "its convolution runs on tensor cores alone")};
+  const auto shape = convolution_of(*call.function)->shape_for(call.inputs[0].shape(), call.inputs[1].shape());
+  add_on_tensor_cores(found, call, [&]<class T>(T, Implementation& one) {
+    try {
+      kernels::require_two_four_conv2d<T>(shape);
+    } catch (const InvalidArgument& error) {
+      one.not_eligible = error.what();
+      return;
+    }
+    auto narrow = TwoFourTensor<T>::encode(channels_last(call.inputs[1], shape));
+    if (!narrow) {
+      one.not_eligible = "groups of channels of a tap hold more nonzeros than it keeps: 2 of 4, of tf32 1 of 2";
+      return;
+    }
+    const auto product = std::make_shared<TwoFourTensorConv2dFunction<T>>(std::move(*narrow), shape);
+    one.weight_bytes = product->bytes(), one.stored = call.inputs[1].size() / 2;
+    one.rows_sharing = double(kernels::TwoFourTensorView<T>::kTile);
+    one.function = pooled(finished(product, call), call);
+  });
+  return found;
+}
+
 std::vector<Implementation> lower(const RecordedCall& call, const TwoFourCandidate&) {
   const std::string ours(to_string(Math::handwritten));
-  if (convolution_of(*call.function)) return {refused("2:4", ours, "this format has no convolution")};
+  if (convolution_of(*call.function)) return two_four_convolutions(call);
   if (const std::int64_t broken = TwoFour::violations(call.inputs[1]); broken > 0) {
     return {refused("2:4", ours, fmt::format("{} groups of four hold more than two nonzeros", broken))};
   }

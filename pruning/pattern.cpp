@@ -53,6 +53,23 @@ std::vector<Mask> empty_masks(std::span<const Tensor> scores) {
   return masks;
 }
 
+// shape_of(score): a weight as keep_n_of_m() sees it.
+template <class ShapeOf>
+Pattern of_runs(const char* name, int n, int m, RaggedRows ragged, const ShapeOf& shape_of) {
+  require(1 <= n && n <= m && m <= 32, name, ": ", n, " of ", m, "; needs 1 <= n <= m <= 32");
+  return [=](std::span<const Tensor> scores, const Budget&) {
+    std::vector<Mask> masks = empty_masks(scores);
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+      const kernels::PlanesShape shape = shape_of(scores[i]);
+      require(ragged == RaggedRows::shorter_run || shape.channels % m == 0, name, ": ", m,
+              " does not divide the rows of ", shape.channels, " weights of a weight ", scores[i].shape().to_string(),
+              "; leave that layer out with `ignore`, or allow a shorter run at the end of each row");
+      kernels::keep_n_of_m(shape, n, m, scores[i].data<float>(), masks[i].keep.data<std::uint8_t>(), current_stream());
+    }
+    return masks;
+  };
+}
+
 }  // namespace
 
 Limits::Limits(std::int64_t count, const Budget& budget)
@@ -78,19 +95,17 @@ Pattern unstructured() {
 }
 
 Pattern n_of_m(int n, int m, RaggedRows ragged) {
-  require(1 <= n && n <= m && m <= 32, "n_of_m: ", n, " of ", m, "; needs 1 <= n <= m <= 32");
-  return [n, m, ragged](std::span<const Tensor> scores, const Budget&) {
-    std::vector<Mask> masks = empty_masks(scores);
-    for (std::size_t i = 0; i < scores.size(); ++i) {
-      const std::int64_t rows = scores[i].shape()[0], columns = scores[i].size() / rows;
-      require(ragged == RaggedRows::shorter_run || columns % m == 0, "n_of_m: ", m, " does not divide the rows of ",
-              columns, " weights of a weight ", scores[i].shape().to_string(),
-              "; leave that layer out with `ignore`, or allow a shorter run at the end of each row");
-      kernels::keep_n_of_m({.rows = rows, .columns = columns}, n, m, scores[i].data<float>(),
-                           masks[i].keep.data<std::uint8_t>(), current_stream());
-    }
-    return masks;
-  };
+  return of_runs("n_of_m", n, m, ragged, [](const Tensor& score) {
+    return kernels::PlanesShape{.batch = score.shape()[0], .channels = score.size() / score.shape()[0]};
+  });
+}
+
+Pattern n_of_m_channels(int n, int m, RaggedRows ragged) {
+  return of_runs("n_of_m_channels", n, m, ragged, [](const Tensor& score) {
+    const std::int64_t filters = score.shape()[0], channels = score.shape()[1];
+    return kernels::PlanesShape{
+        .batch = filters, .channels = channels, .area = score.size() / std::max<std::int64_t>(filters * channels, 1)};
+  });
 }
 
 }  // namespace espalier::pruning

@@ -34,6 +34,10 @@ Pattern unstructured();
 enum class RaggedRows { refused, shorter_run };
 Pattern n_of_m(int n, int m, RaggedRows ragged = RaggedRows::refused);
 
+// The same in each run of m channels that a tap of a filter sees: 2 of 4 is what the convolution of sparse tensor cores
+// takes (kernels/sparse/two_four_conv2d.h), of tf32 1 of 2. A dense layer's channels are its columns.
+Pattern n_of_m_channels(int n, int m, RaggedRows ragged = RaggedRows::refused);
+
 // Whole groups fall, by the mean of their weights' scores, until as near to the budget as whole groups come; each
 // tensor keeps one group at least. Floors and ceilings count groups.
 Pattern whole(Grouping groups);

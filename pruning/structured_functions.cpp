@@ -4,6 +4,7 @@
 
 #include "core/device/stream.h"
 #include "kernels/sparse/block_csr_tensor_core.h"
+#include "kernels/sparse/two_four_conv2d.h"
 #include "kernels/sparse/two_four_tensor_core.h"
 #include "kernels/sparse/vector_nm_spmm.h"
 
@@ -64,6 +65,35 @@ Tensor TwoFourTensorFunction<T>::forward(const Tensors& inputs, Context&) const 
                                     kernels::two_four_tensor_core<T>);
 }
 
+Tensor channels_last(const Tensor& weight, const kernels::Conv2dShape& shape) {
+  const kernels::WeightShape matrix = kernels::two_four_conv2d_matrix(shape);
+  Tensor arranged = Tensor::empty({matrix.rows, matrix.columns});
+  kernels::two_four_conv2d_arrange(shape, weight.data<float>(), arranged.data<float>(), current_stream());
+  return arranged;
+}
+
+template <class T>
+TwoFourTensorConv2dFunction<T>::TwoFourTensorConv2dFunction(TwoFourTensor<T> two_four,
+                                                            const kernels::Conv2dShape& problem)
+    : weight(std::move(two_four)), shape(problem) {
+  kernels::require_two_four_conv2d<T>(shape);
+  const std::int64_t bytes = kernels::two_four_conv2d_taps<T>(shape) * std::int64_t(sizeof(kernels::PatchTap));
+  taps = Tensor::empty({bytes}, DType::u8);
+  kernels::two_four_conv2d_find_taps<T>(shape, static_cast<kernels::PatchTap*>(taps.raw()), current_stream());
+}
+
+template <class T>
+Tensor TwoFourTensorConv2dFunction<T>::forward(const Tensors& inputs, Context&) const {
+  check_input(*this, inputs[0], shape);
+  Tensor y = output_of(shape, kernels::ConvPool::none);
+  const Tensor operand =
+      Tensor::empty({kernels::two_four_conv2d_operand_size(shape) * std::int64_t(sizeof(T))}, DType::u8);
+  kernels::two_four_conv2d(shape, weight.view(), static_cast<const kernels::PatchTap*>(taps.raw()),
+                           inputs[0].data<float>(), epilogue(), y.data<float>(), static_cast<T*>(operand.raw()),
+                           current_stream());
+  return y;
+}
+
 template <class T>
 Tensor VnmTensorFunction<T>::forward(const Tensors& inputs, Context&) const {
   const kernels::VnmTensorView<T> view = weight.view();
@@ -81,6 +111,9 @@ Tensor BlockTensorFunction<T>::forward(const Tensors& inputs, Context&) const {
 template struct TwoFourTensorFunction<kernels::half>;
 template struct TwoFourTensorFunction<kernels::bfloat16>;
 template struct TwoFourTensorFunction<float>;
+template struct TwoFourTensorConv2dFunction<kernels::half>;
+template struct TwoFourTensorConv2dFunction<kernels::bfloat16>;
+template struct TwoFourTensorConv2dFunction<float>;
 template struct VnmTensorFunction<kernels::half>;
 template struct VnmTensorFunction<kernels::bfloat16>;
 template struct VnmTensorFunction<float>;

@@ -29,6 +29,7 @@ const Forms<Pattern>& pattern_forms() {
       {"neuron", [](const Sizes&) { return neurons(); }},
       {"channel", [](const Sizes&) { return channels(); }},
       {"#:#", [](const Sizes& of) { return n_of_m(of[0], of[1]); }},
+      {"#:#-channels", [](const Sizes& of) { return n_of_m_channels(of[0], of[1]); }},
       {"#:#:#", [](const Sizes& of) { return v_n_m(of[0], of[1], of[2]); }},
       {"vector-#", [](const Sizes& of) { return vector(of[0]); }},
       {"vector-#-#:#", [](const Sizes& of) { return vector_n_of_m(of[0], of[1], of[2]); }},
@@ -71,9 +72,9 @@ std::string fault_in(const std::string& word, Meaning (*meaning)(const std::stri
 }  // namespace
 
 const std::vector<std::string>& patterns() {
-  static const std::vector<std::string> words{"unstructured", "N:M",     "V:N:M",         "vector-V",
-                                              "vector-V-N:M", "block-B", "block-RxC",     "filter",
-                                              "neuron",       "channel", kCoupledChannel, kBranch};
+  static const std::vector<std::string> words{"unstructured", "N:M",           "N:M-channels", "V:N:M",  "vector-V",
+                                              "vector-V-N:M", "block-B",       "block-RxC",    "filter", "neuron",
+                                              "channel",      kCoupledChannel, kBranch};
   return words;
 }
 
@@ -105,7 +106,8 @@ Grouping grouping_of(const std::string& word) { return meaning_of(word, group_fo
 
 std::optional<double> own_sparsity(const std::string& pattern) {
   const SizedWord sized(pattern);
-  if (sized.form != "#:#" && sized.form != "#:#:#" && sized.form != "vector-#-#:#") return std::nullopt;
+  const std::vector<std::string> forms{"#:#", "#:#-channels", "#:#:#", "vector-#-#:#"};
+  if (std::find(forms.begin(), forms.end(), sized.form) == forms.end()) return std::nullopt;
   const int m = sized.sizes.back(), n = sized.sizes[sized.sizes.size() - 2];
   return 1.0 - double(n) / m;
 }

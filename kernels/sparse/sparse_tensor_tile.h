@@ -23,13 +23,37 @@ struct SparseBlock {
   using FragmentsA = FragmentLoader<T, Side::a, Tile::kM, Tile::kWarpM, Along::depth>;
   static constexpr int kBytesA = OperandTile<T, Tile::kM, Along::depth>::kBytes, kBytesB = Tile::kN * 2 * kStepBytes;
   static constexpr int kStage = kBytesA + kBytesB, kSharedBytes = kStage * Tile::kStages;
-  static constexpr int kFragmentsB = Tile::kWarpN / 8;
-  using Sums = float[FragmentsA::kFragments][kFragmentsB][4];
+  struct TileA {
+    static constexpr bool kPaired = false;  // rows of an instruction are rows of C
+  };
+  struct FragmentsB {
+    static constexpr int kFragments = Tile::kWarpN / 8;
+  };
+  using Sums = float[FragmentsA::kFragments][FragmentsB::kFragments][4];
   static_assert(FragmentsA::kFragments == TwoFourTensorView<T>::kFragments && Tile::kWarpM == 64,
                 "a lane's metadata of a step is one load");
 
   __device__ static int warp_row() { return int(threadIdx.x) / 32 / (Tile::kN / Tile::kWarpN) * Tile::kWarpM; }
   __device__ static int warp_column() { return int(threadIdx.x) / 32 % (Tile::kN / Tile::kWarpN) * Tile::kWarpN; }
+};
+
+// Samples that come as rows, 64 bytes of each an instruction (OperandTile along depth): eight of them in one ldmatrix,
+// an instruction's fragment of b in the order of its registers.
+template <class T, class Tile>
+class RowFragments {
+  using Samples = OperandTile<T, Tile::kN, Along::depth>;
+
+ public:
+  __device__ explicit RowFragments(int first)
+      : offset_(Samples::offset(first + int(threadIdx.x) % 8, int(threadIdx.x) % 32 / 8)) {}
+  template <int kInstruction>
+  __device__ void load(const char* tile, int i, unsigned (&r)[4]) const {
+    tile += kInstruction * Tile::kN * kStepBytes;
+    simt::load_matrices<simt::MatrixOrder::as_stored>(r, tile + offset_ + i * 8 * Samples::kPitch);
+  }
+
+ private:
+  int offset_;
 };
 
 // sums += one instruction's depth of the step in `stage`.
@@ -42,7 +66,7 @@ __device__ inline void multiply_sparse_instruction(const char* stage,
   typename Block::FragmentsA::Registers left;
   fragments_a.template load<kInstruction>(stage, left);
 #pragma unroll
-  for (int j = 0; j < Block::kFragmentsB; ++j) {
+  for (int j = 0; j < Block::FragmentsB::kFragments; ++j) {
     unsigned right[4];
     fragments_b.template load<kInstruction>(stage + Block::kBytesA, j, right);
 #pragma unroll

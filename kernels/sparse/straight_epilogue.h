@@ -5,10 +5,6 @@
 
 namespace espalier::kernels {
 
-constexpr bool is_straight(Activation activation) {
-  return activation == Activation::none || activation == Activation::relu || activation == Activation::leaky_relu;
-}
-
 struct StraightEpilogue {
   const float* bias;
   float slope;  // below zero: 1 leaves the number alone, 0 is relu

@@ -27,24 +27,6 @@ class SampleRows {
   ChunkLoader<Tile, Side::b, T, Along::depth, false> rows_;
 };
 
-// Eight samples, 64 bytes deep, in one ldmatrix: an instruction's fragment of b, in the order of its registers.
-template <class T>
-class SampleFragments {
-  using Samples = OperandTile<T, Tile::kN, Along::depth>;
-
- public:
-  __device__ explicit SampleFragments(int first)
-      : offset_(Samples::offset(first + int(threadIdx.x) % 8, int(threadIdx.x) % 32 / 8)) {}
-  template <int kInstruction>
-  __device__ void load(const char* tile, int i, unsigned (&r)[4]) const {
-    tile += kInstruction * Tile::kN * kStepBytes;
-    simt::load_matrices<simt::MatrixOrder::as_stored>(r, tile + offset_ + i * 8 * Samples::kPitch);
-  }
-
- private:
-  int offset_;
-};
-
 template <class T>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     two_four_tensor_core_kernel(TwoFourTensorView<T> weight, NarrowView<T> x, StraightEpilogue epilogue,
@@ -54,7 +36,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     const index_t row = index_t(blockIdx.y) * Tile::kM, sample = index_t(blockIdx.x) * Tile::kN;
     typename Block::Sums sums = {};
     SampleRows<T> samples(x, sample);
-    multiply_sparse_steps<T, Tile>(weight, row, samples, SampleFragments<T>(Block::warp_column()), sums);
+    multiply_sparse_steps<T, Tile>(weight, row, samples, RowFragments<T, Tile>(Block::warp_column()), sums);
     store_fragments(sums, {row + Block::warp_row(), sample + Block::warp_column(), weight.rows, x.width}, epilogue, y);
   }
 }

@@ -234,7 +234,8 @@ TEST_CASE("recipes: patterns and groups of any size, whose own sparsity stands u
   };
   const auto sparsity = [&] { return espalier.json().at("sparsity").get<double>(); };
   const auto sized = [](const std::string& key, const std::string& word) { return key + " = \"" + word + "\"\n"; };
-  const std::vector<std::pair<std::string, double>> own{{"1:4", 0.75}, {"4:2:5", 0.6}, {"vector-10-2:4", 0.5}};
+  const std::vector<std::pair<std::string, double>> own{
+      {"1:4", 0.75}, {"2:4-channels", 0.5}, {"4:2:5", 0.6}, {"vector-10-2:4", 0.5}};
   for (const auto& [word, expected] : own) {
     CAPTURE(word);
     REQUIRE(pruned(sized("pattern", word)) == 0);

@@ -78,6 +78,32 @@ TEST_CASE("n of m: each run keeps its highest, ties included; ragged ends only w
   CHECK_THROWS_AS(n_of_m(5, 4), InvalidArgument);
 }
 
+TEST_CASE("n of m along channels: each tap of a filter keeps its own") {
+  // Two filters of five channels, three taps each.
+  std::vector<float> score(2 * 5 * 3);
+  for (std::size_t i = 0; i < score.size(); ++i) score[i] = float(i * 7 % 11);
+  const std::vector<Tensor> scores{scores_tensor({2, 5, 1, 3}, score)};
+  CHECK_THROWS_WITH_AS(n_of_m_channels(1, 4)(scores, {}), doctest::Contains("4 does not divide"), InvalidArgument);
+  const auto keep = n_of_m_channels(1, 4, RaggedRows::shorter_run)(scores, {})[0].keep.to_host_as<std::uint8_t>();
+  for (std::size_t filter = 0; filter < 2; ++filter) {
+    for (std::size_t tap = 0; tap < 3; ++tap) {
+      const auto at = [&](std::size_t channel) { return (filter * 5 + channel) * 3 + tap; };
+      std::size_t best = 0;
+      for (std::size_t channel = 1; channel < 4; ++channel)
+        best = score[at(channel)] > score[at(best)] ? channel : best;
+      for (std::size_t channel = 0; channel < 4; ++channel) CHECK(bool(keep[at(channel)]) == (channel == best));
+      CHECK(keep[at(4)] == 1);
+    }
+  }
+  CHECK_THROWS_AS(n_of_m_channels(5, 4), InvalidArgument);
+}
+
+TEST_CASE("n of m along channels is n of m of a dense layer's rows") {
+  const std::vector<Tensor> scores{scores_tensor({3, 8}, test::random_floats(24, 1, 0, 1))};
+  CHECK(n_of_m_channels(2, 4)(scores, {})[0].keep.to_host_as<std::uint8_t>() ==
+        n_of_m(2, 4)(scores, {})[0].keep.to_host_as<std::uint8_t>());
+}
+
 TEST_CASE("pruner: global and local scope reach the sparsity, and masked weights are bit-zero") {
   for (const Scope scope : {Scope::global, Scope::local}) {
     Sequential model = small_model();

@@ -105,6 +105,70 @@ TEST_CASE("2:4 on tensor cores: the function equals the dense layer within its p
   CHECK_THROWS_AS(function.backward(images, context), InvalidArgument);
 }
 
+Sequential strided_cnn(const Pattern& pattern) {
+  Sequential model(Conv2d(6, 20, {.stride = 2, .padding = 1, .seed = 1}), Relu(), Conv2d(20, 70, {.seed = 2}),
+                   Flatten());
+  Pruner(model, {.pattern = pattern, .scope = Scope::local}).prune_to(0.5);
+  return model;
+}
+
+TEST_CASE("plan: a convolution in 2:4 along its channels competes in the precision that the model was run in") {
+  Sequential model = strided_cnn(n_of_m_channels(2, 4, RaggedRows::shorter_run));
+  const Shape shape{3, 6, 11, 9};
+  const auto alone = compile(model, shape, only({two_four()})).steps()[0].candidates;
+  REQUIRE(alone.size() == 1);
+  CHECK(alone[0].note == "its convolution runs on tensor cores alone");
+  if (!kernels::has_tensor_cores_for(Precision::bf16)) return;
+  const bool runs = !simt::kEmulated && kernels::has_sparse_tensor_cores();
+  for (const Precision precision : {Precision::fp16, Precision::bf16, Precision::tf32}) {
+    const PrecisionScope scope(precision);
+    const Plan plan = compile(model, shape, only({two_four()}));
+    for (const std::size_t step : {0, 1}) {
+      const auto& candidates = plan.steps()[step].candidates;
+      REQUIRE(candidates.size() == 2);
+      CHECK(candidates[1].library == "handwritten " + std::string(espalier::to_string(precision)));
+      CHECK(candidates[1].us.has_value() == (runs && precision != Precision::tf32));
+      if (runs && precision == Precision::tf32) CHECK(candidates[1].note.ends_with("2 of 4, of tf32 1 of 2"));
+    }
+    const Tensor images = random_images(shape);
+    CHECK(test::difference(plan(images).to_host(), evaluated(model, images), 2e-2, 2e-2) == "");
+  }
+}
+
+TEST_CASE("plan: a convolution that 2:4 does not take says why") {
+  if (simt::kEmulated || !kernels::has_sparse_tensor_cores()) return;
+  const PrecisionScope scope(Precision::fp16);
+  Sequential flat = strided_cnn(n_of_m(2, 4, RaggedRows::shorter_run));
+  CHECK(
+      compile(flat, {3, 6, 11, 9}, only({two_four()})).steps()[1].candidates[1].note.starts_with("groups of channels"));
+  Sequential grouped(Conv2d(8, 8, {.groups = 2, .seed = 1}));
+  CHECK(compile(grouped, {3, 8, 5, 5}, only({two_four()})).steps()[0].candidates[1].note ==
+        "two_four_conv2d: 2 groups of channels; it takes one");
+}
+
+template <class T>
+std::string difference_of_convolution(const Pattern& pattern, double tolerance) {
+  Sequential model(Conv2d(20, 30, {.stride = 2, .padding = 1, .seed = 2}), Relu());
+  Pruner(model, {.pattern = pattern}).prune_to(0.5);
+  const Tensor weight = model.parameters()[0]->value.value(), images = random_images({3, 20, 11, 9});
+  const kernels::Conv2dShape shape{3, 20, 11, 9, 30, 3, 3, 2, 1};
+  TwoFourTensorConv2dFunction<T> function(*TwoFourTensor<T>::encode(channels_last(weight, shape)), shape);
+  CHECK(function.bytes() > function.weight.bytes());
+  function.bias = model.parameters()[1]->value.value();
+  function.activation = kernels::Activation::relu;
+  Context context{.recording = false};
+  CHECK_THROWS_AS(function.forward({random_images({3, 20, 9, 11})}, context), InvalidArgument);
+  return test::difference(function.forward({images}, context).to_host(), evaluated(model, images), tolerance,
+                          tolerance);
+}
+
+TEST_CASE("2:4 on tensor cores: the convolution equals the layer within its precision") {
+  if (!kernels::has_sparse_tensor_cores()) return;
+  CHECK(difference_of_convolution<kernels::half>(n_of_m_channels(2, 4), 1e-2) == "");
+  CHECK(difference_of_convolution<kernels::bfloat16>(n_of_m_channels(2, 4), 3e-2) == "");
+  CHECK(difference_of_convolution<float>(n_of_m_channels(1, 2), 1e-2) == "");
+}
+
 TEST_CASE("v:n:m on tensor cores: the function equals the dense layer within its precision") {
   Sequential model(Dense(70, 90, {.seed = 1}));
   Pruner(model, {.pattern = v_n_m(64, 2, 8)}).prune_to(0.75);

@@ -1,0 +1,230 @@
+// The rows of a tile of samples are pixels of y: 64 bytes of their patches, eight channels of a tap at a time, are what
+// an instruction of mma.sp multiplies. Where a pixel's patch begins is found once by the thread that copies for it, as
+// the dense convolution does; where in a patch a step finds its channels is read from a table, one 128-bit load a step.
+// On sm_80 gathering is 8 % of the main loop's instructions, 204 for two steps where rows of x as they are take 188
+// (the dense convolution's way, which counts the taps on in every step: 30 % of 269); 31 % are HMMA, without spills.
+// Modelled, fp16, batch 32, us beside the dense tensor-core convolution, both from images in nhwc: 64 -> 64 at 28 x 28
+// 12 and 15 on A100, 13 and 19 on RTX 4090; 256 -> 256 at 14 x 14 33 and 39, 35 and 68. On A100 both are bound by
+// shared memory. Rounding x into nhwc takes 13 to 16 us more, of either.
+#include "kernels/sparse/two_four_conv2d.h"
+
+#include <algorithm>
+
+#include "kernels/conv2d_tensor_core_launch.h"
+#include "kernels/grid.h"
+#include "kernels/layout.h"
+#include "kernels/repack.h"
+#include "kernels/require.h"
+#include "kernels/sparse/sparse_tensor_tile.h"
+
+namespace espalier::kernels {
+namespace {
+
+// The shape as the table of taps is made from it; sizes in elements.
+struct PatchTapTable {
+  index_t steps = 0;
+  int chunk = 1, tap_rows = 1, tap_columns = 1, channels = 1, width = 1, dilation = 1;
+  constexpr index_t size() const { return (steps + 1) * 8; }  // the loop reads one step ahead
+};
+
+// A bit that no tap has: what fills the last step misses every image.
+constexpr unsigned kNoTap = 1u << (kMostTaps - 1);
+
+__global__ void patch_taps_kernel(PatchTapTable table, PatchTap* __restrict__ taps) {
+  for_each_element(table.size(), [=](index_t i) {
+    const index_t half = i % 2, chunk = i / 2 % 4, step = i / 8, k = ((step * 2 + half) * 4 + chunk) * table.chunk;
+    const Odometer tap(k, table.tap_columns, table.channels);
+    const int pixels = (tap.high * table.width + tap.middle) * table.dilation;
+    taps[i] = tap.high < table.tap_rows
+                  ? PatchTap{(pixels * table.channels + tap.low) / table.chunk, tap_mask(tap.high, tap.middle)}
+                  : PatchTap{0, kNoTap};
+  });
+}
+
+// Brings the patches of a tile's pixels.
+template <class T, class Tile>
+class PatchRows {
+  using Map = ChunkMap<Tile, Side::b, T, Along::depth>;
+
+ public:
+  __device__ PatchRows(const GatherView<T>& x, const PatchTap* taps, index_t first)
+      : data_(reinterpret_cast<const char*>(x.source.data)),
+        taps_(reinterpret_cast<const int4*>(taps) + Map::chunk()),
+        next_(*taps_) {
+    Odometer place(first + Map::row(), x.grid.rows, x.grid.columns);
+    const Odometer pass_step(Map::kRowsAtOnce, x.grid.rows, x.grid.columns);
+    const int left = int(x.grid.pixels - first) - Map::row();  // pixels from this thread's first on
+#pragma unroll
+    for (int pass = 0; pass < Map::kPasses; ++pass) {
+      const PatchOrigin origin = PatchOrigin::of(x.grid, place, x.source);
+      chunk_[pass] = origin.chunk;
+      missed_[pass] = pass * Map::kRowsAtOnce < left ? origin.missed : ~0u;
+      place.add(pass_step);
+    }
+  }
+  __device__ void request(char* tile) {
+    copy(tile, {next_.x, unsigned(next_.y)});
+    copy(tile + Tile::kN * kStepBytes, {next_.z, unsigned(next_.w)});  // the second instruction's
+    next_ = *(taps_ += 4);
+  }
+
+ private:
+  __device__ void copy(char* tile, const PatchTap& tap) const {
+    const char* from = simt::step_from(data_, tap.chunk, kChunkBytes);
+#pragma unroll
+    for (int pass = 0; pass < Map::kPasses; ++pass) {
+      simt::async_copy_or_zero<kChunkBytes>(tile + Map::offset(pass), simt::step_from(from, chunk_[pass], kChunkBytes),
+                                            (tap.wanted & missed_[pass]) == 0);
+    }
+  }
+
+  const char* data_;
+  const int4* taps_;
+  int4 next_;  // of both instructions of the next step
+  int chunk_[Map::kPasses];
+  unsigned missed_[Map::kPasses];
+};
+
+template <class T, class Tile>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
+    two_four_conv2d_kernel(TwoFourTensorView<T> weight, GatherView<T> x, const PatchTap* __restrict__ taps,
+                           detail::PixelStore store) {
+  if constexpr (simt::kAsyncCopy) {
+    using Block = SparseBlock<T, Tile>;
+    const index_t row = index_t(blockIdx.y) * Tile::kM, pixel = index_t(blockIdx.x) * Tile::kN;
+    typename Block::Sums sums = {};
+    PatchRows<T, Tile> patches(x, taps, pixel);
+    multiply_sparse_steps<T, Tile>(weight, row, patches, RowFragments<T, Tile>(Block::warp_column()), sums);
+    store_fragments<Block>(sums, BlockRange{.row = row, .column = pixel, .batch = 0, .k_begin = 0, .k_end = 0}, store);
+  }
+}
+
+template <class T, int kRows>
+void launch(const TwoFourTensorView<T>& weight, const GatherView<T>& x, const PatchTap* taps,
+            const detail::PixelStore& store, cudaStream_t stream) {
+  using Tile = SparseTile<kRows>;
+  const index_t across = ceil_div<index_t>(x.grid.pixels, Tile::kN), tiles = ceil_div<index_t>(weight.rows, Tile::kM);
+  require(across <= kMaxGridX && tiles <= kMaxGridYZ, "two_four_conv2d: ", weight.rows, " filters of ", x.grid.pixels,
+          " pixels need more blocks than a grid has; split the batch");
+  simt::launch(two_four_conv2d_kernel<T, Tile>,
+               {dim3(unsigned(across), unsigned(tiles)), dim3(Tile::kThreads),
+                std::size_t(SparseBlock<T, Tile>::kSharedBytes), stream},
+               weight, x, taps, store);
+}
+
+index_t padded_channels(const Conv2dShape& s) { return detail::eights(s.channels_per_group()); }
+
+template <class T>
+PatchTapTable tap_table_of(const Conv2dShape& s) {
+  const WeightShape matrix = two_four_conv2d_matrix(s);
+  return {.steps = TwoFourTensorView<T>{matrix.rows, matrix.columns}.steps(),
+          .chunk = kChunk<T>,
+          .tap_rows = int(s.kernel_height),
+          .tap_columns = int(s.kernel_width),
+          .channels = int(padded_channels(s)),
+          .width = int(s.width),
+          .dilation = int(s.dilation)};
+}
+
+template <class T>
+NhwcView<T> narrow_images(const Conv2dShape& s, const float* x, T* operand, cudaStream_t stream) {
+  const index_t area = s.height * s.width, channels = padded_channels(s);
+  nchw_to_nhwc({s.batch, s.channels, area}, channels, x, operand, stream);
+  if constexpr (sizeof(T) == sizeof(float)) round_to_tf32(s.batch * area * channels, operand, operand, stream);
+  NhwcView<T> view{.data = operand, .image = area * channels};
+  view.pixel = int(channels), view.channels = int(channels);
+  view.height = int(s.height), view.width = int(s.width);
+  return view;
+}
+
+detail::PixelStore pixel_store(const Conv2dShape& s, const BiasActivation& epilogue, float* y) {
+  const index_t rows = s.out_height(), columns = s.out_width(), plane = rows * columns;
+  return {.y = y,
+          .channels = s.filters,
+          .pixels = s.batch * plane,
+          .group_channels = s.filters,
+          .rows = unsigned(rows),
+          .columns = unsigned(columns),
+          .to = {plane * s.filters, 0, plane, columns, 1},
+          .bias = epilogue.bias,
+          .slope = StraightEpilogue(epilogue).slope,
+          .joined = rows_aligned(y, plane)};
+}
+
+}  // namespace
+
+WeightShape two_four_conv2d_matrix(const Conv2dShape& s) {
+  return {s.filters, s.kernel_height * s.kernel_width * padded_channels(s)};
+}
+
+void two_four_conv2d_arrange(const Conv2dShape& s, const float* weight, float* matrix, cudaStream_t stream) {
+  const index_t taps = s.kernel_height * s.kernel_width;
+  repack({.sizes = {1, 1, s.filters, taps, s.channels_per_group()},
+          .strides = {0, 0, s.patch(), 1, taps},
+          .padded = padded_channels(s)},
+         weight, matrix, stream);
+}
+
+index_t two_four_conv2d_operand_size(const Conv2dShape& s) {
+  return s.batch * s.height * s.width * detail::eights(s.channels);
+}
+
+template <class T>
+void require_two_four_conv2d(const Conv2dShape& s) {
+  require_valid(s, "two_four_conv2d");
+  require(s.groups == 1, "two_four_conv2d: ", s.groups, " groups of channels; it takes one");
+  require(std::max(s.kernel_height, s.kernel_width) < kMostTaps, "two_four_conv2d: a kernel of ", s.kernel_height,
+          " x ", s.kernel_width, "; it takes ", kMostTaps - 1, " taps along an axis");
+  require(detail::tensor_cores_number<T>(s), "two_four_conv2d: ", s.batch, " images of ", s.channels, " x ", s.height,
+          " x ", s.width, " are more than 32 bits number; split the batch");
+}
+
+template <class T>
+index_t two_four_conv2d_taps(const Conv2dShape& s) {
+  return tap_table_of<T>(s).size();
+}
+
+template <class T>
+void two_four_conv2d_find_taps(const Conv2dShape& s, PatchTap* taps, cudaStream_t stream) {
+  require_two_four_conv2d<T>(s);
+  const PatchTapTable table = tap_table_of<T>(s);
+  simt::launch(patch_taps_kernel, elements_grid(table.size(), stream), table, taps);
+}
+
+template <class T>
+void two_four_conv2d(const Conv2dShape& s, const TwoFourTensorView<T>& weight, const PatchTap* taps, const float* x,
+                     const BiasActivation& epilogue, float* y, T* operand, cudaStream_t stream) {
+  require_two_four_conv2d<T>(s);
+  const WeightShape matrix = two_four_conv2d_matrix(s);
+  require(weight.rows == matrix.rows && weight.columns == matrix.columns, "two_four_conv2d: weight is ", weight.rows,
+          " x ", weight.columns, ", the shape wants ", matrix.rows, " x ", matrix.columns);
+  require(has_sparse_tensor_cores(),
+          "two_four_conv2d: sparse tensor cores begin with compute capability 8.0; take csr_conv2d, which runs on "
+          "ordinary cores");
+  const GatherView<T> patches{narrow_images(s, x, operand, stream), detail::output_grid(s)};
+  const detail::PixelStore store = pixel_store(s, epilogue, y);
+  if (s.filters <= 64) {
+    launch<T, 64>(weight, patches, taps, store, stream);
+  } else {
+    launch<T, 128>(weight, patches, taps, store, stream);
+  }
+  finish_curved(epilogue, s.output_size(), y, stream);
+}
+
+template void require_two_four_conv2d<half>(const Conv2dShape&);
+template index_t two_four_conv2d_taps<half>(const Conv2dShape&);
+template void two_four_conv2d_find_taps<half>(const Conv2dShape&, PatchTap*, cudaStream_t);
+template void two_four_conv2d(const Conv2dShape&, const TwoFourTensorView<half>&, const PatchTap*, const float*,
+                              const BiasActivation&, float*, half*, cudaStream_t);
+template void require_two_four_conv2d<bfloat16>(const Conv2dShape&);
+template index_t two_four_conv2d_taps<bfloat16>(const Conv2dShape&);
+template void two_four_conv2d_find_taps<bfloat16>(const Conv2dShape&, PatchTap*, cudaStream_t);
+template void two_four_conv2d(const Conv2dShape&, const TwoFourTensorView<bfloat16>&, const PatchTap*, const float*,
+                              const BiasActivation&, float*, bfloat16*, cudaStream_t);
+template void require_two_four_conv2d<float>(const Conv2dShape&);
+template index_t two_four_conv2d_taps<float>(const Conv2dShape&);
+template void two_four_conv2d_find_taps<float>(const Conv2dShape&, PatchTap*, cudaStream_t);
+template void two_four_conv2d(const Conv2dShape&, const TwoFourTensorView<float>&, const PatchTap*, const float*,
+                              const BiasActivation&, float*, float*, cudaStream_t);
+
+}  // namespace espalier::kernels
