@@ -6,10 +6,10 @@
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
-#include <map>
 #include <memory>
 #include <optional>
 
+#include "apps/commands/named_values.h"
 #include "apps/commands/table.h"
 #include "core/device/device_info.h"
 #include "core/device/graph.h"
@@ -96,10 +96,10 @@ int run(int count, char** arguments) {
       ->capture_default_str();
   app.add_option("--batch", options.batches, "Images at a time")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--sparsity", options.sparsities, "Of each layer")->check(CLI::Range(0.0, 0.9999));
-  const std::map<std::string, Math> names{{"handwritten", Math::handwritten}, {"vendor", Math::vendor}};
-  app.add_option("--math", options.math,
-                 "Whose dense products: ours (handwritten) or the vendor's; default: the faster")
-      ->transform(CLI::CheckedTransformer(names));
+  apps::take_names<Math>(
+      app.add_option("--math", options.math,
+                     "Whose dense products: ours (handwritten) or the vendor's; default: the faster"),
+      {{"handwritten", Math::handwritten}, {"vendor", Math::vendor}});
   CLI11_PARSE(app, count, arguments);
   try {
     const MathScope math_scope(options.math.value_or(current_math()));

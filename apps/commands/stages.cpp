@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "apps/commands/named_values.h"
 #include "core/data/loader.h"
 #include "core/train/trainer.h"
 #include "layers/evaluate.h"
@@ -38,19 +39,18 @@ TrainingResult summed(const std::vector<EpochReport>& epochs) {
 }  // namespace
 
 void add_math_option(CLI::App& app, std::optional<Math>& math) {
-  const std::vector<std::pair<std::string, Math>> names{{"handwritten", Math::handwritten}, {"vendor", Math::vendor}};
-  app.add_option("--math", math, "Whose products: ours (handwritten) or the vendor's; default: the faster of each")
-      ->transform(CLI::CheckedTransformer(names));
+  take_names<Math>(
+      app.add_option("--math", math, "Whose products: ours (handwritten) or the vendor's; default: the faster of each"),
+      {{"handwritten", Math::handwritten}, {"vendor", Math::vendor}});
 }
 
 void add_precision_option(CLI::App& app, Precision& precision) {
-  std::vector<std::pair<std::string, Precision>> names;
+  NamedValues<Precision> names;
   for (const Precision each : {Precision::fp32, Precision::tf32, Precision::bf16, Precision::fp16}) {
     names.emplace_back(to_string(each), each);
   }
-  app.add_option("--precision", precision, "What products read their operands in; weights and sums are fp32 in all")
-      ->transform(CLI::CheckedTransformer(names))
-      ->default_str("fp32");
+  const char* const what = "What products read their operands in; weights and sums are fp32 in all";
+  take_names(app.add_option("--precision", precision, what), names)->default_str("fp32");
 }
 
 std::int64_t steps_of(const TrainingOptions& options, const data::ImageData& data) {

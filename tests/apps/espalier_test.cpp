@@ -266,6 +266,9 @@ TEST_CASE("espalier: --precision reaches training, judging and measuring, and a 
   CHECK(espalier(run + espalier.file("b") + " --epochs 2 --precision fp16 --resume " + model) == 0);
   CHECK(espalier(run + espalier.file("b") + " --epochs 2 --resume " + model) == 5);
   CHECK(espalier(run + espalier.file("b") + " --epochs 2 --precision fp8") == 2);
+  CHECK(espalier.text("err").find("--precision: fp8 not in {fp32,tf32,bf16,fp16}") != std::string::npos);
+  CHECK(espalier("train --help") == 0);
+  CHECK(espalier.text("out").find("--precision TEXT:{fp32,tf32,bf16,fp16}=fp32") != std::string::npos);
   REQUIRE(espalier("eval " + model + " --json --precision fp16" + data) == 0);
   CHECK(espalier.json().at("precision") == "fp16");
   REQUIRE(espalier("bench --model lenet-300-100 --batches 2 --json --precision fp16") == 0);
