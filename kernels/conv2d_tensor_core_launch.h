@@ -60,18 +60,29 @@ struct PixelStore {
   __device__ void operator()(const Four& four, index_t channel, const float (&sums)[4]) const {
     if (channel >= channels || four.count <= 0) return;
     float* from = y + channel * to.channel;
-    const float shift = bias == nullptr ? 0.0f : bias[four.group * group_channels + channel];
+    const float shift = shift_of(four, channel);
     float values[4];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float value = sums[i] + shift, bent = slope == 0.0f ? 0.0f : slope * value;  // not 0 * -inf
-      values[i] = value <= 0.0f && slope != 1.0f ? bent : value;
-    }
+    for (int i = 0; i < 4; ++i) values[i] = bent(sums[i] + shift);
     if (joined) return store_four(from + four.place[0], four.count, true, values);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       if (i < four.count) from[four.place[i]] = values[i];
     }
+  }
+  // The first of them alone.
+  __device__ void put(const Four& four, index_t channel, float sum) const {
+    if (channel >= channels || four.count <= 0) return;
+    y[channel * to.channel + four.place[0]] = bent(sum + shift_of(four, channel));
+  }
+
+ private:
+  __device__ float shift_of(const Four& four, index_t channel) const {
+    return bias == nullptr ? 0.0f : bias[four.group * group_channels + channel];
+  }
+  __device__ float bent(float value) const {
+    const float below = slope == 0.0f ? 0.0f : slope * value;  // not 0 * -inf
+    return value <= 0.0f && slope != 1.0f ? below : value;
   }
 };
 

@@ -32,7 +32,16 @@ const Conv2dFunction* convolution_of(const Function& function) {
   return dynamic_cast<const Conv2dFunction*>(&function);
 }
 
+Conv2dFunction ConvPool2dFunction::without_pool() const {
+  Conv2dFunction alone = convolution;
+  alone.activation = activation, alone.slope = slope;
+  return alone;
+}
+
 Tensor ConvPool2dFunction::forward(const Tensors& inputs, Context& context) const {
+  if (precision != Precision::fp32 && !context.recording) {
+    return MaxPool2dFunction(PoolWindow(2, 2, 0)).forward({without_pool().forward(inputs, context)}, context);
+  }
   const Tensor &x = inputs[0], &weight = inputs[1];
   const kernels::Conv2dShape shape = convolution.shape_for(x.shape(), weight.shape());
   require(shape.out_height() >= 2 && shape.out_width() >= 2, label, ": its result of ", shape.out_height(), " x ",

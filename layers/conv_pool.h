@@ -13,9 +13,11 @@ struct ConvPool2dFunction final : ProductFunction {
 
   explicit ConvPool2dFunction(const Conv2dFunction& of) : ProductFunction(of), convolution(of) {}
   std::string_view name() const override { return "conv2d_max_pool2d"; }
-  // As Conv2dFunction's; y [N, filters, out_height / 2, out_width / 2].
+  // As Conv2dFunction's; y [N, filters, out_height / 2, out_width / 2]. One operation in fp32 alone: a plan's step in
+  // another precision computes one after the other, and Sequential records none there.
   Tensor forward(const Tensors& inputs, Context& context) const override;
   Tensors backward(const Tensor& output_gradient, const Context& context) const override;
+  Conv2dFunction without_pool() const;
   // Backward passes the activation itself, on the way through the pool.
   std::optional<float> output_slope() const override { return std::nullopt; }
 

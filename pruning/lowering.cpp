@@ -55,10 +55,8 @@ Implementation refused(std::string format, std::string library, std::string reas
 // The vendor has no block: its convolution, then the pool.
 std::shared_ptr<const Function> by_vendor(const RecordedCall& call) {
   std::shared_ptr<ProductFunction> product = copy_of(*call.function);
-  if (as_block(*call.function)) {
-    const auto convolution = std::make_shared<Conv2dFunction>(*convolution_of(*call.function));
-    convolution->activation = product->activation, convolution->slope = product->slope;
-    product = convolution;
+  if (const auto* block = as_block(*call.function)) {
+    product = std::make_shared<Conv2dFunction>(block->without_pool());
   }
   product->math = Math::vendor;
   return pooled(std::move(product), call);
@@ -250,10 +248,10 @@ std::vector<Implementation> two_four_convolutions(const RecordedCall& call) {
       one.not_eligible = "groups of channels of a tap hold more nonzeros than it keeps: 2 of 4, of tf32 1 of 2";
       return;
     }
-    const auto product = std::make_shared<TwoFourTensorConv2dFunction<T>>(std::move(*narrow), shape);
+    const auto product = std::make_shared<TwoFourTensorConv2dFunction<T>>(std::move(*narrow), shape, pool_of(call));
     one.weight_bytes = product->bytes(), one.stored = call.inputs[1].size() / 2;
     one.rows_sharing = double(kernels::TwoFourTensorView<T>::kTile);
-    one.function = pooled(finished(product, call), call);
+    one.function = finished(product, call);
   });
   return found;
 }
@@ -341,8 +339,7 @@ std::shared_ptr<const Function> fused(const Function& product, const Function& f
   if (const auto* pool = dynamic_cast<const MaxPool2dFunction*>(&following)) {
     const auto* const convolution = dynamic_cast<const Conv2dFunction*>(&product);
     const bool fits = ConvPool2dFunction::takes(pool->pool) && ConvPool2dFunction::takes(copy->activation);
-    const bool fp32 = copy->precision == Precision::fp32;
-    return convolution && fits && fp32 ? std::make_shared<ConvPool2dFunction>(*convolution) : nullptr;
+    return convolution && fits ? std::make_shared<ConvPool2dFunction>(*convolution) : nullptr;
   }
   const auto* activation = dynamic_cast<const ActivationFunction*>(&following);
   if (!activation || copy->activation != kernels::Activation::none) return nullptr;

@@ -38,12 +38,14 @@ struct TwoFourTensorFunction final : SparseFunction {
 template <class T>
 struct TwoFourTensorConv2dFunction final : SparseFunction {
   // `two_four`: channels_last() of the weight. Throws InvalidArgument for a problem that the kernel does not take.
-  TwoFourTensorConv2dFunction(TwoFourTensor<T> two_four, const kernels::Conv2dShape& problem);
+  TwoFourTensorConv2dFunction(TwoFourTensor<T> two_four, const kernels::Conv2dShape& problem,
+                              kernels::ConvPool after = kernels::ConvPool::none);
   std::string_view name() const override { return "conv2d, 2:4 on tensor cores"; }
   Tensor forward(const Tensors& inputs, Context& context) const override;
   std::int64_t bytes() const { return weight.bytes() + taps.bytes(); }
   TwoFourTensor<T> weight;
   kernels::Conv2dShape shape;
+  kernels::ConvPool pool;
   Tensor taps;  // where in a patch a step finds its channels
 };
 // A convolution's weight as that matrix, in which the channels of a tap are neighbours.

@@ -13,6 +13,7 @@
 #include "kernels/conv2d_tensor_core_launch.h"
 #include "kernels/grid.h"
 #include "kernels/layout.h"
+#include "kernels/pool_math.h"
 #include "kernels/repack.h"
 #include "kernels/require.h"
 #include "kernels/sparse/sparse_tensor_tile.h"
@@ -41,22 +42,29 @@ __global__ void patch_taps_kernel(PatchTapTable table, PatchTap* __restrict__ ta
   });
 }
 
-// Brings the patches of a tile's pixels.
-template <class T, class Tile>
+// Brings the patches of a tile's pixels. Where outputs are pooled, pixels come by windows: x.grid counts those, and
+// four pixels follow each other.
+template <class T, class Tile, ConvPool kPool>
 class PatchRows {
   using Map = ChunkMap<Tile, Side::b, T, Along::depth>;
+  static constexpr int kAtOnce = kPool == ConvPool::halves ? 4 : 1;  // pixels of a place of the grid
+  static_assert(Map::kRowsAtOnce % kAtOnce == 0, "a thread's pixels have one place in their windows");
 
  public:
   __device__ PatchRows(const GatherView<T>& x, const PatchTap* taps, index_t first)
       : data_(reinterpret_cast<const char*>(x.source.data)),
         taps_(reinterpret_cast<const int4*>(taps) + Map::chunk()),
         next_(*taps_) {
-    Odometer place(first + Map::row(), x.grid.rows, x.grid.columns);
-    const Odometer pass_step(Map::kRowsAtOnce, x.grid.rows, x.grid.columns);
-    const int left = int(x.grid.pixels - first) - Map::row();  // pixels from this thread's first on
+    PixelGrid grid = x.grid;
+    if constexpr (kPool == ConvPool::halves) {  // tiles begin with a window
+      grid.row_shift += Map::row() / 2 % 2 * (grid.scale / 2), grid.column_shift += Map::row() % 2 * (grid.scale / 2);
+    }
+    Odometer place((first + Map::row()) / kAtOnce, grid.rows, grid.columns);
+    const Odometer pass_step(Map::kRowsAtOnce / kAtOnce, grid.rows, grid.columns);
+    const int left = int(grid.pixels - first) - Map::row();  // pixels from this thread's first on
 #pragma unroll
     for (int pass = 0; pass < Map::kPasses; ++pass) {
-      const PatchOrigin origin = PatchOrigin::of(x.grid, place, x.source);
+      const PatchOrigin origin = PatchOrigin::of(grid, place, x.source);
       chunk_[pass] = origin.chunk;
       missed_[pass] = pass * Map::kRowsAtOnce < left ? origin.missed : ~0u;
       place.add(pass_step);
@@ -85,7 +93,35 @@ class PatchRows {
   unsigned missed_[Map::kPasses];
 };
 
-template <class T, class Tile>
+// The largest of each window to y. A window is four neighbours of a row of C, two with a lane and two with the next
+// one: of an instruction's rows g and g + 8 either lane of such a pair takes one. All shuffles come first: nvcc would
+// make those behind a store's guard twice, once for lanes that are done.
+template <class Block>
+__device__ inline void store_windows(const typename Block::Sums& sums, index_t row, index_t pixel,
+                                     const detail::PixelStore& y) {
+  const int lane = int(threadIdx.x) % 32;
+  const bool odd = lane % 2 == 1;
+  const auto larger = [](float x, float y) { return wins(y, x) ? y : x; };
+  const index_t channel = row + Block::warp_row() + lane / 4 + (odd ? 8 : 0);
+  const index_t window = (pixel + Block::warp_column()) / 4 + lane % 4 / 2;
+  float best[Block::FragmentsB::kFragments][Block::FragmentsA::kFragments];
+#pragma unroll
+  for (int j = 0; j < Block::FragmentsB::kFragments; ++j) {
+#pragma unroll
+    for (int i = 0; i < Block::FragmentsA::kFragments; ++i) {
+      const float low = larger(sums[i][j][0], sums[i][j][1]), high = larger(sums[i][j][2], sums[i][j][3]);
+      best[j][i] = larger(odd ? high : low, __shfl_xor_sync(~0u, odd ? low : high, 1));
+    }
+  }
+#pragma unroll
+  for (int j = 0; j < Block::FragmentsB::kFragments; ++j) {
+    const auto to = y.across(0, window + 2 * j);
+#pragma unroll
+    for (int i = 0; i < Block::FragmentsA::kFragments; ++i) y.put(to, channel + 16 * i, best[j][i]);
+  }
+}
+
+template <class T, class Tile, ConvPool kPool>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     two_four_conv2d_kernel(TwoFourTensorView<T> weight, GatherView<T> x, const PatchTap* __restrict__ taps,
                            detail::PixelStore store) {
@@ -93,20 +129,25 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     using Block = SparseBlock<T, Tile>;
     const index_t row = index_t(blockIdx.y) * Tile::kM, pixel = index_t(blockIdx.x) * Tile::kN;
     typename Block::Sums sums = {};
-    PatchRows<T, Tile> patches(x, taps, pixel);
+    PatchRows<T, Tile, kPool> patches(x, taps, pixel);
     multiply_sparse_steps<T, Tile>(weight, row, patches, RowFragments<T, Tile>(Block::warp_column()), sums);
-    store_fragments<Block>(sums, BlockRange{.row = row, .column = pixel, .batch = 0, .k_begin = 0, .k_end = 0}, store);
+    if constexpr (kPool == ConvPool::halves) {
+      store_windows<Block>(sums, row, pixel, store);
+    } else {
+      store_fragments<Block>(sums, BlockRange{.row = row, .column = pixel, .batch = 0, .k_begin = 0, .k_end = 0},
+                             store);
+    }
   }
 }
 
-template <class T, int kRows>
+template <class T, int kRows, ConvPool kPool>
 void launch(const TwoFourTensorView<T>& weight, const GatherView<T>& x, const PatchTap* taps,
             const detail::PixelStore& store, cudaStream_t stream) {
   using Tile = SparseTile<kRows>;
   const index_t across = ceil_div<index_t>(x.grid.pixels, Tile::kN), tiles = ceil_div<index_t>(weight.rows, Tile::kM);
   require(across <= kMaxGridX && tiles <= kMaxGridYZ, "two_four_conv2d: ", weight.rows, " filters of ", x.grid.pixels,
           " pixels need more blocks than a grid has; split the batch");
-  simt::launch(two_four_conv2d_kernel<T, Tile>,
+  simt::launch(two_four_conv2d_kernel<T, Tile, kPool>,
                {dim3(unsigned(across), unsigned(tiles)), dim3(Tile::kThreads),
                 std::size_t(SparseBlock<T, Tile>::kSharedBytes), stream},
                weight, x, taps, store);
@@ -137,8 +178,11 @@ NhwcView<T> narrow_images(const Conv2dShape& s, const float* x, T* operand, cuda
   return view;
 }
 
+// The pixels of y, which are windows of outputs where those are pooled.
+template <ConvPool kPool>
 detail::PixelStore pixel_store(const Conv2dShape& s, const BiasActivation& epilogue, float* y) {
-  const index_t rows = s.out_height(), columns = s.out_width(), plane = rows * columns;
+  const index_t step = kPool == ConvPool::halves ? 2 : 1;
+  const index_t rows = s.out_height() / step, columns = s.out_width() / step, plane = rows * columns;
   return {.y = y,
           .channels = s.filters,
           .pixels = s.batch * plane,
@@ -149,6 +193,26 @@ detail::PixelStore pixel_store(const Conv2dShape& s, const BiasActivation& epilo
           .bias = epilogue.bias,
           .slope = StraightEpilogue(epilogue).slope,
           .joined = rows_aligned(y, plane)};
+}
+
+PixelGrid window_grid(const Conv2dShape& s) {
+  PixelGrid grid = detail::output_grid(s);
+  grid.rows /= 2, grid.columns /= 2, grid.scale *= 2;
+  grid.pixels = s.batch * grid.rows * grid.columns * 4;
+  return grid;
+}
+
+template <class T, ConvPool kPool>
+void launch_pooled(const Conv2dShape& s, const TwoFourTensorView<T>& weight, const NhwcView<T>& x, const PatchTap* taps,
+                   const BiasActivation& epilogue, float* y, cudaStream_t stream) {
+  const bool pooled = kPool == ConvPool::halves;
+  const GatherView<T> patches{x, pooled ? window_grid(s) : detail::output_grid(s)};
+  const detail::PixelStore store = pixel_store<kPool>(s, epilogue, y);
+  if (s.filters <= 64) {
+    launch<T, 64, kPool>(weight, patches, taps, store, stream);
+  } else {
+    launch<T, 128, kPool>(weight, patches, taps, store, stream);
+  }
 }
 
 }  // namespace
@@ -193,7 +257,7 @@ void two_four_conv2d_find_taps(const Conv2dShape& s, PatchTap* taps, cudaStream_
 
 template <class T>
 void two_four_conv2d(const Conv2dShape& s, const TwoFourTensorView<T>& weight, const PatchTap* taps, const float* x,
-                     const BiasActivation& epilogue, float* y, T* operand, cudaStream_t stream) {
+                     const BiasActivation& epilogue, float* y, T* operand, cudaStream_t stream, ConvPool pool) {
   require_two_four_conv2d<T>(s);
   const WeightShape matrix = two_four_conv2d_matrix(s);
   require(weight.rows == matrix.rows && weight.columns == matrix.columns, "two_four_conv2d: weight is ", weight.rows,
@@ -201,13 +265,13 @@ void two_four_conv2d(const Conv2dShape& s, const TwoFourTensorView<T>& weight, c
   require(has_sparse_tensor_cores(),
           "two_four_conv2d: sparse tensor cores begin with compute capability 8.0; take csr_conv2d, which runs on "
           "ordinary cores");
-  const GatherView<T> patches{narrow_images(s, x, operand, stream), detail::output_grid(s)};
-  const detail::PixelStore store = pixel_store(s, epilogue, y);
-  if (s.filters <= 64) {
-    launch<T, 64>(weight, patches, taps, store, stream);
-  } else {
-    launch<T, 128>(weight, patches, taps, store, stream);
-  }
+  const bool pooled = pool == ConvPool::halves;
+  require(!pooled || (is_straight(epilogue.activation) && s.out_height() >= 2 && s.out_width() >= 2),
+          "two_four_conv2d: pools outputs of 2 x 2 and more, behind none, relu and leaky_relu; these are ",
+          s.out_height(), " x ", s.out_width());
+  const NhwcView<T> images = narrow_images(s, x, operand, stream);
+  const auto launch = pooled ? launch_pooled<T, ConvPool::halves> : launch_pooled<T, ConvPool::none>;
+  launch(s, weight, images, taps, epilogue, y, stream);
   finish_curved(epilogue, s.output_size(), y, stream);
 }
 
@@ -215,16 +279,16 @@ template void require_two_four_conv2d<half>(const Conv2dShape&);
 template index_t two_four_conv2d_taps<half>(const Conv2dShape&);
 template void two_four_conv2d_find_taps<half>(const Conv2dShape&, PatchTap*, cudaStream_t);
 template void two_four_conv2d(const Conv2dShape&, const TwoFourTensorView<half>&, const PatchTap*, const float*,
-                              const BiasActivation&, float*, half*, cudaStream_t);
+                              const BiasActivation&, float*, half*, cudaStream_t, ConvPool);
 template void require_two_four_conv2d<bfloat16>(const Conv2dShape&);
 template index_t two_four_conv2d_taps<bfloat16>(const Conv2dShape&);
 template void two_four_conv2d_find_taps<bfloat16>(const Conv2dShape&, PatchTap*, cudaStream_t);
 template void two_four_conv2d(const Conv2dShape&, const TwoFourTensorView<bfloat16>&, const PatchTap*, const float*,
-                              const BiasActivation&, float*, bfloat16*, cudaStream_t);
+                              const BiasActivation&, float*, bfloat16*, cudaStream_t, ConvPool);
 template void require_two_four_conv2d<float>(const Conv2dShape&);
 template index_t two_four_conv2d_taps<float>(const Conv2dShape&);
 template void two_four_conv2d_find_taps<float>(const Conv2dShape&, PatchTap*, cudaStream_t);
 template void two_four_conv2d(const Conv2dShape&, const TwoFourTensorView<float>&, const PatchTap*, const float*,
-                              const BiasActivation&, float*, float*, cudaStream_t);
+                              const BiasActivation&, float*, float*, cudaStream_t, ConvPool);
 
 }  // namespace espalier::kernels

@@ -7,6 +7,7 @@
 // where filters fill the rows of a tile, 64 or 128, and channels the eights. Mishra et al., Accelerating Sparse Deep
 // Neural Networks, 2021, arXiv 2104.08378.
 #pragma once
+#include "kernels/sparse/csr_conv2d.h"
 #include "kernels/sparse/two_four_tensor_core.h"
 
 namespace espalier::kernels {
@@ -38,10 +39,12 @@ index_t two_four_conv2d_operand_size(const Conv2dShape& shape);
 template <class T>
 void require_two_four_conv2d(const Conv2dShape& shape);
 
-// weight: two_four_conv2d_matrix() encoded; operand: two_four_conv2d_operand_size() of scratch. Throws InvalidArgument
-// where there are no sparse tensor cores, too; csr_conv2d() runs everywhere.
+// y [batch, filters, out_height, out_width], or half as high and wide with ConvPool::halves, behind none, relu and
+// leaky_relu. weight: two_four_conv2d_matrix() encoded; operand: two_four_conv2d_operand_size() of scratch. Throws
+// InvalidArgument where there are no sparse tensor cores, too; csr_conv2d() runs everywhere.
 template <class T>
 void two_four_conv2d(const Conv2dShape& shape, const TwoFourTensorView<T>& weight, const PatchTap* taps, const float* x,
-                     const BiasActivation& epilogue, float* y, T* operand, cudaStream_t stream);
+                     const BiasActivation& epilogue, float* y, T* operand, cudaStream_t stream,
+                     ConvPool pool = ConvPool::none);
 
 }  // namespace espalier::kernels

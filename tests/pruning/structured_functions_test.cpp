@@ -135,6 +135,24 @@ TEST_CASE("plan: a convolution in 2:4 along its channels competes in the precisi
   }
 }
 
+TEST_CASE("plan: in reduced precision, too, a convolution takes in the pool behind it, whatever computes it") {
+  if (!kernels::has_tensor_cores_for(Precision::fp16)) return;
+  Sequential model(Conv2d(8, 20, {.padding = 1, .seed = 1}), Relu(), MaxPool2d(2), Conv2d(20, 8, {.seed = 2}),
+                   MaxPool2d(2), Relu());
+  Pruner(model, {.pattern = n_of_m_channels(2, 4), .scope = Scope::local}).prune_to(0.5);
+  const Shape shape{3, 8, 13, 12};
+  const Tensor images = random_images(shape);
+  const PrecisionScope scope(Precision::fp16);
+  for (const Candidate& candidate : {dense(), csr(), two_four()}) {
+    const Plan plan = compile(model, shape, only({candidate}));
+    REQUIRE(plan.steps().size() == 2);
+    for (const PlanStep& step : plan.steps()) CHECK(step.takes_in == "max_pool2d");
+    const bool runs = !simt::kEmulated && kernels::has_sparse_tensor_cores();
+    if (std::holds_alternative<TwoFourCandidate>(candidate)) CHECK((plan.steps()[0].format == "2:4") == runs);
+    CHECK(test::difference(plan(images).to_host(), evaluated(model, images), 1e-2, 1e-2) == "");
+  }
+}
+
 TEST_CASE("plan: a convolution that 2:4 does not take says why") {
   if (simt::kEmulated || !kernels::has_sparse_tensor_cores()) return;
   const PrecisionScope scope(Precision::fp16);

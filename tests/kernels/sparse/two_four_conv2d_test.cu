@@ -16,6 +16,7 @@ namespace {
 using kernels::Activation;
 using kernels::bfloat16;
 using kernels::Conv2dShape;
+using kernels::ConvPool;
 using kernels::half;
 using kernels::PatchTap;
 
@@ -63,7 +64,7 @@ struct Weight {
 };
 
 template <class T>
-void check(const Conv2dShape& s, Activation activation = Activation::relu) {
+void check(const Conv2dShape& s, Activation activation = Activation::relu, ConvPool pool = ConvPool::none) {
   CAPTURE(s.batch);
   CAPTURE(s.channels);
   CAPTURE(s.height);
@@ -76,15 +77,14 @@ void check(const Conv2dShape& s, Activation activation = Activation::relu) {
   const auto as_read = [](const std::vector<float>& values) { return floats(rounded<T>(values)); };
   const auto x = random_floats(std::size_t(s.input_size()), 1);
   const auto bias = random_floats(std::size_t(s.filters), 2), weight = obedient_weight<T>(s);
-  const auto expected =
-      reference_sparse_conv2d(s, as_read(x), as_read(weight), bias, activation, kernels::ConvPool::none);
+  const auto expected = reference_sparse_conv2d(s, as_read(x), as_read(weight), bias, activation, pool);
   Weight<T> encoded(s, weight);
   CHECK(encoded.violations == 0);
   const GuardedBuffer<float> device_x(x), device_bias(bias);
   GuardedBuffer<T> operand(std::size_t(kernels::two_four_conv2d_operand_size(s)));
   GuardedBuffer<float> y(expected.size());
   kernels::two_four_conv2d(s, encoded.layout, encoded.taps.data(), device_x.data(), {device_bias.data(), activation},
-                           y.data(), operand.data(), nullptr);
+                           y.data(), operand.data(), nullptr, pool);
   CHECK(operand.guards_intact());
   CHECK(y.guards_intact());
   CHECK(difference(y.download(), expected, 1e-5, sum_tolerance(s.patch())) == "");
@@ -116,6 +116,24 @@ TEST_CASE("two_four_conv2d equals the dense convolution of the rounded operands,
   check_all<float>();
 }
 
+template <class T>
+void check_pooled() {
+  for (const std::int64_t size : {4, 7, 9}) {  // pixels that no window has, and tiles that end within an image
+    for (const std::int64_t stride : {1, 2}) {
+      check<T>({3, 12, size, size + 3, 10, 3, 3, stride, 1}, Activation::relu, ConvPool::halves);
+    }
+  }
+  check<T>({2, 9, 18, 13, 130, 2, 3}, Activation::none, ConvPool::halves);
+  check<T>({5, 6, 12, 5, 65, 3, 3, 1, 2, 2}, Activation::leaky_relu, ConvPool::halves);
+}
+
+TEST_CASE("two_four_conv2d stores the largest of each 2 x 2 outputs") {
+  if (!kernels::has_sparse_tensor_cores()) return;
+  check_pooled<half>();
+  check_pooled<bfloat16>();
+  check_pooled<float>();
+}
+
 TEST_CASE("two_four_conv2d: a NaN reaches no pixel that does not see it") {
   if (!kernels::has_sparse_tensor_cores()) return;
   const Conv2dShape s{1, 8, 5, 5, 3, 3, 3, 1, 1};
@@ -140,8 +158,9 @@ TEST_CASE("two_four_conv2d: groups of channels of a tap with too many nonzeros a
   CHECK(Weight<float>(s, std::vector<float>(std::size_t(s.weight_size()), 1.0f)).violations == 2 * 9 * 2);
 }
 
-std::string refusal(const Conv2dShape& s, const kernels::TwoFourTensorView<half>& weight) try {
-  kernels::two_four_conv2d<half>(s, weight, nullptr, nullptr, {}, nullptr, nullptr, nullptr);
+std::string refusal(const Conv2dShape& s, const kernels::TwoFourTensorView<half>& weight,
+                    ConvPool pool = ConvPool::none) try {
+  kernels::two_four_conv2d<half>(s, weight, nullptr, nullptr, {}, nullptr, nullptr, nullptr, pool);
   return "none";
 } catch (const InvalidArgument& error) {
   return error.what();
@@ -153,7 +172,11 @@ TEST_CASE("two_four_conv2d refuses groups, large kernels, other weights, and GPU
         "two_four_conv2d: a kernel of 16 x 3; it takes 15 taps along an axis");
   CHECK(refusal({128, 8, 4096, 4096, 4, 3, 3}, {4, 72}).ends_with("more than 32 bits number; split the batch"));
   CHECK(refusal({1, 8, 5, 5, 4, 3, 3}, {4, 71}) == "two_four_conv2d: weight is 4 x 71, the shape wants 4 x 72");
-  if (kernels::has_sparse_tensor_cores()) return;
+  if (kernels::has_sparse_tensor_cores()) {
+    CHECK(refusal({1, 8, 3, 5, 4, 3, 3}, {4, 72}, ConvPool::halves) ==
+          "two_four_conv2d: pools outputs of 2 x 2 and more, behind none, relu and leaky_relu; these are 1 x 3");
+    return;
+  }
   CHECK(refusal({1, 8, 5, 5, 4, 3, 3}, {4, 72}) ==
         "two_four_conv2d: sparse tensor cores begin with compute capability 8.0; take csr_conv2d, which runs on "
         "ordinary cores");
