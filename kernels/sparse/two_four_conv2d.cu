@@ -1,8 +1,9 @@
 // The rows of a tile of samples are pixels of y: 64 bytes of their patches, eight channels of a tap at a time, are what
 // an instruction of mma.sp multiplies. Where a pixel's patch begins is found once by the thread that copies for it, as
 // the dense convolution does; where in a patch a step finds its channels is read from a table, one 128-bit load a step.
-// On sm_80 gathering is 8 % of the main loop's instructions, 204 for two steps where rows of x as they are take 188
-// (the dense convolution's way, which counts the taps on in every step: 30 % of 269); 31 % are HMMA, without spills.
+// On sm_80 gathering is 5 % of the main loop's instructions, 198 for two steps where rows of x as they are take 188
+// (the dense convolution's way, which counts the taps on in every step: 30 % of 269); 32 % are HMMA, 30 % in the tile
+// for up to 64 filters; no spills.
 // Modelled, fp16, batch 32, us beside the dense tensor-core convolution, both from images in nhwc: 64 -> 64 at 28 x 28
 // 12 and 15 on A100, 13 and 19 on RTX 4090; 256 -> 256 at 14 x 14 33 and 39, 35 and 68. On A100 both are bound by
 // shared memory. Rounding x into nhwc takes 13 to 16 us more, of either.
@@ -24,7 +25,7 @@ namespace {
 // The shape as the table of taps is made from it; sizes in elements.
 struct PatchTapTable {
   index_t steps = 0;
-  int chunk = 1, tap_rows = 1, tap_columns = 1, channels = 1, width = 1, dilation = 1;
+  int chunk = 1, tap_rows = 1, tap_columns = 1, channels = 1, pixel = 1, width = 1, dilation = 1;
   constexpr index_t size() const { return (steps + 1) * 8; }  // the loop reads one step ahead
 };
 
@@ -37,7 +38,7 @@ __global__ void patch_taps_kernel(PatchTapTable table, PatchTap* __restrict__ ta
     const Odometer tap(k, table.tap_columns, table.channels);
     const int pixels = (tap.high * table.width + tap.middle) * table.dilation;
     taps[i] = tap.high < table.tap_rows
-                  ? PatchTap{(pixels * table.channels + tap.low) / table.chunk, tap_mask(tap.high, tap.middle)}
+                  ? PatchTap{(pixels * table.pixel + tap.low) / table.chunk, tap_mask(tap.high, tap.middle)}
                   : PatchTap{0, kNoTap};
   });
 }
@@ -51,8 +52,8 @@ class PatchRows {
   static_assert(Map::kRowsAtOnce % kAtOnce == 0, "a thread's pixels have one place in their windows");
 
  public:
-  __device__ PatchRows(const GatherView<T>& x, const PatchTap* taps, index_t first)
-      : data_(reinterpret_cast<const char*>(x.source.data)),
+  __device__ PatchRows(const GatherView<T>& x, const PatchTap* taps, index_t first, unsigned group)
+      : data_(reinterpret_cast<const char*>(x.source.data + group * x.source.group)),
         taps_(reinterpret_cast<const int4*>(taps) + Map::chunk()),
         next_(*taps_) {
     PixelGrid grid = x.grid;
@@ -129,7 +130,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     using Block = SparseBlock<T, Tile>;
     const index_t row = index_t(blockIdx.y) * Tile::kM, pixel = index_t(blockIdx.x) * Tile::kN;
     typename Block::Sums sums = {};
-    PatchRows<T, Tile, kPool> patches(x, taps, pixel);
+    PatchRows<T, Tile, kPool> patches(x, taps, pixel, unsigned(row) / unsigned(store.group_channels));
     multiply_sparse_steps<T, Tile>(weight, row, patches, RowFragments<T, Tile>(Block::warp_column()), sums);
     if constexpr (kPool == ConvPool::halves) {
       store_windows<Block>(sums, row, pixel, store);
@@ -153,7 +154,14 @@ void launch(const TwoFourTensorView<T>& weight, const GatherView<T>& x, const Pa
                weight, x, taps, store);
 }
 
+// Of a group, and of all.
 index_t padded_channels(const Conv2dShape& s) { return detail::eights(s.channels_per_group()); }
+index_t pixel_channels(const Conv2dShape& s) { return s.groups * padded_channels(s); }
+
+// The tile whose rows are of one group.
+bool in_small_tiles(const Conv2dShape& s) {
+  return s.filters <= 64 || (s.groups > 1 && s.filters_per_group() % 128 != 0);
+}
 
 template <class T>
 PatchTapTable tap_table_of(const Conv2dShape& s) {
@@ -163,17 +171,18 @@ PatchTapTable tap_table_of(const Conv2dShape& s) {
           .tap_rows = int(s.kernel_height),
           .tap_columns = int(s.kernel_width),
           .channels = int(padded_channels(s)),
+          .pixel = int(pixel_channels(s)),
           .width = int(s.width),
           .dilation = int(s.dilation)};
 }
 
 template <class T>
 NhwcView<T> narrow_images(const Conv2dShape& s, const float* x, T* operand, cudaStream_t stream) {
-  const index_t area = s.height * s.width, channels = padded_channels(s);
+  const index_t area = s.height * s.width, channels = pixel_channels(s);
   nchw_to_nhwc({s.batch, s.channels, area}, channels, x, operand, stream);
   if constexpr (sizeof(T) == sizeof(float)) round_to_tf32(s.batch * area * channels, operand, operand, stream);
-  NhwcView<T> view{.data = operand, .image = area * channels};
-  view.pixel = int(channels), view.channels = int(channels);
+  NhwcView<T> view{.data = operand, .image = area * channels, .group = s.channels_per_group()};
+  view.pixel = int(channels), view.channels = int(padded_channels(s));
   view.height = int(s.height), view.width = int(s.width);
   return view;
 }
@@ -186,7 +195,7 @@ detail::PixelStore pixel_store(const Conv2dShape& s, const BiasActivation& epilo
   return {.y = y,
           .channels = s.filters,
           .pixels = s.batch * plane,
-          .group_channels = s.filters,
+          .group_channels = s.filters_per_group(),
           .rows = unsigned(rows),
           .columns = unsigned(columns),
           .to = {plane * s.filters, 0, plane, columns, 1},
@@ -208,7 +217,7 @@ void launch_pooled(const Conv2dShape& s, const TwoFourTensorView<T>& weight, con
   const bool pooled = kPool == ConvPool::halves;
   const GatherView<T> patches{x, pooled ? window_grid(s) : detail::output_grid(s)};
   const detail::PixelStore store = pixel_store<kPool>(s, epilogue, y);
-  if (s.filters <= 64) {
+  if (in_small_tiles(s)) {
     launch<T, 64, kPool>(weight, patches, taps, store, stream);
   } else {
     launch<T, 128, kPool>(weight, patches, taps, store, stream);
@@ -236,7 +245,9 @@ index_t two_four_conv2d_operand_size(const Conv2dShape& s) {
 template <class T>
 void require_two_four_conv2d(const Conv2dShape& s) {
   require_valid(s, "two_four_conv2d");
-  require(s.groups == 1, "two_four_conv2d: ", s.groups, " groups of channels; it takes one");
+  require(s.groups == 1 || (s.channels_per_group() % 8 == 0 && s.filters_per_group() % 64 == 0),
+          "two_four_conv2d: groups of ", s.channels_per_group(), " channels and ", s.filters_per_group(),
+          " filters; it takes multiples of 8 and 64");
   require(std::max(s.kernel_height, s.kernel_width) < kMostTaps, "two_four_conv2d: a kernel of ", s.kernel_height,
           " x ", s.kernel_width, "; it takes ", kMostTaps - 1, " taps along an axis");
   require(detail::tensor_cores_number<T>(s), "two_four_conv2d: ", s.batch, " images of ", s.channels, " x ", s.height,

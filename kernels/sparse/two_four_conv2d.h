@@ -1,11 +1,11 @@
-// y = activation(conv2d(x, W) + bias) on sparse tensor cores (compute capability 8.0 and later): an implicit GEMM of W,
-// compressed 2:4 along the channels of each tap (of tf32: 1:2) as TwoFourTensorView, with patches that are gathered
-// from the images as they are multiplied; no patch matrix. Operands in fp16, bf16 or tf32, sums in fp32. Any stride,
-// padding and dilation; one group of channels.
-// The shape's flops() at twice the rate of the dense product, for 0.5625 of its bytes of weight (16 bit; tf32 0.53). x
-// is rounded into nhwc first, channels padded to eights, in one pass (of tf32 two). Wins over the dense convolution
-// where filters fill the rows of a tile, 64 or 128, and channels the eights. Mishra et al., Accelerating Sparse Deep
-// Neural Networks, 2021, arXiv 2104.08378.
+// y = activation(conv2d(x, W) + bias), or the largest of each 2 x 2 of that, on sparse tensor cores (compute
+// capability 8.0 and later): an implicit GEMM of W, compressed 2:4 along the channels of each tap (of tf32: 1:2) as
+// TwoFourTensorView, with patches that are gathered from the images as they are multiplied; no patch matrix. Operands
+// in fp16, bf16 or tf32, sums in fp32. Any stride, padding and dilation; groups of whole tiles: of multiples of 8
+// channels and 64 filters. The shape's flops() at twice the rate of the dense product, for 0.5625 of its bytes of
+// weight (16 bit; tf32 0.53). x is rounded into nhwc first, channels padded to eights, in one pass (of tf32 two). Wins
+// over the dense convolution where filters fill the rows of a tile, 64 or 128, and channels the eights. Mishra et al.,
+// Accelerating Sparse Deep Neural Networks, 2021, arXiv 2104.08378.
 #pragma once
 #include "kernels/sparse/csr_conv2d.h"
 #include "kernels/sparse/two_four_tensor_core.h"
@@ -34,8 +34,8 @@ void two_four_conv2d_find_taps(const Conv2dShape& shape, PatchTap* taps, cudaStr
 // Elements of T that the rounded images need.
 index_t two_four_conv2d_operand_size(const Conv2dShape& shape);
 
-// Throws InvalidArgument for a shape that the kernel does not take: of more than one group, of more than 15 taps along
-// an axis, or of more elements than 32 bits number.
+// Throws InvalidArgument for a shape that the kernel does not take: of smaller groups, of more than 15 taps along an
+// axis, or of more elements than 32 bits number.
 template <class T>
 void require_two_four_conv2d(const Conv2dShape& shape);
 

@@ -161,7 +161,7 @@ TEST_CASE("plan: a convolution that 2:4 does not take says why") {
       compile(flat, {3, 6, 11, 9}, only({two_four()})).steps()[1].candidates[1].note.starts_with("groups of channels"));
   Sequential grouped(Conv2d(8, 8, {.groups = 2, .seed = 1}));
   CHECK(compile(grouped, {3, 8, 5, 5}, only({two_four()})).steps()[0].candidates[1].note ==
-        "two_four_conv2d: 2 groups of channels; it takes one");
+        "two_four_conv2d: groups of 4 channels and 4 filters; it takes multiples of 8 and 64");
 }
 
 template <class T>

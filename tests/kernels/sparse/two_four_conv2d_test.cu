@@ -101,6 +101,8 @@ void check_all() {
   check<T>({1, 5, 11, 13, 9, 5, 2, 2, 1});
   check<T>({1, 4, 13, 12, 7, 3, 3, 2, 2, 2});
   check<T>({1, 2, 19, 18, 5, 15, 15, 1, 3});
+  check<T>({2, 24, 5, 7, 192, 3, 3, 2, 1, 1, 3});
+  check<T>({1, 16, 6, 5, 256, 2, 2, 1, 1, 1, 2});
 }
 
 TEST_CASE("two_four_conv2d equals the dense convolution of the rounded operands, in fp16") {
@@ -167,7 +169,8 @@ std::string refusal(const Conv2dShape& s, const kernels::TwoFourTensorView<half>
 }
 
 TEST_CASE("two_four_conv2d refuses groups, large kernels, other weights, and GPUs without sparse tensor cores") {
-  CHECK(refusal({1, 8, 5, 5, 4, 3, 3, 1, 0, 1, 2}, {4, 72}) == "two_four_conv2d: 2 groups of channels; it takes one");
+  CHECK(refusal({1, 8, 5, 5, 4, 3, 3, 1, 0, 1, 2}, {4, 72}) ==
+        "two_four_conv2d: groups of 4 channels and 2 filters; it takes multiples of 8 and 64");
   CHECK(refusal({1, 8, 20, 20, 4, 16, 3}, {4, 384}) ==
         "two_four_conv2d: a kernel of 16 x 3; it takes 15 taps along an axis");
   CHECK(refusal({128, 8, 4096, 4096, 4, 3, 3}, {4, 72}).ends_with("more than 32 bits number; split the batch"));
