@@ -1,5 +1,7 @@
 #include "pruning/pruner.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -45,6 +47,26 @@ learning_rate::Schedule in_two_courses(learning_rate::Schedule rates, std::int64
     const double part = first ? double(step) / double(split) : double(step - split) / double(steps - split);
     return rates(std::int64_t(part * double(steps)));
   };
+}
+
+// What sets two rules apart: of JSON objects the values that differ, else all of each.
+std::pair<std::string, std::string> differing(const std::string& theirs, const std::string& ours) {
+  const nlohmann::json one = nlohmann::json::parse(theirs, nullptr, false),
+                       two = nlohmann::json::parse(ours, nullptr, false);
+  if (!one.is_object() || !two.is_object()) {
+    return {fmt::format("by the rule \"{}\"", theirs), fmt::format("by \"{}\"", ours)};
+  }
+  const auto told = [](const nlohmann::json& rule, const nlohmann::json& other) {
+    std::vector<std::string> values;
+    for (const auto& [key, value] : rule.items()) {
+      if (!other.contains(key) || other[key] != value) values.push_back(fmt::format("{} = {}", key, value.dump()));
+    }
+    for (const auto& [key, value] : other.items()) {
+      if (!rule.contains(key)) values.push_back("no " + key);
+    }
+    return fmt::format("with {}", fmt::join(values, ", "));
+  };
+  return {told(one, two), told(two, one)};
 }
 
 // While it lives, the parameters have these values; an error gives them back their own, too.
@@ -298,6 +320,13 @@ std::string Pruner::record() const {
   return json.dump();
 }
 
+std::string Pruner::rule_of(const std::string& record) {
+  const nlohmann::json json = nlohmann::json::parse(record, nullptr, false);
+  require(json.is_object() && json.contains("rule") && json["rule"].is_string(),
+          "its record of pruning cannot be used");
+  return json["rule"];
+}
+
 void Pruner::check(const std::string& record) const {
   const nlohmann::json json = nlohmann::json::parse(record, nullptr, false);
   require(json.is_object() && json.contains("step") && json.contains("rule") && json["step"].is_number_integer() &&
@@ -317,8 +346,9 @@ void Pruner::check(const std::string& record) const {
     });
     require(by_vendor.is_array() && known, "its record of sparse training cannot be used");
   }
-  require(json["rule"] == options_.rule, "was pruned by the rule ", json["rule"].dump(), ", the run to resume by ",
-          nlohmann::json(options_.rule).dump());
+  if (json["rule"] == options_.rule) return;
+  const auto [theirs, ours] = differing(json["rule"], options_.rule);
+  throw InvalidArgument(fmt::format("was pruned {}, the run to resume {}", theirs, ours));
 }
 
 void Pruner::restore(const std::string& record) {

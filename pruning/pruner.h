@@ -107,6 +107,7 @@ class Pruner : public Companion {
   // ... together with the rule and, where there are any, movement, shadows, preparation and the snapshot to rewind to.
   // Masks go with their parameters; random numbers are functions of seed, name and step.
   std::string record() const override;
+  static std::string rule_of(const std::string& record);  // throws InvalidArgument where it is not a pruner's
   void check(const std::string& record) const override;
   void restore(const std::string& record) override;
   std::vector<Buffer*> state() override;

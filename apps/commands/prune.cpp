@@ -10,12 +10,14 @@
 #include "apps/commands/commands.h"
 #include "apps/commands/data.h"
 #include "apps/commands/latency_options.h"
+#include "apps/commands/pruning_rule.h"
 #include "apps/commands/recipe_run.h"
 #include "apps/commands/run_folder.h"
 #include "apps/commands/stages.h"
 #include "apps/commands/teachers.h"
 #include "apps/commands/trace_file.h"
 #include "kernels/require.h"
+#include "layers/evaluate.h"
 #include "layers/model_file.h"
 
 namespace espalier::apps {
@@ -74,9 +76,15 @@ void PruneCommand::prune_checkpoint() const {
   LatencyRequest request = latency;
   if (request.batch == 0) request.batch = training.batch;
   nlohmann::json choice;
-  if (automatic.wanted) choice = choose_rates(automatic, request, *model.module, images, training, asked, output);
   LatencyAnswer found;
-  if (!automatic.wanted) found = find_for_latency(request, *model.module, image, asked, output);
+  if (!resume.empty() && (automatic.wanted || request.wanted())) {
+    take_found(resume, asked, output);
+    if (automatic.wanted) choice["dense"]["accuracy"] = evaluate(*model.module, images.validation).accuracy();
+  } else if (automatic.wanted) {
+    choice = choose_rates(automatic, request, *model.module, images, training, asked, output);
+  } else {
+    found = find_for_latency(request, *model.module, image, asked, output);
+  }
   const PruneFiles files{folder / "metrics.jsonl", folder / "pruned.safetensors", folder / "shrunk.safetensors",
                          resume};
   RecipeResult result = prune_and_tune(model.module, images, asked, training,

@@ -60,6 +60,5 @@ double strength_of(const PruningOptions& options);  // 10 where none was said, 1
 
 void add_pruning_options(CLI::App& app, PruningOptions& options);
 std::string goal_of(const pruning::Target& target);   // "remove 90 % of the weights", "leave 12000 params"
-std::string in_words(const PruningOptions& options);  // JSON: the rule that a checkpoint keeps
 
 }  // namespace espalier::apps

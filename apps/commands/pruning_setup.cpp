@@ -7,6 +7,7 @@
 #include "apps/commands/channel_options.h"
 #include "apps/commands/contradictions.h"
 #include "apps/commands/pattern_words.h"
+#include "apps/commands/pruning_rule.h"
 #include "apps/commands/pruning_words.h"
 #include "apps/commands/schedule_words.h"
 #include "kernels/require.h"

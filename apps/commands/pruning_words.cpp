@@ -1,7 +1,5 @@
 #include "apps/commands/pruning_words.h"
 
-#include <nlohmann/json.hpp>
-
 #include "apps/commands/pruning_options.h"
 
 namespace espalier::apps {
@@ -113,32 +111,6 @@ Scope scope_of(const std::string& word) {
 SparseTraining sparse_training_of(const std::string& word) {
   return meaning_of<SparseTraining>(
       {{"off", SparseTraining::off}, {"on", SparseTraining::on}, {"auto", SparseTraining::measured}}, word);
-}
-
-std::string in_words(const PruningOptions& options) {
-  nlohmann::json rule{{"criterion", options.criterion},
-                      {"group", options.group},
-                      {"group_score", options.group_score},
-                      {"normalisation", options.normalisation},
-                      {"pattern", options.pattern},
-                      {"scope", options.scope},
-                      {"schedule", options.schedule},
-                      {"regrowth", options.regrowth},
-                      {"preparation", options.preparation},
-                      {"strength", strength_of(options)},
-                      {"penalty", options.penalty},
-                      {"penalty_strength", options.penalty_strength},
-                      {std::string(to_string(options.target.unit)), options.target.value},
-                      {"min_density", options.min_density},
-                      {"max_density", options.max_density},
-                      {"ignore", options.ignore},
-                      {"permute", options.permute},
-                      {"layers", options.layers},
-                      {"rewind", options.rewind}};
-  if (options.penalty_end < 1) rule["penalty_end"] = options.penalty_end;
-  if (has_noise(options.preparation)) rule["preparation_rate"] = options.preparation_rate;
-  if (options.sparse_training != "off") rule["sparse_training"] = options.sparse_training;
-  return rule.dump();
 }
 
 }  // namespace espalier::apps

@@ -283,4 +283,9 @@ Notes notes_of(const Safetensors& content) {
   return notes;
 }
 
+std::string companion_record(const Safetensors& content) {
+  const auto found = content.metadata.find(kCompanionRecord);
+  return found == content.metadata.end() ? std::string() : found->second;
+}
+
 }  // namespace espalier

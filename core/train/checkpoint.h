@@ -48,5 +48,6 @@ void save_checkpoint(const std::filesystem::path& file, const TrainingState& sta
 void load_checkpoint(const std::filesystem::path& file, TrainingState& state);
 void restore(const Safetensors& content, TrainingState& state);  // the same from a file already read
 Notes notes_of(const Safetensors& content);
+std::string companion_record(const Safetensors& content);  // of the run that it is of; empty where nothing rode along
 
 }  // namespace espalier

@@ -137,6 +137,11 @@ TEST_CASE("espalier prune --speedup: rates for a time, or one error that says wh
     const double rate = latency.at("rates").at(layer.at("name").get<std::string>());
     CHECK(layer.at("sparsity").get<double>() == doctest::Approx(rate).epsilon(0.01));
   }
+  const std::string own = espalier.file("a/pruned.safetensors"), resume = " --resume ";
+  REQUIRE(espalier(prune + " --latency-batch 512 --speedup 1.1" + resume + own) == 0);  // to the rates of its run
+  CHECK(espalier.json().at("layers") == report.at("layers"));
+  CHECK(espalier(prune + " --speedup 1.1 --pattern coupled-channel" + resume + own) == 5);
+  CHECK(espalier.text("err").find("holds no widths that a search found") != std::string::npos);
   CHECK(espalier(prune + " --latency-ms 0.0001") == 2);
   CHECK(espalier.text("err").find("0.1 µs at batch 16 cannot be reached: best is") != std::string::npos);
   CHECK(espalier(prune + " --latency-ms 1 --speedup 2") == 2);

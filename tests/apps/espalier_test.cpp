@@ -160,6 +160,13 @@ TEST_CASE("espalier sensitivity, prune --auto: curves per layer, and rates that 
   CHECK(found.contains("final"));
   const auto chosen = found.at("candidates").at(found.at("chosen").get<std::size_t>());
   CHECK(espalier.json().at("sparsity").get<double>() == doctest::Approx(chosen.at("sparsity").get<double>()));
+  const std::string resumed = " --resume " + espalier.file("p/pruned.safetensors") + " --json" + data;
+  const nlohmann::json layers = espalier.json().at("layers");
+  REQUIRE(espalier(prune + espalier.file("r") + " --max-drop 90 --minimise bytes" + resumed) == 0);  // no search
+  CHECK(espalier.json().at("layers") == layers);
+  CHECK(!espalier.json().at("auto").contains("candidates"));
+  CHECK(espalier.json().at("auto").at("final").at("within") == true);
+  CHECK(espalier(prune + espalier.file("r") + " --criterion taylor" + resumed) == 5);
   REQUIRE(espalier(prune + espalier.file("p") + " --max-drop 90 --macs 0.25 --json" + data) == 0);
   CHECK(espalier.json().at("layers").at("macs_kept").get<double>() == doctest::Approx(66'550).epsilon(0.02));
   REQUIRE(espalier(prune + espalier.file("p") + " --max-drop 90 --speedup 1.2 --latency-batch 256 --gpu t4 --json" +

@@ -1,5 +1,6 @@
 // Recipes as their user meets them: carried out, compared, resumed, and refused with a hint where they are misspelt.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -30,6 +31,22 @@ TEST_CASE("recipes: carried out from the first weights, with every figure and th
   CHECK(report.at("scoring").at("backward_passes").get<int>() > 0);
   CHECK(report.at("layers").at("macs_kept").get<int>() > 0);
   CHECK(espalier.text("err").find("MACs") != std::string::npos);
+}
+
+TEST_CASE("recipes: a run is resumed under the same rule only, its place in the schedule included") {
+  const Kitchen espalier;
+  const std::string recipe = espalier.recipe("rule.toml", kRecipe);
+  REQUIRE(espalier("prune --recipe " + recipe) == 0);
+  const nlohmann::json layers = espalier.json().at("layers");
+  const std::string again = " --resume " + espalier.json().at("checkpoint").get<std::string>();
+  REQUIRE(espalier("prune --recipe " + recipe + again) == 0);
+  CHECK(espalier.json().at("layers") == layers);
+  for (const char* other : {"end", "begin"}) {
+    CAPTURE(other);
+    const std::string changed = kRecipe + fmt::format("{} = 0.25\n", other);
+    CHECK(espalier("prune --recipe " + espalier.recipe("other.toml", changed) + again) == 5);
+    CHECK(espalier.text("err").find(fmt::format(", the run to resume with {} = 0.25\n", other)) != std::string::npos);
+  }
 }
 
 TEST_CASE("recipes: rates begin anew where a restart is asked for, and only there") {
