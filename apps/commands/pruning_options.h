@@ -59,6 +59,6 @@ bool has_noise(const std::string& preparation);     // variational, hard-concret
 double strength_of(const PruningOptions& options);  // 10 where none was said, 1 with noise
 
 void add_pruning_options(CLI::App& app, PruningOptions& options);
-std::string goal_of(const pruning::Target& target);   // "remove 90 % of the weights", "leave 12000 params"
+std::string goal_of(const pruning::Target& target);  // "remove 90 % of the weights", "leave 12000 params"
 
 }  // namespace espalier::apps
