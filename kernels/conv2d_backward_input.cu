@@ -7,9 +7,11 @@
 #include <numeric>
 
 #include "kernels/conv2d.h"
+#include "kernels/conv2d_point.h"
 #include "kernels/conv2d_pool_panels.h"
 #include "kernels/conv2d_tiles.h"
 #include "kernels/conv2d_winograd.h"
+#include "kernels/warp.h"
 
 namespace espalier::kernels {
 namespace {
@@ -19,12 +21,23 @@ namespace {
 // A [m, k] = w transposed: row = channel of the group, k = (filter, tap row, tap column) over the taps of a phase.
 struct TapWeights {
   const float* w = nullptr;
-  index_t group = 0;                  // floats from group to group
-  int patch = 0, taps = 0;            // floats from filter to filter, from channel to channel
-  int channels = 0;                   // of a group: the product's m
-  int tap_rows = 1, tap_columns = 1;  // the most that any phase has
-  int phases = 1;                     // per axis
+  index_t group = 0;        // floats from group to group
+  int patch = 0, taps = 0;  // floats from filter to filter, from channel to channel
+  int channels = 0;         // of a group: the product's m
+  int phases = 1;           // per axis
   GradientTaps gradient = {};
+};
+
+// The taps of a phase, along both axes.
+struct PhaseTaps {
+  AxisPhase rows, columns;
+
+  __device__ PhaseTaps(const TapWeights& p, index_t batch) {
+    const int phase = int(batch % (p.phases * p.phases));
+    rows = AxisPhase(p.gradient, phase / p.phases, p.gradient.kernel_height);
+    columns = AxisPhase(p.gradient, phase % p.phases, p.gradient.kernel_width);
+  }
+  __device__ int count() const { return rows.taps * columns.taps; }
 };
 
 template <class Tile>
@@ -36,12 +49,9 @@ class TapWeightLoader {
   static constexpr Strides kStrides = Stage::kStrides;
 
   __device__ TapWeightLoader(const TapWeights& p, index_t first, index_t batch)
-      : p_(p), step_(Tile::kK, p.tap_rows, p.tap_columns), k_{{0, 1, 1}, {0, 1, 1}} {
-    const int phase = int(batch % (p.phases * p.phases));
-    rows_ = AxisPhase(p.gradient, phase / p.phases, p.gradient.kernel_height);
-    columns_ = AxisPhase(p.gradient, phase % p.phases, p.gradient.kernel_width);
-    base_ =
-        p.w + batch / (p.phases * p.phases) * p.group + rows_.first_tap * p.gradient.kernel_width + columns_.first_tap;
+      : p_(p), taps_(p, batch), step_(Tile::kK, rows(), columns()), k_{{0, 1, 1}, {0, 1, 1}} {
+    base_ = p.w + batch / (p.phases * p.phases) * p.group + taps_.rows.first_tap * p.gradient.kernel_width +
+            taps_.columns.first_tap;
 #pragma unroll
     for (int pass = 0; pass < Stage::kRowPasses; ++pass) {
       const index_t channel = first + stage_.row + pass * Stage::kRowsAtOnce;
@@ -52,7 +62,7 @@ class TapWeightLoader {
   __device__ void start(index_t k) {
 #pragma unroll
     for (int step = 0; step < Stage::kDepthPasses; ++step) {
-      k_[step] = Odometer(k + stage_.k + step * 8, p_.tap_rows, p_.tap_columns);
+      k_[step] = Odometer(k + stage_.k + step * 8, rows(), columns());
     }
   }
 
@@ -61,13 +71,12 @@ class TapWeightLoader {
 #pragma unroll
     for (int step = 0; step < Stage::kDepthPasses; ++step) {
       const Odometer& k = k_[step];  // filter, tap row, tap column
-      const bool exists = k.middle < rows_.taps && k.low < columns_.taps;
       const float* from =
           base_ + index_t(k.high) * p_.patch + p_.gradient.period * (k.middle * p_.gradient.kernel_width + k.low);
       if (inside(stage_.k + step * 8, depth)) {
 #pragma unroll
         for (int pass = 0; pass < Stage::kRowPasses; ++pass) {
-          stage_.value[pass][step] = exists ? from[offset_[pass]] : 0.0f;
+          stage_.value[pass][step] = from[offset_[pass]];
         }
       }
       k_[step].add(step_);
@@ -80,10 +89,14 @@ class TapWeightLoader {
   }
 
  private:
+  // At least one: a phase without taps sums nothing.
+  __device__ int rows() const { return taps_.rows.taps > 0 ? taps_.rows.taps : 1; }
+  __device__ int columns() const { return taps_.columns.taps > 0 ? taps_.columns.taps : 1; }
+
   const TapWeights& p_;
+  PhaseTaps taps_;
   Stage stage_;
   Odometer step_, k_[Stage::kDepthPasses];
-  AxisPhase rows_, columns_;
   const float* base_;
   int offset_[Stage::kRowPasses];
 };
@@ -91,27 +104,59 @@ class TapWeightLoader {
 // dx at the inputs of a phase.
 struct InputGradientStore {
   float* dx;
-  int channels, height, width;  // channels: of a group
-  index_t image;                // floats
+  int channels, all_channels, height, width;  // channels: of a group
   int phases, pixel_rows, pixel_columns;
   index_t pixels;
+  bool aligned;  // planes begin at multiples of 16 bytes
 
   template <int kCount>
   __device__ void operator()(index_t batch, index_t row, index_t column, const float (&values)[kCount]) const {
-    if (row >= channels) return;
-    const index_t group = batch / (phases * phases);
+    const index_t group = batch / (phases * phases), area = index_t(height) * width, image = all_channels * area;
     const int phase = int(batch - group * phases * phases);
-    float* plane = dx + (group * channels + row) * height * width;
+    float* plane = dx + (group * channels + row) * area;
+    if (phases == 1) {
+      if (row >= channels || column >= pixels) return;
+      const index_t n = divide(column, area), pixel = column - n * area;
+      return store_pixels(plane + n * image + pixel, pixel, pixels - column, area, all_channels, aligned, values);
+    }
+    // Eight neighbouring lanes have 32 neighbouring pixels (ThreadTile), which they exchange: eight of them at a time,
+    // not every fourth, lie in as few sectors as there are.
+    const int lane = int(threadIdx.x) % 8;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      if (column + i >= pixels) return;
-      const index_t line = divide(column + i, pixel_columns), n = divide(line, pixel_rows);
+      const float value = exchanged(values, 8 * i + lane);
+      const index_t pixel = column + 8 * i - 3 * lane;
+      if (row >= channels || pixel >= pixels) continue;
+      const index_t line = divide(pixel, pixel_columns), n = divide(line, pixel_rows);
       const index_t y = (line - n * pixel_rows) * phases + phase / phases;
-      const index_t x = (column + i - line * pixel_columns) * phases + phase % phases;
-      if (y < height && x < width) plane[n * image + y * width + x] = values[i];
+      const index_t x = (pixel - line * pixel_columns) * phases + phase % phases;
+      if (y < height && x < width) plane[n * image + y * width + x] = value;
     }
   }
+
+ private:
+  // The i-th of the values that eight lanes have, four each.
+  __device__ static float exchanged(const float (&values)[4], int i) {
+    float value = 0.0f;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const float theirs = __shfl_sync(kFullWarp, values[j], i / 4, 8);
+      value = i % 4 == j ? theirs : value;
+    }
+    return value;
+  }
 };
+
+// The product of each phase is as deep as it has taps.
+template <class Tile, class LoaderB>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
+    phase_product_kernel(ProductGrid grid, TapWeights weights, GatherParameters gather, InputGradientStore store) {
+  using LoaderA = TapWeightLoader<Tile>;
+  BlockRange range = block_range<Tile>(grid);
+  const PhaseTaps taps(weights, range.batch);
+  range.k_end = grid.shape.k * taps.count();
+  multiply_and_store<Tile, LoaderA, LoaderB>(grid.shape, range, range.batch, weights, gather, store);
+}
 
 template <bool kPooled>
 void backward_input_by_tiles(const Conv2dShape& s, const float* dy, const PooledGradient& pooled, const float* w,
@@ -123,7 +168,6 @@ void backward_input_by_tiles(const Conv2dShape& s, const float* dy, const Pooled
                           .padding = int(s.padding),
                           .dilation = int(s.dilation),
                           .period = period};
-  const int tap_rows = ceil_div(taps.kernel_height, period), tap_columns = ceil_div(taps.kernel_width, period);
   const int pixel_rows = int(ceil_div(s.height, s.stride)), pixel_columns = int(ceil_div(s.width, s.stride));
   const index_t pixels = s.batch * pixel_rows * pixel_columns;
   const TapWeights weights{.w = w,
@@ -131,8 +175,6 @@ void backward_input_by_tiles(const Conv2dShape& s, const float* dy, const Pooled
                            .patch = int(s.patch()),
                            .taps = taps.kernel_height * taps.kernel_width,
                            .channels = int(s.channels_per_group()),
-                           .tap_rows = tap_rows,
-                           .tap_columns = tap_columns,
                            .phases = stride,
                            .gradient = taps};
   const int step = -period * taps.dilation / stride;
@@ -141,8 +183,6 @@ void backward_input_by_tiles(const Conv2dShape& s, const float* dy, const Pooled
                                 .width = int(s.out_width()),
                                 .image = s.filters * s.out_height() * s.out_width(),
                                 .group = s.filters_per_group() * s.out_height() * s.out_width(),
-                                .tap_rows = tap_rows,
-                                .tap_columns = tap_columns,
                                 .row_step = step,
                                 .column_step = step,
                                 .pixel_rows = pixel_rows,
@@ -155,20 +195,26 @@ void backward_input_by_tiles(const Conv2dShape& s, const float* dy, const Pooled
                                 .group_planes = s.filters_per_group()};
   const InputGradientStore store{.dx = dx,
                                  .channels = int(s.channels_per_group()),
+                                 .all_channels = int(s.channels),
                                  .height = int(s.height),
                                  .width = int(s.width),
-                                 .image = s.channels * s.height * s.width,
                                  .phases = stride,
                                  .pixel_rows = pixel_rows,
                                  .pixel_columns = pixel_columns,
-                                 .pixels = pixels};
+                                 .pixels = pixels,
+                                 .aligned = rows_aligned(dx, s.height * s.width)};
   const ProductShape product{.m = s.channels_per_group(),
                              .n = pixels,
-                             .k = s.filters_per_group() * tap_rows * tap_columns,
+                             .k = s.filters_per_group(),  // times the taps of a phase
                              .batch = s.groups * stride * stride};
   with_conv2d_tile(product, [&](auto tile) {
     using Tile = decltype(tile);
-    whole_product<Tile, TapWeightLoader<Tile>, GatherLoader<Tile, kPooled>>(product, weights, gather, store, stream);
+    using Gather = GatherLoader<Tile, kPooled>;
+    const ProductGrid grid = product_grid<Tile>(product, 0);
+    const auto where = std::source_location::current();
+    simt::launch(phase_product_kernel<Tile, Gather>,
+                 product_launch<Tile, TapWeightLoader<Tile>, Gather>(grid, stream, where), grid, weights, gather,
+                 store);
   });
 }
 
@@ -256,10 +302,13 @@ void conv2d_backward_input_and_sum(const Conv2dShape& shape, const float* dy, co
     case Conv2dMethod::panels:
       return backward_input_by_panels<simt::kEmulated>(shape, StoredPanels{dy}, w, dx, {parts}, stream);
     case Conv2dMethod::direct:
+      sum_weight_parts(parts, stream);
       return conv2d_backward_input_direct(shape, dy, w, dx, stream);
     case Conv2dMethod::stencil:
       return conv2d_backward_input_stencil(shape, dy, w, dx, parts, stream);
     default:
+      sum_weight_parts(parts, stream);  // of a stride of 2 they may be a stencil's
+      if (suits_point(shape)) return conv2d_backward_input_point(shape, dy, w, dx, stream);
       return backward_input_by_tiles<false>(shape, dy, {}, w, dx, stream);
   }
 }

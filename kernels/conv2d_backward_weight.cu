@@ -37,9 +37,10 @@ index_t weight_columns(const Conv2dShape& shape, bool with_bias) { return shape.
 
 // ---- tiles
 
+// Rows of sums are whole vectors: with a column for the bias alone, each lane would store its four floats one by one.
 ProductShape weight_product(const Conv2dShape& s, bool with_bias) {
   return {.m = s.filters_per_group(),
-          .n = weight_columns(s, with_bias),
+          .n = ceil_div<index_t>(weight_columns(s, with_bias), 4) * 4,
           .k = s.batch * s.out_height() * s.out_width(),
           .batch = s.groups};
 }

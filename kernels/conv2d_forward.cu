@@ -39,12 +39,8 @@ struct ForwardStore {
       const float value = sums[i] + shift, bent = slope == 0.0f ? 0.0f : slope * value;  // not 0 * -inf
       values[i] = value <= 0.0f ? bent : value;
     }
-    float* to = y + (image * all_filters + filter) * plane + pixel;
-    if (pixel + kCount <= plane) return store_run(to, kCount, aligned, values);
-    for (int i = 0; i < kCount && column + i < pixels; ++i) {
-      const index_t next = divide(pixel + i, plane);  // the run crosses into the next image, or several small ones
-      to[next * (all_filters - 1) * plane + i] = values[i];
-    }
+    store_pixels(y + (image * all_filters + filter) * plane + pixel, pixel, pixels - column, plane, all_filters,
+                 aligned, values);
   }
 };
 

@@ -151,11 +151,9 @@ class GatherLoader {
     __syncthreads();
     table_begin_ = k;
     for (int i = int(threadIdx.x); i < kTableTaps; i += Tile::kThreads) {
-      const PatchEntry of(int(k) + i, p_.tap_rows, p_.tap_columns);  // below 2^30
+      const PatchEntry of(int(k) + i, tap_rows_, tap_columns_);  // below 2^30
       const int down = of.row * p_.row_step, right = of.column * p_.column_step;
-      const bool exists = of.row < tap_rows_ && of.column < tap_columns_;  // else a row no image has: reads as zero
-      tap_table()[i] = {of.channel * p_.height * p_.width + down * p_.width + right, exists ? down : 1 << 30, right,
-                        of.channel};
+      tap_table()[i] = {of.channel * p_.height * p_.width + down * p_.width + right, down, right, of.channel};
     }
     __syncthreads();
   }
@@ -167,6 +165,18 @@ class GatherLoader {
   index_t plane_;
   float stage_[kPasses] = {};
 };
+
+// A run of a channel's pixels, counted through all images, to maps [images, planes, plane]: `to` is where the first,
+// the `pixel`-th of its plane, goes, and `left` are left.
+template <int kCount>
+__device__ inline void store_pixels(float* to, index_t pixel, index_t left, index_t plane, index_t planes, bool aligned,
+                                    const float (&values)[kCount]) {
+  if (pixel + kCount <= plane) return store_run(to, kCount, aligned, values);
+  for (int i = 0; i < kCount && i < left; ++i) {
+    const index_t next = divide(pixel + i, plane);  // the run crosses into the next image, or several small ones
+    to[next * (planes - 1) * plane + i] = values[i];
+  }
+}
 
 // The staging of operands whose k axis runs along memory: lane i of eight takes k = i and i + 8 of a row of the tile,
 // so a warp reads four runs of 32 bytes, and with rows padded by 4 its transposing stores hit 32 different banks.

@@ -56,6 +56,10 @@ constexpr Layer kOthers[] = {
     {"256 -> 256, 1x1, 14 x 14, batch 16", square(16, 256, 14, 256, 1)},
     {"512 -> 512, 3x3, 7 x 7, batch 4", padded(square(4, 512, 7, 512, 3), 1)},
     {"64 depthwise, 3x3, 28 x 28, batch 32", padded(square(32, 64, 28, 64, 3), 1, 1, 64)},
+    {"3 -> 64, 7x7, stride 2, 224 x 224, batch 1", padded(square(1, 3, 224, 64, 7), 3, 2)},
+    {"64 -> 128, 3x3, stride 2, 56 x 56, batch 32", padded(square(32, 64, 56, 128, 3), 1, 2)},
+    {"128 -> 256, 3x3, stride 2, 28 x 28, batch 32", padded(square(32, 128, 28, 256, 3), 1, 2)},
+    {"64 -> 128, 1x1, stride 2, 56 x 56, batch 32", padded(square(32, 64, 56, 128, 1), 0, 2)},
 };
 
 struct Operands {

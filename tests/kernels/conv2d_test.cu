@@ -1,19 +1,11 @@
 // Convolution against plain loops in double: every option, odd and prime sizes, tile edges, between guard zones, by
 // every method that the build has.
-#include "kernels/conv2d.h"
-
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <string>
 
-#include "kernels/conv2d_stencil.h"
 #include "kernels/require.h"
-#include "tests/support/close.h"
-#include "tests/support/conv2d_problem.h"
+#include "tests/support/conv2d_directions.h"
 #include "tests/support/golden.h"
-#include "tests/support/guarded_buffer.h"
-#include "tests/support/reference/conv2d.h"
 
 using namespace espalier;
 using namespace espalier::kernels;
@@ -21,60 +13,8 @@ using namespace espalier::test;
 
 namespace {
 
-std::vector<Conv2dMethod> methods(const Conv2dShape& s) {
-  std::vector<Conv2dMethod> all{Conv2dMethod::tiles, Conv2dMethod::direct};
-  if (suits_stencil(s, StencilUse::forward)) all.push_back(Conv2dMethod::stencil);
-  if (simt::kEmulated) all.push_back(Conv2dMethod::panels);
-  return all;
-}
-
-struct Problem {
-  Conv2dShape shape;
-  std::vector<float> x, w, bias, dy;
-  Conv2dInDouble expected;
-
-  explicit Problem(const Conv2dShape& s)
-      : shape(s),
-        x(random_floats(std::size_t(s.input_size()), 1)),
-        w(random_floats(std::size_t(s.weight_size()), 2)),
-        bias(random_floats(std::size_t(s.filters), 3)),
-        dy(random_floats(std::size_t(s.output_size()), 4)),
-        expected(conv2d_reference(s, x, w, bias, dy)) {}
-};
-
-std::vector<float> forward(const Problem& p, Conv2dMethod method, Activation activation, bool with_bias) {
-  const GuardedBuffer<float> x(p.x), w(p.w), bias(p.bias);
-  GuardedBuffer<float> y(p.dy.size());
-  conv2d_forward(p.shape, x.data(), w.data(), with_bias ? bias.data() : nullptr, y.data(), activation, nullptr, method);
-  CHECK(y.guards_intact());
-  return y.download();
-}
-
-std::vector<float> backward_input(const Problem& p, Conv2dMethod method) {
-  const GuardedBuffer<float> dy(p.dy), w(p.w);
-  GuardedBuffer<float> dx(p.x.size());
-  conv2d_backward_input(p.shape, dy.data(), w.data(), dx.data(), nullptr, method);
-  CHECK(dx.guards_intact());
-  return dx.download();
-}
-
-struct WeightGradient {
-  std::vector<float> dw, db;
-};
-
-WeightGradient backward_weight(const Problem& p, Conv2dMethod method, bool with_bias, index_t workspace_floats) {
-  const GuardedBuffer<float> x(p.x), dy(p.dy);
-  GuardedBuffer<float> dw(p.w.size()), db(p.bias.size()), workspace{std::size_t(workspace_floats)};
-  conv2d_backward_weight(p.shape, x.data(), dy.data(), dw.data(), with_bias ? db.data() : nullptr,
-                         {workspace.data(), workspace_floats}, nullptr, method);
-  CHECK(dw.guards_intact());
-  CHECK(db.guards_intact());
-  CHECK(workspace.guards_intact());
-  return {dw.download(), with_bias ? db.download() : std::vector<float>()};
-}
-
 // Both gradients in one go: the bits of one after the other.
-void check_both(const Problem& p, Conv2dMethod method, bool with_bias) {
+void check_both(const Conv2dCase& p, Conv2dMethod method, bool with_bias) {
   const index_t floats = conv2d_backward_weight_workspace(p.shape, method);
   const GuardedBuffer<float> x(p.x), w(p.w), dy(p.dy);
   GuardedBuffer<float> dx(p.x.size()), dw(p.w.size()), db(p.bias.size()), workspace{std::size_t(floats)};
@@ -106,22 +46,6 @@ double activated(Activation activation, double x) {
       return std::tanh(x);
   }
   return x;
-}
-
-void check_all_directions(const Conv2dShape& s) {
-  const Problem p(s);
-  const index_t pixels = s.batch * s.out_height() * s.out_width();
-  for (Conv2dMethod method : methods(s)) {
-    if (method == Conv2dMethod::direct && s.weight_size() > 3000) continue;  // a block a weight: slow on a CPU
-    INFO(text(s), ", method ", int(method));
-    CHECK(norm_error(forward(p, method, Activation::none, true), p.expected.y) < tolerance(s.patch() + 1));
-    CHECK(norm_error(backward_input(p, method), p.expected.dx) < tolerance(s.patch() * s.filters / s.channels));
-    const WeightGradient split = backward_weight(p, method, true, conv2d_backward_weight_workspace(s, method));
-    CHECK(norm_error(split.dw, p.expected.dw) < tolerance(pixels));
-    CHECK(norm_error(split.db, p.expected.db) < tolerance(pixels));
-    const WeightGradient whole = backward_weight(p, method, false, 0);
-    CHECK(norm_error(whole.dw, p.expected.dw) < tolerance(pixels));
-  }
 }
 
 }  // namespace
@@ -255,7 +179,7 @@ TEST_CASE("conv2d: the layers of lenet-5") {
 }
 
 TEST_CASE("conv2d_forward: fuses every activation, and bias may be absent") {
-  const Problem p(
+  const Conv2dCase p(
       {.batch = 3, .channels = 2, .height = 5, .width = 7, .filters = 5, .kernel_height = 3, .kernel_width = 3});
   const std::size_t plane = std::size_t(p.shape.out_height() * p.shape.out_width());
   for (Conv2dMethod method : methods(p.shape)) {
@@ -288,7 +212,7 @@ TEST_CASE("conv2d: agrees with PyTorch") {
                         .padding = golden.attribute<index_t>("padding"),
                         .dilation = golden.attribute<index_t>("dilation"),
                         .groups = golden.attribute<index_t>("groups")};
-    Problem p(s);
+    Conv2dCase p(s);
     p.x = golden["x"].values, p.w = golden["w"].values, p.bias = golden["b"].values, p.dy = golden["dy"].values;
     for (Conv2dMethod method : methods(s)) {
       INFO(golden.name, ", method ", int(method));
@@ -302,14 +226,14 @@ TEST_CASE("conv2d: agrees with PyTorch") {
 }
 
 TEST_CASE("conv2d: gives the same bits again") {
-  const Problem p({.batch = 20,
-                   .channels = 3,
-                   .height = 7,
-                   .width = 6,
-                   .filters = 5,
-                   .kernel_height = 3,
-                   .kernel_width = 3,
-                   .padding = 1});
+  const Conv2dCase p({.batch = 20,
+                      .channels = 3,
+                      .height = 7,
+                      .width = 6,
+                      .filters = 5,
+                      .kernel_height = 3,
+                      .kernel_width = 3,
+                      .padding = 1});
   for (Conv2dMethod method : methods(p.shape)) {
     const index_t floats = conv2d_backward_weight_workspace(p.shape, method);
     const WeightGradient first = backward_weight(p, method, true, floats),
@@ -324,15 +248,15 @@ TEST_CASE("conv2d: gives the same bits again") {
 TEST_CASE("conv2d_backward: gives the bits of the two gradients one after the other") {
   for (index_t batch : {1, 2, 33}) {
     for (index_t groups : {1, 2}) {
-      const Problem p({.batch = batch,
-                       .channels = 6,
-                       .height = 7,
-                       .width = 6,
-                       .filters = 10,
-                       .kernel_height = 3,
-                       .kernel_width = 3,
-                       .padding = 1,
-                       .groups = groups});
+      const Conv2dCase p({.batch = batch,
+                          .channels = 6,
+                          .height = 7,
+                          .width = 6,
+                          .filters = 10,
+                          .kernel_height = 3,
+                          .kernel_width = 3,
+                          .padding = 1,
+                          .groups = groups});
       for (Conv2dMethod method : methods(p.shape)) {
         INFO(text(p.shape), ", method ", int(method));
         check_both(p, method, true);
@@ -341,7 +265,7 @@ TEST_CASE("conv2d_backward: gives the bits of the two gradients one after the ot
     }
   }
   // More pieces of a sum than rows of the grid, the last one short.
-  const Problem wide(
+  const Conv2dCase wide(
       {.batch = 3, .channels = 131, .height = 6, .width = 5, .filters = 9, .kernel_height = 3, .kernel_width = 3});
   for (Conv2dMethod method : methods(wide.shape)) {
     if (method != Conv2dMethod::direct) check_both(wide, method, true);  // a block a weight: slow on a CPU
@@ -349,15 +273,15 @@ TEST_CASE("conv2d_backward: gives the bits of the two gradients one after the ot
 }
 
 TEST_CASE("conv2d_forward: with a workspace tiles share what one of them would have to sum") {
-  const Problem p({.batch = 3,
-                   .channels = 65,
-                   .height = 7,
-                   .width = 6,
-                   .filters = 70,
-                   .kernel_height = 3,
-                   .kernel_width = 3,
-                   .stride = 2,
-                   .padding = 1});
+  const Conv2dCase p({.batch = 3,
+                      .channels = 65,
+                      .height = 7,
+                      .width = 6,
+                      .filters = 70,
+                      .kernel_height = 3,
+                      .kernel_width = 3,
+                      .stride = 2,
+                      .padding = 1});
   const index_t floats = conv2d_forward_workspace(p.shape, Conv2dMethod::tiles);
   REQUIRE(floats > 0);
   const GuardedBuffer<float> x(p.x), w(p.w);
@@ -371,7 +295,7 @@ TEST_CASE("conv2d_forward: with a workspace tiles share what one of them would h
 }
 
 TEST_CASE("conv2d_backward_bias: sums dy over batch and pixels") {
-  const Problem p(
+  const Conv2dCase p(
       {.batch = 5, .channels = 2, .height = 6, .width = 5, .filters = 3, .kernel_height = 2, .kernel_width = 2});
   const GuardedBuffer<float> dy(p.dy);
   GuardedBuffer<float> db(p.bias.size());
