@@ -8,11 +8,12 @@
 // summation, no atomics.
 //
 // Conv2dMethod::tiles works block by block as gemm_tile.h does (conv2d_tiles.h); stencil keeps images in shared memory
-// and a strip of outputs in registers (conv2d_stencil.h: 3x3 and 5x5, stride and dilation 1); winograd multiplies a
-// quarter as often (conv2d_winograd.h: 3x3, stride and dilation 1; its weight gradient is that of fastest); direct has
-// a thread for each result (conv2d_direct.h); panels is the CPU's way, one thread to a block (conv2d_panels.h).
+// and a strip of outputs in registers (conv2d_stencil.h: 3x3 and 5x5, stride and dilation 1, and some of stride 2);
+// winograd multiplies a quarter as often (conv2d_winograd.h: 3x3, stride and dilation 1; its weight gradient is that of
+// fastest); direct has a thread for each result (conv2d_direct.h); panels is the CPU's way, one thread to a block
+// (conv2d_panels.h).
 // `fastest` is panels on the CPU; on a GPU direct where groups are at most four channels and filters wide (depthwise),
-// winograd for many channels and filters, else stencil where it can, else tiles.
+// winograd for many channels and filters, else stencil where it pays, else tiles.
 #pragma once
 #include <cstddef>
 

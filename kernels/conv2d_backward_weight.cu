@@ -249,7 +249,7 @@ WeightParts conv2d_pool_backward_weight_parts(const Conv2dShape& shape, const fl
                                               float* dw, float* db, Workspace workspace, cudaStream_t stream,
                                               Conv2dMethod method) {
   if (workspace.data == nullptr) workspace.floats = 0;
-  switch (resolve(method, shape, StencilUse::weight_gradient)) {
+  switch (resolve(method, shape, StencilUse::pooled_weight_gradient)) {
     case Conv2dMethod::panels:
       return backward_weight_by_panels<simt::kEmulated>(shape, x, PooledPanels{dy, shape.filters}, dw, db, workspace,
                                                         stream);
@@ -271,7 +271,7 @@ void conv2d_pool_backward_weight(const Conv2dShape& shape, const float* x, const
 
 index_t conv2d_pool_backward_weight_workspace(const Conv2dShape& shape, Conv2dMethod method) {
   require_valid(shape, "conv2d_pool_backward_weight_workspace");
-  switch (resolve(method, shape, StencilUse::weight_gradient)) {
+  switch (resolve(method, shape, StencilUse::pooled_weight_gradient)) {
     case Conv2dMethod::panels:
       return panels_workspace<PooledPanels>(shape);
     case Conv2dMethod::stencil:

@@ -19,18 +19,18 @@ namespace espalier::kernels {
 // A grid has at least this many blocks, if the work can be cut so far: enough for 8 threads and their uneven pace.
 inline constexpr index_t kWantedPanelBlocks = 16;
 
-// What `fastest` means for this build and shape, where the stencil can compute it or not; and winograd, where it has
+// What `fastest` means for this build and shape, where the stencil pays or not; and winograd, where it has
 // not been taken before (conv2d_winograd.h).
-inline Conv2dMethod resolve(Conv2dMethod method, const Conv2dShape& shape, bool suits_stencil) {
+inline Conv2dMethod resolve(Conv2dMethod method, const Conv2dShape& shape, bool stencil) {
   require(method != Conv2dMethod::panels || simt::kEmulated,
           "conv2d: panels run on one CPU thread a block and exist in the cpu build only; use tiles or fastest");
   if (method != Conv2dMethod::fastest && method != Conv2dMethod::winograd) return method;
   if (simt::kEmulated) return Conv2dMethod::panels;
-  return suits_direct(shape) ? Conv2dMethod::direct : suits_stencil ? Conv2dMethod::stencil : Conv2dMethod::tiles;
+  return suits_direct(shape) ? Conv2dMethod::direct : stencil ? Conv2dMethod::stencil : Conv2dMethod::tiles;
 }
 
 inline Conv2dMethod resolve(Conv2dMethod method, const Conv2dShape& shape, StencilUse use) {
-  return resolve(method, shape, suits_stencil(shape, use));
+  return resolve(method, shape, pays_stencil(shape, use));
 }
 
 // `count` cut into pieces of at most `most`, as even as can be: the length of a piece.

@@ -35,19 +35,32 @@ int conflicts(const StencilTile& tile) {
   return lost;
 }
 
+// Sets half and image pitches for rows and pairs of rows as they are, with a gap after each image. Of a stride of 2
+// neighbouring floats of a row go to its halves in turn, which lie in different halves of the banks. Reads of a row's
+// last strip may run into the next one.
+void set_image_pitch(const StencilProblem& problem, int gap, StencilTile& tile) {
+  const int rows = problem.source_rows(tile.down), pair = kStripRows * problem.stride;
+  const int image = rows / pair * tile.pair_pitch + rows % pair * tile.row_pitch;
+  tile.image_pitch = image + gap;
+  if (problem.stride == 1) return;
+  tile.half_pitch = rounded(image + kStripPatch - 16, 32) + 16;
+  tile.image_pitch = tile.half_pitch + image + kStripPatch + gap;
+}
+
 void set_pitches(const StencilProblem& problem, StencilTile& tile) {
-  const int pairs = tile.down + problem.kernel / 2;
-  tile.row_pitch = kStripColumns * tile.across + kStripPatch - kStripColumns;
+  const int strips = kStripColumns * tile.across, used = std::min(strips, problem.out_width) + problem.kernel / 2;
+  tile.row_pitch = problem.stride == 1 ? strips + kStripPatch - kStripColumns : rounded(used, kStripColumns);
+  tile.pairs = problem.stride;
   int fewest = INT32_MAX;
   for (int pair_gap = 0; pair_gap < 32; pair_gap += 4) {
     for (int image_gap = 0; image_gap < (tile.images > 1 ? 32 : 4); image_gap += 4) {
       StencilTile with = tile;
-      with.pair_pitch = 2 * tile.row_pitch + pair_gap;
-      with.image_pitch = pairs * with.pair_pitch + image_gap;
+      with.pair_pitch = kStripRows * problem.stride * tile.row_pitch + pair_gap;
+      set_image_pitch(problem, image_gap, with);
       const int lost = conflicts(with);
       if (lost >= fewest) continue;
       fewest = lost;
-      tile.pair_pitch = with.pair_pitch, tile.image_pitch = with.image_pitch;
+      tile = with;
       if (lost == 0) pair_gap = image_gap = 32;
     }
   }
@@ -102,7 +115,7 @@ double cost(const StencilPlan& plan, index_t processors) {
   const int taps = p.kernel * p.kernel, filters = plan.filters_per_thread;
   const bool split = tile.group_threads % 8 != 0 && tile.filter_groups * tile.teams > 1;  // see set_threads()
   const double products = (split ? 8.8 : 8.0) * filters * taps,
-               reads = filters * ceil_div(taps, 4) + 2.0 * (p.kernel + 1);
+               reads = filters * ceil_div(taps, 4) + (p.stride == 1 ? 2.0 : 3.0) * (p.kernel + p.stride);
   const double copied = tile.images * double(p.source_rows(tile.down)) * p.source_columns(tile.across) +
                         double(tile.filter_groups) * filters * taps;
   const double warp = p.channels * ((products + 2 * reads) / tile.teams + 10 * copied / plan.block_threads) + 300 +
@@ -110,7 +123,9 @@ double cost(const StencilPlan& plan, index_t processors) {
   const index_t loops = ceil_div(ceil_div<index_t>(p.batch, tile.images), tile.image_blocks);
   const index_t blocks = ceil_div(tile.image_blocks * blocks_an_image(plan), processors);
   const double warps = double(ceil_div(blocks * plan.block_threads / 32, kSchedulers));
-  return (warps + 0.4) * warp * double(loops);
+  // Of a stride of 2 a multiprocessor's registers suffice for ten warps: fewer than eight would wait for each other.
+  const int block_warps = plan.block_threads / 32, resident = p.stride == 1 ? 8 : 10 / block_warps * block_warps;
+  return (warps + 0.4) * warp * double(loops) * 8 / std::min(8, resident);
 }
 
 // Floats of the scratch before the lower rows of strips, where these leave by rows: each run is even and for half a
@@ -159,10 +174,11 @@ bool finish_tile(StencilPlan& plan, StencilUse use) {
   const int taps = rounded(plan.problem.kernel * plan.problem.kernel, 4);
   tile.weight_pitch = weights + ((taps - weights) % 32 + 32) % 32;
   set_lists(plan, items_of(use), plan.step_channels());
-  set_copy_teams(plan, plan.step_channels());
+  set_copy_teams(plan, items_of(use), plan.step_channels());
   // Of 3x3, four channels' taps of a filter are four sectors and a half, eight channels' nine.
+  const int eight = 8 / stencil_channels(plan.problem.stride);
   const bool by_filters = use == StencilUse::forward || use == StencilUse::pool;
-  for (tile.weight_steps = by_filters && plan.problem.kernel == 3 ? 2 : 1;; --tile.weight_steps) {
+  for (tile.weight_steps = by_filters && plan.problem.kernel == 3 ? eight : 1;; tile.weight_steps /= 2) {
     set_scratch(plan, use);
     if (tile.weight_steps == 1 || plan.shared_bytes() <= kSharedBytes) break;
   }
@@ -228,12 +244,13 @@ index_t multiprocessors() {
 
 // Teams, which alone decide the order of sums, are those of kProcessors. The rest of an input gradient's plan suits the
 // device, whose last round of blocks would else be half empty: modelled, A100's 108 take lenet-5 conv2 in 65 us, not in
-// 84. Forward passes keep their plan; another would make seed-cnn conv2 a quarter slower on A100.
+// 84. Forward passes of stride 1 keep their plan; another would make seed-cnn conv2 a quarter slower on A100.
 StencilPlan plan_of(const StencilProblem& problem, StencilUse use) {
   const bool forward = use == StencilUse::forward || use == StencilUse::pool;
-  const index_t processors = forward ? kProcessors : multiprocessors();
+  const index_t processors = forward && problem.stride == 1 ? kProcessors : multiprocessors();
   Search search{.use = use, .processors = kProcessors};
-  search.try_teams(problem, 1, std::min(problem.kernel == 5 && forward ? 2 : 4, problem.channels));
+  const int most_teams = std::min(problem.kernel == 5 && forward ? 2 : 4, stencil_channels(problem.stride));
+  search.try_teams(problem, 1, std::min(most_teams, problem.channels));
   if (processors != kProcessors) {
     const int teams = search.best.tile.teams;
     search = {.use = use, .processors = processors};
@@ -242,7 +259,7 @@ StencilPlan plan_of(const StencilProblem& problem, StencilUse use) {
   StencilPlan best = search.best;
   part_teams(best);
   set_copy_lanes(best, items_of(use));
-  set_copy_teams(best, best.step_channels());
+  set_copy_teams(best, items_of(use), best.step_channels());
   return best;
 }
 
@@ -268,15 +285,28 @@ bool suits_stencil(const Conv2dShape& s, StencilUse use) {
   const index_t most_strips = s.kernel_height == 3 ? 80 : 56;  // for which shared memory always suffices
   const index_t unit = 4 / std::gcd(index_t(4), s.out_width() / 2), rows = std::min(unit, s.out_height() / 2);
   const bool pools = ceil_div<index_t>(s.out_width(), kStripColumns) * rows <= most_strips;
-  return square && s.stride == 1 && s.dilation == 1 && s.height * s.width <= index_t(4) << kWindowBits &&
+  const bool strided = use == StencilUse::forward || use == StencilUse::weight_gradient;
+  const bool strides = s.stride == 1 || (s.stride == 2 && s.kernel_height == 3 && strided);
+  return square && strides && s.dilation == 1 && s.height * s.width <= index_t(4) << kWindowBits &&
          (use != StencilUse::pool || pools);
 }
 
+bool pays_stencil(const Conv2dShape& s, StencilUse use) {
+  if (!suits_stencil(s, use) || s.stride == 1) return suits_stencil(s, use);
+  if (use == StencilUse::weight_gradient) return s.macs() >= index_t(1) << 29 && s.channels_per_group() >= 16;
+  const index_t strips =
+      ceil_div<index_t>(s.out_height(), kStripRows) * ceil_div<index_t>(s.out_width(), kStripColumns);
+  const index_t computed = strips * kStripRows * kStripColumns;
+  return 20 * s.out_height() * s.out_width() >= 19 * computed && s.channels_per_group() >= 8;
+}
+
 StencilPlan stencil_plan(const Conv2dShape& s, StencilUse use) {
-  require(suits_stencil(s, use),
-          "conv2d: a stencil takes stride 1, dilation 1 and kernels of 3x3 or 5x5, and for a "
-          "pool a map narrow enough for shared memory; this one is ",
-          s.kernel_height, " x ", s.kernel_width, " on a width of ", s.width, "; use tiles or fastest");
+  require(
+      suits_stencil(s, use),
+      "conv2d: a stencil takes stride 1, dilation 1 and kernels of 3x3 or 5x5, forward of stride 2 those of 3x3, and "
+      "for a pool a map narrow enough for shared memory; this one is ",
+      s.kernel_height, " x ", s.kernel_width, ", stride ", s.stride, " on a width of ", s.width,
+      "; use tiles or fastest");
   StencilProblem problem{.kernel = int(s.kernel_height),
                          .channels = int(s.channels_per_group()),
                          .filters = int(s.filters_per_group()),
@@ -286,6 +316,7 @@ StencilPlan stencil_plan(const Conv2dShape& s, StencilUse use) {
                          .out_height = int(s.out_height()),
                          .out_width = int(s.out_width()),
                          .padding = int(s.padding),
+                         .stride = int(s.stride),
                          .batch = s.batch};
   if (use == StencilUse::pool) {  // a last odd row or column is dropped
     problem.out_height = problem.out_height / 2 * 2, problem.out_width = problem.out_width / 2 * 2;

@@ -1,10 +1,11 @@
-// Convolution by stencil: stride 1, dilation 1, kernels of 3x3 and 5x5. A block keeps a few channels of its part of
-// some images in shared memory, each element once and not once per tap; a thread makes a strip of 2 x 4 outputs (two
-// windows of a 2x2 pool) for kFilters filters in registers, from a (k + 1) x 8 patch in registers and weights that its
-// quarter of a warp shares. Against an implicit GEMM with 8 x 8 sums a thread it copies a ninth or a 25th of the floats
-// into shared memory and reads 128 bits of that for 18 to 25 multiply-adds instead of 16. Costs flops(); x is read once
-// per tile of filters, w once per block. It wins wherever it applies, save maps of so few pixels that strips stay
-// empty. After Lavin, maxDNN: An Efficient Convolution Kernel for Deep Learning with Maxwell GPUs (2015), section 3.
+// Convolution by stencil: stride 1 (of 3x3 forward 2, too), dilation 1, kernels of 3x3 and 5x5. A block keeps a few
+// channels of its part of some images in shared memory, each element once and not once per tap; a thread makes a strip
+// of 2 x 4 outputs (two windows of a 2x2 pool) for kFilters filters in registers, from a (k + 1) x 8 patch in registers
+// (of stride 2 one of even and one of odd columns) and weights that its quarter of a warp shares. Against an implicit
+// GEMM with 8 x 8 sums a thread it copies a ninth or a 25th of the floats into shared memory and reads 128 bits of that
+// for 18 to 25 multiply-adds instead of 16. Costs flops(); x is read once per tile of filters, w once per block. It
+// wins wherever it applies, save maps of so few pixels that strips stay empty. After Lavin, maxDNN: An Efficient
+// Convolution Kernel for Deep Learning with Maxwell GPUs (2015), section 3.
 //
 // One kernel computes forward (source x; sink y, or what a pool leaves of it) and the input gradient (source dy or what
 // PooledGradient makes; filters and channels swapped, the weights turned by 180 degrees).
@@ -20,8 +21,9 @@ constexpr int kStripRows = 2, kStripColumns = 4, kStripPatch = 8;
 // The most threads of a block: up to 255 registers each, of which the kernels take 130 to 200.
 constexpr int kStencilThreads = 256;
 // Channels in shared memory at a time, in each of two buffers. Four filters' taps of a 5x5 kernel are 100 floats, 13
-// sectors of memory where 12.5 would do; of two channels they were 7 for 6.25.
-constexpr int kStencilChannels = 4;
+// sectors of memory where 12.5 would do; of two channels they were 7 for 6.25. Of a stride of 2, whose strips need four
+// times the source, two leave room for more strips.
+__host__ __device__ constexpr int stencil_channels(int stride) { return stride == 1 ? 4 : 2; }
 // Lists of copies hold so many entries, where a channel's do not suffice: of several channels.
 constexpr int kListedItems = 1024;
 
@@ -34,13 +36,14 @@ struct StencilProblem {
   int height = 1, width = 1;          // of a plane of the source
   int out_height = 1, out_width = 1;  // of what is computed
   int padding = 0;                    // of the source; negative: cropped
+  int stride = 1;                     // from output to output in the source: 1 or 2
   // Columns of shared memory before a tile's first one: a pool's windows lie in whole pairs of floats where this and
   // the padding are both odd. A kernel of 3x3 uses 6 of a patch's 8 columns.
   int shift = 0;
   index_t batch = 1;
 
-  __host__ __device__ int source_rows(int strips) const { return kStripRows * strips + kernel - 1; }
-  __host__ __device__ int source_columns(int strips) const { return kStripColumns * strips + kernel - 1; }
+  __host__ __device__ int source_rows(int strips) const { return stride * (kStripRows * strips - 1) + kernel; }
+  __host__ __device__ int source_columns(int strips) const { return stride * (kStripColumns * strips - 1) + kernel; }
 };
 
 // Weights in shared memory: [channels of a step, filter groups, filters of a thread, taps]. The floats of a group,
@@ -61,11 +64,14 @@ struct StencilTile {
   int images = 1, down = 1, across = 1, filter_groups = 1, teams = 1;
   int tiles_down = 1, tiles_across = 1;  // of an image
   index_t image_blocks = 1;              // that loop over the images
-  // Floats of shared memory from a row to the next, from a pair of rows to the next, an image, a channel to the next.
-  int row_pitch = 0, pair_pitch = 0, image_pitch = 0, channel_pitch = 0;
+  // Floats of shared memory from a row to the next, from a pair of rows (or two) to the next, an image, a channel to
+  // the next. Of a stride of 2 the odd columns of an image lie half_pitch floats behind the even ones.
+  int row_pitch = 0, pair_pitch = 0, half_pitch = 0, image_pitch = 0, channel_pitch = 0;
+  int pairs = 1;                        // of rows of the source, from one multiple of pair_pitch to the next: 1 or 2
   int weight_pitch = 0;                 // floats of shared memory from a channel's weights to the next
   int weight_steps = 1;                 // steps whose weights are copied together
   int items = 0, listed = 1;            // entries of the list of copies, channels that they are of
+  int copy_period = 0;                  // every so many channels share the look-up of an entry; 0: none do
   int copy_threads = 1, copy_step = 1;  // threads that work off a list together, teams of them
   int half_warp_items = 16;             // entries of a list that each 16 lanes take
   int bias_floats = 0;                  // of the block's filters
@@ -86,8 +92,18 @@ struct StencilTile {
   __host__ __device__ int team_floats(int filters) const { return (teams - 1) * team_pitch(filters); }
 };
 
+__host__ __device__ inline int row_offset(const StencilTile& tile, int row, int pairs) {
+  return (row >> pairs) * tile.pair_pitch + (row & (2 * pairs - 1)) * tile.row_pitch;
+}
 __host__ __device__ inline int row_offset(const StencilTile& tile, int row) {
-  return (row >> 1) * tile.pair_pitch + (row & 1) * tile.row_pitch;
+  return row_offset(tile, row, tile.pairs);
+}
+__host__ __device__ inline int column_offset(const StencilTile& tile, int column, int stride = 1) {
+  return stride == 1 ? column : (column & 1) * tile.half_pitch + (column >> 1);
+}
+// Columns that a strip meets of half a row; of a stride of 1 that is all of it.
+__host__ __device__ constexpr int half_columns(int kernel, int stride, int half) {
+  return (stride * (kStripColumns - 1) + kernel - half + stride - 1) / stride;
 }
 
 struct StencilPlan {
@@ -97,9 +113,10 @@ struct StencilPlan {
 
   // Channels of a step, steps, floats of the two operands' buffers.
   __host__ __device__ int step_channels() const {
-    return problem.channels < kStencilChannels ? problem.channels : kStencilChannels;
+    return problem.channels < most_channels() ? problem.channels : most_channels();
   }
-  __host__ __device__ int steps() const { return (problem.channels + kStencilChannels - 1) / kStencilChannels; }
+  __host__ __device__ int most_channels() const { return stencil_channels(problem.stride); }
+  __host__ __device__ int steps() const { return (problem.channels + most_channels() - 1) / most_channels(); }
   __host__ __device__ int source_floats() const { return step_channels() * tile.channel_pitch; }
   __host__ __device__ int weight_floats() const { return step_channels() * tile.weight_pitch; }
   // Buffers of a step's weights, taken in turn.
@@ -116,9 +133,9 @@ struct StencilPlan {
   simt::Launch launch(cudaStream_t stream, std::source_location where = std::source_location::current()) const;
 };
 
-// What is computed: y, what a pool leaves of it, dx of dy or of what a pool left of it, or dw
+// What is computed: y, what a pool leaves of it, dx of dy or of what a pool left of it, or dw of either
 // (conv2d_stencil_weight.cu, which plans for itself).
-enum class StencilUse { forward, pool, input_gradient, pooled_input_gradient, weight_gradient };
+enum class StencilUse { forward, pool, input_gradient, pooled_input_gradient, weight_gradient, pooled_weight_gradient };
 
 // What a list of copies has an entry for.
 enum class StencilItems { elements, windows };
@@ -128,7 +145,7 @@ __host__ __device__ constexpr bool most_of(int rows, int all) { return 4 * rows 
 void set_lists(StencilPlan& plan, StencilItems items, int most_listed);
 // Then which lanes copy, and which threads work off a list together.
 void set_copy_lanes(StencilPlan& plan, StencilItems items);
-void set_copy_teams(StencilPlan& plan, int channels);
+void set_copy_teams(StencilPlan& plan, StencilItems items, int channels);
 
 // Wavefronts that a block's warps lose when each of their lanes reads four floats of its strip, because two of eight
 // that are served together read different words of one bank.
@@ -136,8 +153,15 @@ int lost_reads(const StencilPlan& plan);
 // Sets the pitch of channels that teams share so that fewest are lost, if as many blocks fit into a multiprocessor.
 void part_teams(StencilPlan& plan);
 
-// False for another kernel size, a stride, a dilation, a pool of which a block cannot hold whole rows.
+// False for another kernel size, a dilation, a pool of which a block cannot hold whole rows; a stride, save one of 2
+// with 3x3 kernels, forward and of weights.
 bool suits_stencil(const Conv2dShape& shape, StencilUse use);
+// Where it suits and beats tiles. Of a stride of 2 modelled, A100 / RTX 4090, against tiles: forward, 64 -> 128, 56 x
+// 56, batch 32 297 us instead of 294 / 128 instead of 144, 16 -> 32, 32 x 32, batch 128 28 instead of 37 / 17 instead
+// of 19; to a width of 14, of which an eighth of each strip is nobody's, 352 instead of 283 / 130 instead of 160.
+// Weight gradients of 1.8e9 multiply-adds 315 to 357 us instead of 389 to 423 / 129 to 141 instead of 194 to 220; of a
+// tenth of that, whose blocks leave more sums than they are worth, up to twice as long.
+bool pays_stencil(const Conv2dShape& shape, StencilUse use);
 StencilPlan stencil_plan(const Conv2dShape& shape, StencilUse use);
 
 // The products by stencil: what conv2d.h and conv2d_pool.h say of them, weight gradients up to the sum of their parts,

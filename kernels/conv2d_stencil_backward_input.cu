@@ -7,6 +7,8 @@ namespace espalier::kernels {
 namespace {
 
 struct StripAndSumSink : StripSink {
+  static constexpr bool kStrides = false;
+
   StripAndSumSink(float* dx, index_t width, const WeightParts& parts) : StripSink(dx, width), sum{parts} {}
 
   JoinedSum sum;

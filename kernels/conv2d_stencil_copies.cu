@@ -28,10 +28,10 @@ struct ChannelItems {
     const StencilProblem& p = plan.problem;
     const int unit = of == StencilItems::windows ? 2 : 1, height = p.height / unit, width = p.width / unit;
     const StencilTile& tile = plan.tile;
-    const int rows =
-        most_read(tile.tiles_down, kStripRows * tile.down, p.source_rows(tile.down), p.padding, height, unit);
-    const int columns = most_read(tile.tiles_across, kStripColumns * tile.across, p.source_columns(tile.across),
-                                  p.padding, width, unit);
+    const int rows = most_read(tile.tiles_down, p.stride * kStripRows * tile.down, p.source_rows(tile.down), p.padding,
+                               height, unit);
+    const int columns = most_read(tile.tiles_across, p.stride * kStripColumns * tile.across,
+                                  p.source_columns(tile.across), p.padding, width, unit);
     whole = columns == width && most_of(rows, height);
     count = whole ? height * width : rows * columns;
   }
@@ -56,9 +56,10 @@ struct CopyTargets {
     for (int channel = 0; channel < plan.tile.listed; ++channel) {
       for (int row = 0; row < listed && to.size() < kEnough; ++row) {
         const int down = unit * row + p.padding;
-        const int first = channel * plan.tile.channel_pitch + (down >> 1) * plan.tile.pair_pitch +
-                          (down & 1) * plan.tile.row_pitch + p.padding + p.shift;
-        for (int column = 0; column < columns; ++column) to.push_back(row < rows ? first + unit * column : -1);
+        const int first = channel * plan.tile.channel_pitch + row_offset(plan.tile, down) + p.shift;
+        for (int column = 0; column < columns; ++column) {
+          to.push_back(row < rows ? first + column_offset(plan.tile, p.padding + unit * column, p.stride) : -1);
+        }
       }
     }
   }
@@ -115,9 +116,12 @@ void set_copy_lanes(StencilPlan& plan, StencilItems items) {
 }
 
 // Which threads copy: as few rounds as there can be, of large teams. To begin a list costs three rounds.
-void set_copy_teams(StencilPlan& plan, int channels) {
+void set_copy_teams(StencilPlan& plan, StencilItems items, int channels) {
   StencilTile& tile = plan.tile;
-  const int runs = tile.images * ceil_div(channels, tile.listed);
+  const int plane = plan.problem.height * plan.problem.width;
+  const bool shares = items == StencilItems::elements && tile.listed == 1 && channels > 1 && plane % 4 == 0;
+  tile.copy_period = !shares ? 0 : plane % 8 == 0 ? 1 : 2;
+  const int runs = tile.images * (tile.copy_period > 0 ? tile.copy_period : ceil_div(channels, tile.listed));
   int fewest = INT32_MAX;
   for (int threads = plan.block_threads; threads > 0; threads -= 32) {
     const int teams = plan.block_threads / threads;

@@ -6,6 +6,7 @@
 
 #include "kernels/conv2d_stencil_sinks.h"
 #include "kernels/conv2d_stencil_sources.h"
+#include "kernels/simt/vector_load.h"
 
 namespace espalier::kernels {
 
@@ -13,19 +14,24 @@ namespace espalier::kernels {
 
 // sums += one channel: `source` is the first of the strip's patch, `w` the thread's first filter, whose taps are turned
 // here, where it costs nothing.
-template <int kKernel, int kFilters, int kShift, StencilTurn kTurn>
+template <int kKernel, int kFilters, int kShift, int kStride, StencilTurn kTurn>
 __device__ inline void multiply_channel(const StencilTile& tile, const float* source, const float* w,
                                         StencilSums<kFilters>& sums) {
   constexpr int kTaps = kKernel * kKernel;
-  float patch[kKernel + 1][kStripPatch];
+  constexpr int kRows = kStride * (kStripRows - 1) + kKernel;
+  float patch[kRows][kStride * kStripPatch];
 #pragma unroll
-  for (int r = 0; r <= kKernel; ++r) {
-    const float4* from = reinterpret_cast<const float4*>(source + row_offset(tile, r));
+  for (int r = 0; r < kRows; ++r) {
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const float4 four = from[half];
-      float* to = patch[r] + 4 * half;
-      to[0] = four.x, to[1] = four.y, to[2] = four.z, to[3] = four.w;
+    for (int half = 0; half < kStride; ++half) {
+      const float* row = source + row_offset(tile, r, kStride) + half * tile.half_pitch;
+#pragma unroll
+      for (int i = 0; i < half_columns(kKernel, kStride, half); i += 4) {
+        const bool one_used = i + 1 == half_columns(kKernel, kStride, half);
+        const float4 four = one_used ? simt::load_shared(row + i) : *reinterpret_cast<const float4*>(row + i);
+        float* to = patch[r] + kStride * i + half;
+        to[0] = four.x, to[kStride] = four.y, to[2 * kStride] = four.z, to[3 * kStride] = four.w;
+      }
     }
   }
 #pragma unroll
@@ -41,7 +47,9 @@ __device__ inline void multiply_channel(const StencilTile& tile, const float* so
 #pragma unroll
       for (int r = 0; r < kStripRows; ++r) {
 #pragma unroll
-        for (int c = 0; c < kStripColumns; ++c) sums[f][r][c] += weights[i] * patch[row + r][column + c + kShift];
+        for (int c = 0; c < kStripColumns; ++c) {
+          sums[f][r][c] += weights[i] * patch[row + kStride * r][column + kStride * c + kShift];
+        }
       }
     }
   }
@@ -68,11 +76,12 @@ __device__ inline void add_teams(const StencilTile& tile, int team, float* share
   }
 }
 
-template <int kKernel, int kFilters, int kShift, StencilTurn kTurn, class Source, class Sink>
+template <int kKernel, int kFilters, int kShift, int kStride, StencilTurn kTurn, class Source, class Sink>
 __global__ void __launch_bounds__(kStencilThreads, 1)
     conv2d_stencil_kernel(StencilPlan plan, Source source, const float* __restrict__ w, Sink sink) {
   using Weights = StencilWeights<kKernel, kFilters>;
   if (sink.takes_block(plan)) return;
+  constexpr int kChannels = stencil_channels(kStride);
   const StencilTile& tile = plan.tile;
   const StencilPlace at(plan);
   const int channels = plan.problem.channels, chunks = plan.steps();
@@ -92,12 +101,12 @@ __global__ void __launch_bounds__(kStencilThreads, 1)
 
   const index_t stride = tile.image_blocks * tile.images;
   const auto load = [&](index_t image, int chunk, int buffer, int weight_buffer) {
-    const int channel = chunk * kStencilChannels, left = channels - channel;
-    const int count = left < kStencilChannels ? left : kStencilChannels;
+    const int channel = chunk * kChannels, left = channels - channel;
+    const int count = left < kChannels ? left : kChannels;
     const index_t images = plan.problem.batch - image < tile.images ? plan.problem.batch - image : tile.images;
     source.load(plan, image, channel, {int(images), count}, team, list, sources + buffer * source_floats);
-    if (weight_buffer >= 0 && (tile.weight_steps == 1 || chunk % 2 == 0)) {
-      const int most = tile.weight_steps * kStencilChannels, first = weight_buffer * kStencilChannels;
+    if (weight_buffer >= 0 && (chunk & (tile.weight_steps - 1)) == 0) {
+      const int most = tile.weight_steps * kChannels, first = weight_buffer * kChannels;
       Weights::template load<kTurn>(plan, at, w, channel, left < most ? left : most, first, weights);
     }
     simt::async_commit();
@@ -117,13 +126,13 @@ __global__ void __launch_bounds__(kStencilThreads, 1)
       } else if (image + stride < plan.problem.batch) {
         load(image + stride, 0, buffer ^ 1, -1);  // a single step's weights stay
       }
-      const int left = channels - chunk * kStencilChannels;
+      const int left = channels - chunk * kChannels;
       const float* from = sources + buffer * source_floats + patch;
       const float* taps = weights + weight_buffer * weight_floats + Weights::group_offset(at);
 #pragma unroll 1
-      for (int c = at.team; c < (left < kStencilChannels ? left : kStencilChannels); c += tile.teams) {
-        multiply_channel<kKernel, kFilters, kShift, kTurn>(tile, from + c * tile.channel_pitch,
-                                                           taps + c * tile.weight_pitch, sums);
+      for (int c = at.team; c < (left < kChannels ? left : kChannels); c += tile.teams) {
+        multiply_channel<kKernel, kFilters, kShift, kStride, kTurn>(tile, from + c * tile.channel_pitch,
+                                                                    taps + c * tile.weight_pitch, sums);
       }
       weight_buffer = next_buffer;
     }
@@ -138,17 +147,22 @@ __global__ void __launch_bounds__(kStencilThreads, 1)
 template <StencilTurn kTurn, class Source, class Sink>
 void launch_stencil(const StencilPlan& plan, const Source& source, const float* w, const Sink& sink,
                     cudaStream_t stream, std::source_location where = std::source_location::current()) {
-  const auto with = [&]<int kKernel, int kFilters, int kShift>(std::integer_sequence<int, kKernel, kFilters, kShift>) {
-    simt::launch(conv2d_stencil_kernel<kKernel, kFilters, kShift, kTurn, Source, Sink>,
+  const auto with = [&]<int kKernel, int kFilters, int kShift, int kStride>(
+                        std::integer_sequence<int, kKernel, kFilters, kShift, kStride>) {
+    simt::launch(conv2d_stencil_kernel<kKernel, kFilters, kShift, kStride, kTurn, Source, Sink>,
                  sink.join(plan.launch(stream, where)), plan, source, w, sink);
   };
   const bool many = plan.filters_per_thread >= 8;
-  if (plan.problem.kernel == 5) {
-    many ? with(std::integer_sequence<int, 5, 10, 0>()) : with(std::integer_sequence<int, 5, 5, 0>());
+  if (plan.problem.stride == 2) {
+    if constexpr (Sink::kStrides) {
+      many ? with(std::integer_sequence<int, 3, 8, 0, 2>()) : with(std::integer_sequence<int, 3, 4, 0, 2>());
+    }
+  } else if (plan.problem.kernel == 5) {
+    many ? with(std::integer_sequence<int, 5, 10, 0, 1>()) : with(std::integer_sequence<int, 5, 5, 0, 1>());
   } else if (plan.problem.shift == 0) {
-    many ? with(std::integer_sequence<int, 3, 8, 0>()) : with(std::integer_sequence<int, 3, 4, 0>());
+    many ? with(std::integer_sequence<int, 3, 8, 0, 1>()) : with(std::integer_sequence<int, 3, 4, 0, 1>());
   } else if constexpr (Source::kShifts) {
-    many ? with(std::integer_sequence<int, 3, 8, 1>()) : with(std::integer_sequence<int, 3, 4, 1>());
+    many ? with(std::integer_sequence<int, 3, 8, 1, 1>()) : with(std::integer_sequence<int, 3, 4, 1, 1>());
   }
 }
 

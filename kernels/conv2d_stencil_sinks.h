@@ -12,6 +12,8 @@ namespace espalier::kernels {
 // ---- sinks: store() takes the sums of all threads of the block; join() may add blocks that takes_block() works off
 
 struct LoneSink {
+  static constexpr bool kStrides = false;  // takes the strips of a strided convolution
+
   static const simt::Launch& join(const simt::Launch& launch) { return launch; }
   __device__ static bool takes_block(const StencilPlan&) { return false; }
 };
@@ -30,6 +32,8 @@ using StencilSums = float[kFilters][kStripRows][kStripColumns];
 
 // y or dx [batch, groups * filters, out_height, out_width], with bias and activation.
 struct StripSink : LoneSink {
+  static constexpr bool kStrides = true;
+
   StripSink(float* y, index_t width, const float* bias = nullptr, float slope = 1.0f)
       : y(y),
         bias(bias),

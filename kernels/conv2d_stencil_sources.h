@@ -121,6 +121,24 @@ __device__ inline void for_each_copy(const StencilTile& tile, const StencilCount
   }
 }
 
+// copy(image, first channel, item) where every `period`-th channel's plane begins at the same place of a sector: an
+// item is looked up once for all of them.
+template <class Copy>
+__device__ inline void for_each_shared_copy(int period, const StencilCounts& counts, const StencilTeam& team,
+                                            const StencilList& list, const float* from, int image_floats,
+                                            int channel_floats, const Copy& copy) {
+  const int parts = period < counts.channels ? period : counts.channels, items = list.channel_items;
+  for (int run = team.first; run < counts.images * parts; run += team.step) {
+    const int n = parts == 1 ? run : run / parts, channel = run - n * parts;
+    const int offset = sector_offset(from + (n * image_floats + channel * channel_floats + list.first));
+    for (int first = team.begin - offset; first < items; first += team.items) {
+      if (unsigned(first + team.lane) >= unsigned(items)) continue;
+      const StencilItem item = list.items[first + team.lane];
+      if (item.from >= 0) copy(n, channel, item);
+    }
+  }
+}
+
 // ---- sources: list() names the copies, load() starts those of some channels, from `channel` on, of a block's images
 
 // Planes in memory. Items are an image's elements in the order of memory: neighbouring lanes read neighbouring floats.
@@ -131,13 +149,14 @@ struct PlaneSource {
 
   __device__ StencilList list(const StencilPlan& plan, int first_row, int first_column, StencilItem* items) const {
     const StencilProblem& p = plan.problem;
-    const int top = first_row - p.padding, left = first_column - p.padding;
+    const int top = p.stride * first_row - p.padding, left = p.stride * first_column - p.padding;
     const StencilRange rows(top, p.source_rows(plan.tile.down), p.height);
     const StencilRange columns(left, p.source_columns(plan.tile.across), p.width);
     const StencilRange listed = rows.listed(columns.count() == p.width, p.height);
     for_each_item(plan, listed.count(), columns.count(), [&](int i, int channel, int down, int right) {
       const int row = listed.begin + down, column = columns.begin + right;
-      const int to = channel * plan.tile.channel_pitch + row_offset(plan.tile, row - top) + column - left;
+      const int to = channel * plan.tile.channel_pitch + row_offset(plan.tile, row - top) +
+                     column_offset(plan.tile, column - left, p.stride);
       items[i] = {rows.holds(row) ? (channel * p.height + row) * p.width + column : -1, to};
     });
     return {items, listed.count() * columns.count(), listed.begin * p.width + columns.begin};
@@ -148,10 +167,22 @@ struct PlaneSource {
     const StencilProblem& p = plan.problem;
     const int plane = p.height * p.width, pitch = plan.tile.channel_pitch, floats = p.channels * p.groups * plane;
     const float* from = data + (image * p.groups + int(blockIdx.z)) * p.channels * plane + channel * plane;
-    for_each_copy(plan.tile, counts, team, list, from, floats, plane, [&](int n, int c, const StencilItem& item) {
-      simt::async_copy<4>(tile + n * plan.tile.image_pitch + c * pitch + item.to,
-                          from + (n * floats + c * plane + item.from));
-    });
+    const int period = plan.tile.copy_period;
+    if (period == 0) {
+      return for_each_copy(plan.tile, counts, team, list, from, floats, plane,
+                           [&](int n, int c, const StencilItem& item) {
+                             simt::async_copy<4>(tile + n * plan.tile.image_pitch + c * pitch + item.to,
+                                                 from + (n * floats + c * plane + item.from));
+                           });
+    }
+    const auto copy = [&](int n, int first, const StencilItem& item) {
+      const float* at = from + (n * floats + first * plane + item.from);
+      float* to = tile + n * plan.tile.image_pitch + first * pitch + item.to;
+      for (int c = first; c < counts.channels; c += period, at += period * plane, to += period * pitch) {
+        simt::async_copy<4>(to, at);
+      }
+    };
+    for_each_shared_copy(period, counts, team, list, from, floats, plane, copy);
   }
 };
 
@@ -233,7 +264,7 @@ struct StencilWeights {
   static constexpr int kTaps = kKernel * kKernel, kGroupWeights = kFilters * kTaps;
   static constexpr int kGroupPitch = group_weights(kKernel, kFilters);
   static constexpr bool kWraps = kKernel == 3;
-  static constexpr int kCopiedChannels = (kWraps ? 2 : 1) * kStencilChannels;
+  static constexpr int kCopiedChannels = kWraps ? 8 : 4;
   // Lanes that copy whole sectors: 32 neighbours would meet in banks where channels or groups end.
   static constexpr int kFilterLanes = 24, kChannelLanes = kGroupPitch == kGroupWeights ? 32 : 24;
 
@@ -267,7 +298,7 @@ struct StencilWeights {
   __device__ static void load_filters(const StencilPlan& plan, const float* w, int filters, int first, int count,
                                       float* to) {
     constexpr int kPasses = (kCopiedChannels * kTaps + 7 + kFilterLanes - 1) / kFilterLanes;
-    const int ring = plan.weight_buffers() * kStencilChannels;
+    const int ring = plan.weight_buffers() * plan.most_channels();
     if (!kWraps) to += first * plan.tile.weight_pitch;
     const int warp = int(threadIdx.x) / 32, warps = plan.block_threads / 32, lane = int(threadIdx.x) % 32;
     int places[kPasses] = {}, skew = -1;
@@ -297,7 +328,7 @@ struct StencilWeights {
   __device__ static void load_channels(const StencilPlan& plan, const float* w, int filters, int count, float* to) {
     const int warp = int(threadIdx.x) / 32, warps = plan.block_threads / 32, lane = int(threadIdx.x) % 32;
     const int channel = plan.problem.filters * kTaps, run = filters * kTaps, unequal = channel & 7;
-    const int period = unequal == 0 ? 1 : unequal == 4 ? 2 : kStencilChannels;
+    const int period = unequal == 0 ? 1 : unequal == 4 ? 2 : count;
     for (int phase = 0; phase < period && phase < count; ++phase) {
       const float* from = w + index_t(phase) * channel;
       for (int first = warp * kChannelLanes - sector_offset(from); first < run; first += warps * kChannelLanes) {

@@ -11,6 +11,7 @@
 #include "kernels/conv2d_stencil_weight.h"
 #include "kernels/grid.h"
 #include "kernels/require.h"
+#include "kernels/simt/vector_load.h"
 #include "kernels/warp.h"
 
 namespace espalier::kernels {
@@ -23,9 +24,9 @@ struct WeightSink {
 };
 
 // sums += the products of a strip and, if wanted, bias += its gradients. dy: the thread's first filter at the strip,
-// `filter_step` floats from one to the next; x: the first row of the patch.
-template <int kKernel, bool kBias, int kFilters>
-__device__ inline void multiply_strip(const float* x, int row_pitch, const float* dy, int filter_step,
+// `filter_step` floats from one to the next; x: the first row of the patch in `tile`.
+template <int kKernel, int kStride, bool kBias, int kFilters>
+__device__ inline void multiply_strip(const StencilTile& tile, const float* x, const float* dy, int filter_step,
                                       float (&sums)[kFilters][kKernel * kKernel], float (&bias)[kFilters]) {
   float gradient[kFilters][4];
 #pragma unroll
@@ -36,16 +37,26 @@ __device__ inline void multiply_strip(const float* x, int row_pitch, const float
   }
 #pragma unroll
   for (int row = 0; row < kKernel; ++row) {
-    const float4* from = reinterpret_cast<const float4*>(x + row * row_pitch);
-    const float4 low = from[0], high = from[1];
-    const float patch[kStripPatch] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+    float patch[kStride * kStripPatch];
+#pragma unroll
+    for (int half = 0; half < kStride; ++half) {
+      // Of a stride of 1 rows are equally far apart.
+      const float* from = x + (kStride == 1 ? row * tile.row_pitch : row_offset(tile, row, 1) + half * tile.half_pitch);
+#pragma unroll
+      for (int i = 0; i < half_columns(kKernel, kStride, half); i += 4) {
+        const bool one_used = i + 1 == half_columns(kKernel, kStride, half);
+        const float4 four = one_used ? simt::load_shared(from + i) : *reinterpret_cast<const float4*>(from + i);
+        float* to = patch + kStride * i + half;
+        to[0] = four.x, to[kStride] = four.y, to[2 * kStride] = four.z, to[3 * kStride] = four.w;
+      }
+    }
 #pragma unroll
     for (int f = 0; f < kFilters; ++f) {
 #pragma unroll
       for (int pixel = 0; pixel < 4; ++pixel) {
 #pragma unroll
         for (int tap = 0; tap < kKernel; ++tap) {
-          sums[f][row * kKernel + tap] += gradient[f][pixel] * patch[tap + pixel];
+          sums[f][row * kKernel + tap] += gradient[f][pixel] * patch[tap + kStride * pixel];
         }
       }
     }
@@ -165,12 +176,12 @@ __device__ inline void list_strips(const WeightPlan& plan, WeightStrip* strips) 
   for (int i = int(threadIdx.x); i < x.images * plan.strips; i += plan.block_threads()) {
     const int image = i / plan.strips, strip = i % plan.strips, line = strip / x.across, column = strip % x.across * 4;
     const int row = strip_row(line, plan.rows, plan.by_parity);
-    strips[i] = {image * x.image_pitch + row_offset(x, row) + column,
+    strips[i] = {image * x.image_pitch + row_offset(x, plan.x.problem.stride * row) + column,
                  image * dy.image_pitch + row_offset(dy, row) + column};
   }
 }
 
-template <int kKernel, class Gradient>
+template <int kKernel, int kStride, class Gradient>
 __global__ void __launch_bounds__(kWeightThreads, 1)
     conv2d_stencil_weight_kernel(WeightPlan plan, PlaneSource x, Gradient dy, WeightSink to) {
   constexpr int kFilters = filters_of_group(kKernel);
@@ -235,8 +246,8 @@ __global__ void __launch_bounds__(kWeightThreads, 1)
 #pragma unroll 1
       for (int i = at.lane; i < count; i += plan.lanes) {
         const WeightStrip strip = strips[i];
-        multiply_strip<kKernel, with_bias()>(from + at.channel * tile.channel_pitch + strip.x, tile.row_pitch,
-                                             gradient + strip.dy, filter_step, sums, bias);
+        multiply_strip<kKernel, kStride, with_bias()>(tile, from + at.channel * tile.channel_pitch + strip.x,
+                                                      gradient + strip.dy, filter_step, sums, bias);
       }
     };
     if (biased && plan.bias_shares() == 1) {
@@ -273,8 +284,11 @@ WeightParts backward_weight(const Conv2dShape& shape, StencilItems dy_items, con
   const WeightSink partial{workspace.data, db == nullptr ? nullptr : workspace.data + weights, step};
   const simt::Launch launch{dim3(unsigned(parts), unsigned(tiles), unsigned(shape.groups)),
                             dim3(unsigned(plan.block_threads())), std::size_t(plan.shared_bytes()), stream};
-  const auto kernel =
-      shape.kernel_height == 3 ? conv2d_stencil_weight_kernel<3, Gradient> : conv2d_stencil_weight_kernel<5, Gradient>;
+  auto kernel = shape.kernel_height == 3 ? conv2d_stencil_weight_kernel<3, 1, Gradient>
+                                         : conv2d_stencil_weight_kernel<5, 1, Gradient>;
+  if constexpr (std::is_same_v<Gradient, PlaneSource>) {
+    if (shape.stride == 2) kernel = conv2d_stencil_weight_kernel<3, 2, Gradient>;
+  }
   simt::launch(kernel, launch, plan, PlaneSource{x}, dy, parts == 1 ? direct : partial);
   return {
       .partial = workspace.data, .dw = dw, .db = db, .weights = weights, .size = size, .parts = parts, .step = step};
@@ -295,6 +309,7 @@ WeightParts conv2d_pool_backward_weight_stencil(const Conv2dShape& shape, const 
 index_t conv2d_backward_weight_stencil_workspace(const Conv2dShape& shape) {
   index_t parts = 1;  // the same for both, save where a list decides how many images there is room for
   for (StencilItems items : {StencilItems::elements, StencilItems::windows}) {
+    if (shape.stride > 1 && items == StencilItems::windows) continue;
     parts = std::max(parts, weight_plan(shape, items, INT32_MAX).blocks());
   }
   return parts == 1 ? 0 : parts * part_floats(shape);

@@ -14,6 +14,8 @@ namespace {
 
 constexpr int kMostGroups = 10;
 constexpr index_t kSharedBytes = 64 * 1024, kProcessors = 128;
+// Of a stride of 2 blocks come in several rounds: on A100's 108 multiprocessors one block each would take two.
+constexpr index_t kStridedRounds = 4;
 // What a cut may cost more that wastes fewer sectors: this times the part of them that it saves.
 constexpr double kWastedSectors = 1.5;
 // Threads that share the strips of a channel and filter group.
@@ -41,6 +43,7 @@ StencilPlan source_plan(const Conv2dShape& s, bool of_x) {
                   .out_height = int(s.out_height()),
                   .out_width = int(s.out_width()),
                   .padding = of_x ? int(s.padding) : 0,
+                  .stride = of_x ? int(s.stride) : 1,
                   .batch = s.batch};
   return plan;
 }
@@ -49,12 +52,14 @@ StencilPlan source_plan(const Conv2dShape& s, bool of_x) {
 
 // Whether lanes that are served together, so many neighbours, read strips from different ones of so many banks of four
 // floats.
-bool without_conflicts(const WeightPlan& plan, const StencilTile& tile, int neighbours, int banks) {
+bool without_conflicts(const WeightPlan& plan, const StencilPlan& source, int neighbours, int banks) {
+  const StencilTile& tile = source.tile;
   for (int first = 0; first < plan.strips; first += neighbours) {
     unsigned taken = 0;
     for (int i = first; i < std::min(first + neighbours, plan.strips); ++i) {
       const int row = strip_row(i / tile.across, plan.rows, plan.by_parity);
-      const unsigned bank = 1u << (row_offset(tile, row) + i % tile.across * kStripColumns) / 4 % banks;
+      const int at = row_offset(tile, source.problem.stride * row) + i % tile.across * kStripColumns;
+      const unsigned bank = 1u << at / 4 % banks;
       if ((taken & bank) != 0) return false;
       taken |= bank;
     }
@@ -76,8 +81,20 @@ bool set_row_pitches(const WeightPlan& plan, StencilPlan& source, int pair_float
       tile.row_pitch = row + row_gap, tile.pair_pitch = 2 * row + gap;
       const int beyond = (tile.pair_pitch + 64 - pair_floats) % 32;
       if (pair_floats > 0 && beyond >= (pair_floats % 4 == 0 ? 1 : kStripPatch)) continue;
-      if (plan.lanes == 1 || without_conflicts(plan, tile, plan.near, banks)) return true;
+      if (plan.lanes == 1 || without_conflicts(plan, source, plan.near, banks)) return true;
     }
+  }
+  return false;
+}
+
+// Of an x that strips cross in steps of 2: halves of rows, of which each second one is an output's first.
+bool set_half_row_pitches(const WeightPlan& plan, StencilPlan& source) {
+  StencilTile& tile = source.tile;
+  const int columns = std::min(kStripColumns * tile.across, source.problem.out_width) + source.problem.kernel / 2;
+  tile.row_pitch = rounded(columns, 4);
+  for (int gap = 0; gap < 32; gap += 4) {
+    tile.pair_pitch = 2 * tile.row_pitch + gap;
+    if (plan.lanes == 1 || without_conflicts(plan, source, plan.near, 8)) return true;
   }
   return false;
 }
@@ -87,7 +104,9 @@ bool set_row_pitches(WeightPlan& plan, bool spaced) {
   const int pair_floats = spaced ? std::min(kStripColumns * plan.x.tile.across, 2 * windows) : 0;
   for (const bool by_parity : {false, true}) {
     plan.by_parity = by_parity;
-    if (set_row_pitches(plan, plan.x, 0) && set_row_pitches(plan, plan.dy, pair_floats)) return true;
+    const bool fits =
+        plan.x.problem.stride == 1 ? set_row_pitches(plan, plan.x, 0) : set_half_row_pitches(plan, plan.x);
+    if (fits && set_row_pitches(plan, plan.dy, pair_floats)) return true;
   }
   return false;
 }
@@ -97,7 +116,11 @@ void set_plane_pitches(WeightPlan& plan, int images) {
   for (StencilPlan* source : {&plan.x, &plan.dy}) {
     StencilTile& tile = source->tile;
     tile.images = images;
-    tile.image_pitch = row_offset(tile, plan.rows + source->problem.kernel - 1);
+    tile.image_pitch = row_offset(tile, source->problem.stride * (plan.rows - 1) + source->problem.kernel);
+    if (source->problem.stride == 2) {  // halves in different halves of the banks; what is read behind the last row
+      tile.half_pitch = rounded(tile.image_pitch + kStripPatch - 16, 32) + 16;
+      tile.image_pitch += tile.half_pitch + kStripPatch;
+    }
     tile.channel_pitch = images * tile.image_pitch;
     if (plan.lanes == 1) tile.channel_pitch += (12 - tile.channel_pitch % 8) % 8;
     if (plan.lanes > 1 && plan.near < 8 && source == &plan.dy) {
@@ -191,7 +214,8 @@ void set_blocks(WeightPlan& plan, index_t most_parts) {
   plan.image_blocks = ceil_div<index_t>(p.batch, plan.x.tile.images);
   plan.units = plan.image_blocks * plan.x.tile.tiles_down * plan.x.tile.tiles_across;
   const index_t tiles = index_t(plan.channel_tiles) * plan.filter_tiles * p.groups;
-  const index_t wanted = std::min(std::max<index_t>(1, kProcessors / tiles), std::max<index_t>(1, most_parts));
+  const index_t blocks = kProcessors * (p.stride == 1 ? 1 : kStridedRounds);
+  const index_t wanted = std::min(std::max<index_t>(1, blocks / tiles), std::max<index_t>(1, most_parts));
   plan.units_per_block = ceil_div(plan.units, wanted);
 }
 
@@ -207,7 +231,7 @@ struct Copies {
     const int lists = ceil_div(planes, tile.listed) * tile.images, channel = tile.items / tile.listed;
     const bool whole = channel == plane;
     const int run = whole ? tile.items : channel, runs = whole ? lists : planes * tile.images;
-    const int parts = whole ? 0 : std::gcd(plane, (kStripRows * tile.down - p.padding) / unit * width);
+    const int parts = whole ? 0 : std::gcd(plane, (p.stride * kStripRows * tile.down - p.padding) / unit * width);
     floats = double(run) * runs, wasted = double(runs) * (8 - std::gcd(std::gcd(run, parts), 8));
     slots = lists * ((unit == 1 ? 16.0 : spaced ? 60.0 : 90.0) * (tile.items + 8) / 32 + 40);
   }
@@ -223,7 +247,8 @@ double block_slots(const WeightPlan& plan, double unit, double end) {
 
 double unit_products(const WeightPlan& plan) {
   const int kernel = plan.x.problem.kernel, filters = filters_of_group(kernel);
-  const double strip = 4.0 * filters * kernel * kernel + 2.0 * (filters + 2 * kernel) + 12;
+  const int reads = plan.x.problem.stride == 1 ? 2 : 3;  // of a row
+  const double strip = 4.0 * filters * kernel * kernel + 2.0 * (filters + reads * kernel) + 12;
   return ceil_div(plan.strips * plan.x.tile.images, plan.lanes) * strip + 100;
 }
 
@@ -322,7 +347,8 @@ WeightPlan weight_plan(const Conv2dShape& shape, StencilItems dy_items, index_t 
   plan = search.best;
   set_sum_pitch(plan);
   set_copy_lanes(plan.x, StencilItems::elements), set_copy_lanes(plan.dy, dy_items);
-  set_copy_teams(plan.x, plan.channels), set_copy_teams(plan.dy, plan.filter_groups * filters_of_group(p.kernel));
+  set_copy_teams(plan.x, StencilItems::elements, plan.channels);
+  set_copy_teams(plan.dy, dy_items, plan.filter_groups * filters_of_group(p.kernel));
   return plan;
 }
 

@@ -1,4 +1,5 @@
 // Convolutions of a stride, whose kernels (conv2d_stencil.h, conv2d_point.h) differ from those of none.
+#include "kernels/conv2d_weight_parts.h"
 #include "tests/support/conv2d_directions.h"
 
 using namespace espalier::kernels;
@@ -50,4 +51,48 @@ TEST_CASE("conv2d: 3x3 kernels of stride 2, over maps that fit whole and in part
                         .groups = 2});
   check_all_directions(
       {.height = 41, .width = 301, .filters = 9, .kernel_height = 3, .kernel_width = 3, .stride = 2, .padding = 1});
+}
+
+TEST_CASE("conv2d: of stride 2, what is fastest on a GPU, too, where it shares long sums") {
+  const Conv2dCase p({.batch = 2,
+                      .channels = 16,
+                      .height = 32,
+                      .width = 32,
+                      .filters = 24,
+                      .kernel_height = 3,
+                      .kernel_width = 3,
+                      .stride = 2,
+                      .padding = 1});
+  CHECK(pays_stencil(p.shape, StencilUse::forward));
+  CHECK_FALSE(pays_stencil(p.shape, StencilUse::weight_gradient));
+  CHECK_FALSE(pays_stencil(p.shape, StencilUse::pool));
+  const index_t pixels = p.shape.batch * 16 * 16, floats = conv2d_backward_weight_workspace(p.shape);
+  CHECK(norm_error(forward(p, Conv2dMethod::fastest, Activation::none, true), p.expected.y) < tolerance(145));
+  CHECK(norm_error(backward_input(p, Conv2dMethod::fastest), p.expected.dx) < tolerance(9 * 24));
+  const WeightGradient gradient = backward_weight(p, Conv2dMethod::fastest, true, floats);
+  CHECK(norm_error(gradient.dw, p.expected.dw) < tolerance(pixels));
+  CHECK(norm_error(gradient.db, p.expected.db) < tolerance(pixels));
+}
+
+TEST_CASE("conv2d_backward: of stride 2, an input gradient by tiles sums the parts of a weight gradient by stencil") {
+  const Conv2dCase p({.batch = 9,
+                      .channels = 5,
+                      .height = 12,
+                      .width = 12,
+                      .filters = 11,
+                      .kernel_height = 3,
+                      .kernel_width = 3,
+                      .stride = 2,
+                      .padding = 1});
+  const index_t floats = conv2d_backward_weight_workspace(p.shape, Conv2dMethod::stencil);
+  REQUIRE(floats > 0);
+  const GuardedBuffer<float> x(p.x), w(p.w), dy(p.dy);
+  GuardedBuffer<float> dx(p.x.size()), dw(p.w.size()), db(p.bias.size()), workspace{std::size_t(floats)};
+  const WeightParts parts = conv2d_backward_weight_parts(p.shape, x.data(), dy.data(), dw.data(), db.data(),
+                                                         {workspace.data(), floats}, nullptr, Conv2dMethod::stencil);
+  conv2d_backward_input_and_sum(p.shape, dy.data(), w.data(), dx.data(), parts, {}, nullptr, Conv2dMethod::tiles);
+  const WeightGradient expected = backward_weight(p, Conv2dMethod::stencil, true, floats);
+  CHECK(dw.download() == expected.dw);
+  CHECK(db.download() == expected.db);
+  CHECK(dx.download() == backward_input(p, Conv2dMethod::tiles));
 }
