@@ -19,7 +19,8 @@
 //   512 at  7 x  7,  32                702 : 194    264 : 117    191 : 130   2399 : 883
 //   512 at  7 x  7, 128               2541 : 709   1067 : 367    772 : 317  7927 : 2846
 //   256 at 14 x 14,   4                 116 : 82      44 : 55      32 : 43    366 : 235
-// Emulated, source and result touch 1.00 of the ideal sectors and wavefronts at 56, 28, 14 and 7.
+// Emulated, all steps touch 1.00 of the ideal sectors and wavefronts at 56, 28, 14, 13 and 7. Without padding, outer
+// columns of odd rows are loads of their own, which share eight banks: the source takes 1.5 of the wavefronts at 13.
 // It loses for few images, whose transformed weights cost more than they save, and to the cpu build's panels.
 //
 // Lavin and Gray, Fast Algorithms for Convolutional Neural Networks (2015, arXiv 1509.09308), section 4.1 (F(2x2)

@@ -43,8 +43,8 @@ __device__ inline void store_own(float* to, int left, int turn, float (&values)[
 // One tile from m, of the block's first plane and tile, to shared memory.
 template <int kVector>
 __device__ inline void transform_tile(const WinogradChunk& chunk, const StripBlock<kVector>& block, const StripTile& t,
-                                      const float* __restrict__ m, float shift, float slope, float* shared) {
-  const int width = block.strips.width, turn = block.turn(t);
+                                      int turn, const float* __restrict__ m, float shift, float slope, float* shared) {
+  const int width = block.strips.width;
   const index_t plane = index_t(chunk.filters) * chunk.pitch;
   index_t next_row = kIn * plane;
   simt::forget_origin(next_row);
@@ -58,7 +58,7 @@ __device__ inline void transform_tile(const WinogradChunk& chunk, const StripBlo
     for (int row = 0; row < kIn; ++row, from += next_row) of_column[row] = *from;
     transform_result(of_column, half[column]);
   }
-  float* to = shared + block.start(t.block_line, t.image) + t.plane * block.strips.height * width + t.across * kOut;
+  float* to = shared + block.start(t) + t.across * kOut;
 #pragma unroll
   for (int row = 0; row < kOut; ++row, to += width) {
     const float of_row[kIn] = {half[0][row], half[1][row], half[2][row], half[3][row], half[4][row], half[5][row]};
@@ -79,10 +79,12 @@ __global__ void __launch_bounds__(kStripThreads, 2)
   const StripBlock<kVector> block(strips, y);
   const int tiles = block.tiles(), all = block.planes * tiles;
   m += block.plane * chunk.pitch + block.first_line * strips.across;
-  for (int i = int(threadIdx.x); i < all; i += int(blockDim.x)) {
+  for (int i = int(threadIdx.x); i - int(threadIdx.x) % 32 < all; i += int(blockDim.x)) {
     const StripTile t = block.tile(i, tiles);
+    const int turn = block.turn(t);
+    if (i >= all) continue;
     const float shift = bias == nullptr ? 0.0f : bias[block.plane + t.plane];
-    transform_tile(chunk, block, t, m, shift, slope, shared);
+    transform_tile(chunk, block, t, turn, m, shift, slope, shared);
   }
   __syncthreads();
   for_each_chunk(block, y + block.origin(), shared, [](float* to, const float* from, auto count) {

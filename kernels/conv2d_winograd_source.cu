@@ -44,8 +44,7 @@ struct SourceTile {
         has_upper(t.across < block.strips.across - 1 && threadIdx.x % 32 < 31),
         reads_left(!has_lower && has_column(-1)),
         reads_right(!has_upper && has_column(kOut)) {
-    shared =
-        strips + block.start(t.block_line, t.image) + t.plane * height * width + column - (kVector == 4 ? width : 0);
+    shared = strips + block.start(t) + column - (kVector == 4 ? width : 0);
   }
 
   __device__ bool has_row(int row) const { return exists && unsigned(top + row) < unsigned(height); }

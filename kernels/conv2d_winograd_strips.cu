@@ -2,6 +2,7 @@
 #include "kernels/conv2d_winograd_strips.h"
 
 #include <algorithm>
+#include <climits>
 #include <numeric>
 
 #include "kernels/grid.h"
@@ -23,6 +24,33 @@ int lines_of_block(int across) {
   return unit * ceil_div(kLineTiles, unit * across);
 }
 
+// Wavefronts of a plane's tiles, of kVector 1, a column of each at a time.
+int wavefronts(const WinogradStrips& s) {
+  const int tiles = s.lines * s.across;
+  int count = 0;
+  for (int first = 0; first < tiles; first += 32) {
+    int taken[8] = {};  // of the banks, in fours
+    for (int tile = first; tile < std::min(first + 32, tiles); ++tile) {
+      const int line = tile / s.across, place = line * s.line + line / s.down * s.gap;
+      ++taken[(place / kWinogradOutputs + tile % s.across) % 8];
+    }
+    count += ceil_div(*std::max_element(std::begin(taken), std::end(taken)), 4);
+  }
+  return count;
+}
+
+// Images so far apart, modulo all banks, that lanes with tiles of several ones make the fewest wavefronts.
+void space_images(WinogradStrips& s, int least_gap) {
+  const int image = s.down * s.line, ideal = ceil_div(s.lines * s.across, 32);
+  int fewest = INT_MAX, best = 0;
+  for (const int rest : {8, 16, 4, 12, 20, 24, 28, 0}) {
+    s.gap = rounded_to(image + least_gap, rest, 32) - image;
+    if (const int count = wavefronts(s); count < fewest) fewest = count, best = s.gap;
+    if (s.vector == 2 || fewest == ideal) break;
+  }
+  s.gap = best;
+}
+
 void lay_out(WinogradStrips& s) {
   const int plane = s.height * s.width, rows = kWinogradOutputs * s.width, halo = s.halo * s.width;
   const int images = s.planes > 1 ? s.lines / s.down : (s.lines + s.down - 2) / s.down + 1;
@@ -33,7 +61,11 @@ void lay_out(WinogradStrips& s) {
   } else {
     s.line = rows;
     const int whole = s.planes * plane + (s.image() % 4 > 0 ? 3 : 0);
-    s.gap = s.planes > 1 ? rounded_to(whole, 8, 32) - s.down * rows : rounded_to(halo + 3, 0, 4);
+    if (s.planes > 1) {
+      space_images(s, whole - s.down * rows);
+    } else {
+      s.gap = rounded_to(halo + 3, 0, 4);
+    }
     s.floats = (images - 1) * (s.planes > 1 ? s.down * rows + s.gap : s.gap) + 4 + std::max(0, s.shift) * s.width;
     s.floats += s.planes > 1 ? s.planes * plane : s.lines * rows + halo;
   }

@@ -6,7 +6,8 @@
 //               width modulo 32: eight lanes with neighbouring tiles meet all banks, across lines too. The rows that a
 //               source's tiles have beyond theirs lie in the lines before and after.
 //   kVector 2   even width, padding 1: as in memory. Lanes take the halves of their four columns in an order of theirs,
-//   kVector 1   any width and padding: so do they with single columns, which keeps neighbours out of the same bank.
+//   kVector 1   any width and padding: so do they with single columns: those whose tiles begin in the same four banks
+//               take turns, so that up to four of them meet no bank twice; images are as far apart as makes them few.
 #pragma once
 #include "kernels/conv2d_winograd_steps.h"
 
@@ -84,11 +85,24 @@ struct StripBlock {
     if constexpr (kVector == 4) return at;
     return at + ((misaligned + image * int(strips.image() % 4) - strips.shift * strips.width) & 3);
   }
-  // The order in which a lane takes the columns of its tile: number i is column i XOR turn, counted in vectors.
+  // Where its first row begins that the plane's first tile across would have.
+  __device__ int start(const StripTile& t) const {
+    return start(t.block_line, t.image) + t.plane * strips.height * strips.width;
+  }
+  // The order in which a lane takes the columns of its tile: number i is column i XOR turn, counted in vectors. All
+  // lanes of a warp together.
   __device__ int turn(const StripTile& t) const {
     if constexpr (kVector == 4) return 0;
-    if (strips.planes == 1) return int(threadIdx.x) / 8 % (4 / kVector);
-    return kVector == 2 ? t.line % 2 : t.line % 2 + t.image / 4 % 2 * 2;
+    if constexpr (kVector == 2) return strips.planes == 1 ? int(threadIdx.x) / 8 % 2 : t.line % 2;
+    const int four = start(t) / 4 + t.across;
+    unsigned before = (1u << threadIdx.x % 32) - 1;  // lanes with the same four banks
+#pragma unroll
+    for (int bit = 0; bit < 3; ++bit) {
+      const bool set = four >> bit & 1;
+      const unsigned with = __ballot_sync(0xFFFFFFFFu, set);
+      before &= set ? with : ~with;
+    }
+    return __popc(before) % 4;
   }
 
   __device__ int images() const { return int(unsigned(first + lines - 1) / unsigned(strips.down)) + 1; }
