@@ -7,10 +7,12 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "apps/benchmarks/sampled.h"
+#include "apps/commands/precision_option.h"
 #include "apps/commands/table.h"
 #include "core/autograd/trace.h"
 #include "core/device/device_info.h"
@@ -22,8 +24,10 @@
 #include "layers/dense.h"
 #include "layers/model_file.h"
 #include "pruning/criterion.h"
+#include "pruning/fitting_formats.h"
 #include "pruning/pattern.h"
 #include "pruning/selection.h"
+#include "pruning/structured_pattern.h"
 
 namespace espalier {
 namespace {
@@ -49,36 +53,41 @@ struct Options {
   std::vector<std::int64_t> batches{1, 64, 256, 4096};
   std::vector<double> sparsities{0.5, 0.7, 0.8, 0.9, 0.95, 0.98};
   std::string json;
+  Precision precision = Precision::fp32;
   bool large = false;
 };
 
 constexpr double kLargeMacs = 2e9;  // beyond, the emulation takes seconds for one dense product
-constexpr std::int64_t kBlock = 8;
 
-struct Masked {
-  std::string mask;  // "random", "blocks", "2:4", "checkpoint"
-  Tensor weight;
+// What a random mask obeys, in the words of `prune --pattern`, and the format that it is made for.
+struct MaskKind {
+  std::string words;
+  Pattern pattern;
+  std::optional<Candidate> format = std::nullopt;     // beside dense and csr
+  std::optional<double> own_sparsity = std::nullopt;  // else as asked for
 };
+
+// In tf32 sparse tensor cores take 1 of 2 where they take 2 of 4 of 16-bit weights.
+std::vector<MaskKind> mask_kinds(Precision precision) {
+  const int n = precision == Precision::tf32 ? 1 : 2, m = 2 * n;
+  const std::string pairs = fmt::format("{}:{}", n, m);
+  constexpr auto kRagged = RaggedRows::shorter_run;
+  return {{"random", unstructured()},
+          {"vector-16", vector(16), vector_nm(16)},
+          {"block-8", block(8, 8), block_csr(8, 8)},
+          {"block-32", block(32, 32), block_csr(32, 32)},
+          {pairs, n_of_m(n, m, kRagged), two_four(), 0.5},
+          {pairs + "-channels", n_of_m_channels(n, m, kRagged), two_four(), 0.5},
+          {"vector-16-2:16", vector_n_of_m(16, 2, 16), vector_nm(16), 0.875},
+          {fmt::format("128:{}:8", n), v_n_m(128, n, 8), vnm(128, 8), 1 - n / 8.0},
+          {fmt::format("128:{}:16", n), v_n_m(128, n, 16), vnm(128, 16), 1 - n / 16.0}};
+}
 
 Tensor pruned(const Shape& shape, const Pattern& pattern, double sparsity) {
   Parameter parameter("weight", kaiming_uniform(shape, 1));
   const Tensor scores[] = {random(2)(parameter)};
   parameter.set_mask(pattern(scores, {.sparsity = sparsity}).front());
   return parameter.value.value();
-}
-
-// Whole blocks of rows and flattened columns fall.
-Tensor pruned_in_blocks(const Shape& shape, double sparsity) {
-  const std::int64_t rows = shape[0], columns = shape.size() / rows;
-  const std::int64_t across = (columns + kBlock - 1) / kBlock, down = (rows + kBlock - 1) / kBlock;
-  const Shape blocks{down, across};
-  const std::vector<float> lives = pruned(blocks, unstructured(), sparsity).to_host();
-  std::vector<float> weight = kaiming_uniform(shape, 1).to_host();
-  for (std::int64_t i = 0; i < shape.size(); ++i) {
-    const std::int64_t block = i / columns / kBlock * across + i % columns / kBlock;
-    if (lives[std::size_t(block)] == 0.0f) weight[std::size_t(i)] = 0.0f;
-  }
-  return Tensor::from(shape, weight);
 }
 
 RecordedCall call_of(const Layer& layer, const Tensor& weight, std::int64_t batch) {
@@ -164,6 +173,7 @@ class Benchmark {
                       {"batch", row.batch},
                       {"format", row.one.format},
                       {"implementation", row.one.library},
+                      {"precision", to_string(options_.precision)},
                       {"median_us", or_null(row.one.us)},
                       {"lower_quartile_us", row.one.timing.lower_quartile_us},
                       {"upper_quartile_us", row.one.timing.upper_quartile_us},
@@ -182,19 +192,28 @@ class Benchmark {
     for (const Layer& layer : layers()) {
       names_.insert(layer.name);
       if (layer.name.find(options_.layer) == std::string::npos) continue;
-      for (const double sparsity : options_.sparsities) {
-        std::vector<Masked> masked{{"random", pruned(layer.weight, unstructured(), sparsity)},
-                                   {"blocks", pruned_in_blocks(layer.weight, sparsity)}};
-        if (sparsity == 0.5) masked.push_back({"2:4", pruned(layer.weight, n_of_m(2, 4), sparsity)});
-        for (const auto& [mask, weight] : masked) {
-          for (const std::int64_t batch : options_.batches) compare(call_of(layer, weight, batch), mask, batch);
+      for (const MaskKind& kind : mask_kinds(options_.precision)) {
+        compile_.candidates = {dense(), csr()};
+        if (kind.format) compile_.candidates.push_back(*kind.format);
+        for (const double sparsity : sparsities_of(kind)) {
+          const Tensor weight = pruned(layer.weight, kind.pattern, sparsity);
+          for (const std::int64_t batch : options_.batches) compare(call_of(layer, weight, batch), kind.words, batch);
         }
       }
     }
   }
 
+  // Those asked for; a pattern's own if it lies among them.
+  std::vector<double> sparsities_of(const MaskKind& kind) const {
+    if (!kind.own_sparsity) return options_.sparsities;
+    const auto [least, most] = std::ranges::minmax(options_.sparsities);
+    if (*kind.own_sparsity < least || *kind.own_sparsity > most) return {};
+    return {*kind.own_sparsity};
+  }
+
   void own_masks() {
     SavedModel saved = load_model(options_.checkpoint);
+    compile_.candidates = fitting_formats(*saved.module);
     const auto padding = saved.notes.find("padding");
     const std::int64_t side = 28 + 2 * (padding == saved.notes.end() ? 0 : std::stoll(padding->second));
     for (const std::int64_t batch : options_.batches) {
@@ -214,7 +233,8 @@ class Benchmark {
     Row row{step.layer, mask, step.sparsity, batch, {}, {}, {}};
     add(row, step.candidates, "dense", "csr");
     const Tensor& weight = call.inputs[1];
-    if (compile_.gpu != nullptr || weight.shape().rank() != 2 || step.sparsity == 1.0) return;
+    const bool measured = compile_.gpu == nullptr && options_.precision == Precision::fp32;
+    if (!measured || weight.shape().rank() != 2 || step.sparsity == 1.0) return;
     add(row, benchmarks::sampled_gradients(weight, batch), "dense, dw", "csr, dw");
   }
 
@@ -248,12 +268,14 @@ int run(int count, char** arguments) {
   app.add_option("--layer", options.layer, "Only layers with these words in their name");
   app.add_option("--batch", options.batches, "Images at a time")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--sparsity", options.sparsities, "Of random masks")->check(CLI::Range(0.0, 0.9999));
+  apps::add_precision_option(app, options.precision);
   app.add_option("--gpu", options.gpu, "Model the times of this GPU (a100, h100, 4090, t4) instead of measuring");
   app.add_option("--json", options.json, "Write every figure to this file");
   app.add_flag("--large", options.large, "Also what takes the emulation seconds");
   CLI11_PARSE(app, count, arguments);
   try {
     require_writable(options.json);
+    const PrecisionScope precision(options.precision);
     Benchmark benchmark(options);
     benchmark.run();
     fmt::print("{}", benchmark.table());

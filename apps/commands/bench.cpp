@@ -10,6 +10,7 @@
 #include "apps/commands/model_options.h"
 #include "apps/commands/output.h"
 #include "apps/commands/plan_options.h"
+#include "apps/commands/precision_option.h"
 #include "apps/commands/speedup_chart.h"
 #include "apps/commands/stages.h"
 #include "apps/commands/trace_file.h"

@@ -7,6 +7,7 @@
 
 #include "apps/commands/commands.h"
 #include "apps/commands/data.h"
+#include "apps/commands/precision_option.h"
 #include "apps/commands/stages.h"
 #include "apps/commands/table.h"
 #include "layers/model_file.h"

@@ -9,6 +9,7 @@
 #include "apps/commands/model_options.h"
 #include "apps/commands/output.h"
 #include "apps/commands/plan_options.h"
+#include "apps/commands/precision_option.h"
 #include "apps/commands/stages.h"
 #include "apps/commands/table.h"
 

@@ -10,6 +10,7 @@
 #include "apps/commands/commands.h"
 #include "apps/commands/data.h"
 #include "apps/commands/measure.h"
+#include "apps/commands/precision_option.h"
 #include "apps/commands/pruning_setup.h"
 #include "apps/commands/run_folder.h"
 #include "apps/commands/sparse_training.h"

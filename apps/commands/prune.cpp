@@ -10,6 +10,7 @@
 #include "apps/commands/commands.h"
 #include "apps/commands/data.h"
 #include "apps/commands/latency_options.h"
+#include "apps/commands/precision_option.h"
 #include "apps/commands/pruning_rule.h"
 #include "apps/commands/recipe_run.h"
 #include "apps/commands/run_folder.h"

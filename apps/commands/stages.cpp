@@ -16,13 +16,13 @@ namespace {
 DataLoader make_loader(const TrainingOptions& options, const data::ImageData& data) {
   const TrainSplit split = options.samples > 0 ? data.train.first(options.samples) : data.train;
   const float amount = options.augment;
-  return DataLoader(split, {.batch = options.batch,
-                            .shuffle = true,
-                            .seed = options.seed,
-                            .augmentation = {.shift = 2 * amount,
-                                             .rotation_turns = amount * 10 / 360,
-                                             .scale = 0.1f * amount,
-                                             .shear = 0.1f * amount}});
+  return DataLoader(
+      split,
+      {.batch = options.batch,
+       .shuffle = true,
+       .seed = options.seed,
+       .augmentation = {
+           .shift = 2 * amount, .rotation_turns = amount * 10 / 360, .scale = 0.1f * amount, .shear = 0.1f * amount}});
 }
 
 TrainingResult summed(const std::vector<EpochReport>& epochs) {
@@ -42,15 +42,6 @@ void add_math_option(CLI::App& app, std::optional<Math>& math) {
   take_names<Math>(
       app.add_option("--math", math, "Whose products: ours (handwritten) or the vendor's; default: the faster of each"),
       {{"handwritten", Math::handwritten}, {"vendor", Math::vendor}});
-}
-
-void add_precision_option(CLI::App& app, Precision& precision) {
-  NamedValues<Precision> names;
-  for (const Precision each : {Precision::fp32, Precision::tf32, Precision::bf16, Precision::fp16}) {
-    names.emplace_back(to_string(each), each);
-  }
-  const char* const what = "What products read their operands in; weights and sums are fp32 in all";
-  take_names(app.add_option("--precision", precision, what), names)->default_str("fp32");
 }
 
 std::int64_t steps_of(const TrainingOptions& options, const data::ImageData& data) {

@@ -23,8 +23,6 @@ namespace espalier::apps {
 
 void add_math_option(CLI::App& app, std::optional<Math>& math);  // none given: the faster one of this device
 
-void add_precision_option(CLI::App& app, Precision& precision);
-
 // Where a stage writes; empty names write nothing.
 struct StageFiles {
   std::filesystem::path metrics = {}, checkpoint = {}, resume = {};

@@ -45,11 +45,29 @@ TEST_CASE("benchmark_sparse: each format on the masks it wants, beside the dense
     CHECK(row.at("speedup_dense").get<double>() > 0);
     CHECK(row.at("sparsity").get<double>() == doctest::Approx(0.5).epsilon(0.02));
   }
-  for (const char* one : {"random, dense", "random, csr", "blocks, block csr 8x8", "2:4, 2:4"}) {
+  for (const char* one :
+       {"random, dense", "random, csr", "block-8, block csr 8x8", "vector-16, vector 16x1", "2:4, 2:4"}) {
     CAPTURE(one);
     CHECK(seen.contains(one));
   }
   CHECK(benchmark("--gpu none") == 1);
+}
+
+TEST_CASE("benchmark_sparse: formats of tensor cores beside the dense product of their precision") {
+  const Benchmark benchmark;
+  REQUIRE(benchmark("--layer lenet --batch 64 --sparsity 0.5 0.9 --precision fp16 --gpu a100") == 0);
+  std::map<std::string, std::string> by;  // implementation by mask, format
+  for (const nlohmann::json& row : benchmark.json()) {
+    CHECK(row.at("precision") == "fp16");
+    CHECK(row.at("speedup_dense").get<double>() > 0);
+    by[row.at("layer").get<std::string>().substr(0, 7) + row.at("mask").get<std::string>() + ", " +
+       row.at("format").get<std::string>()] = row.at("implementation");
+  }
+  CHECK(by["lenet-5random, dense"] == "handwritten fp16");
+  for (const char* one : {"lenet-5block-32, block csr 32x32", "lenet-52:4, 2:4", "lenet-3128:2:8, V:N:M 128:2:8"}) {
+    CAPTURE(one);
+    if (!kernels::simt::kEmulated) CHECK(by[one] == "handwritten fp16");
+  }
 }
 
 TEST_CASE("benchmark_sparse: measured on a checkpoint's own masks") {
