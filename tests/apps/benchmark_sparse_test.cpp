@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 
+#include "kernels/simt/simt.h"
 #include "layers/model_file.h"
 #include "layers/zoo.h"
 #include "pruning/pruner.h"
@@ -66,7 +67,7 @@ TEST_CASE("benchmark_sparse: formats of tensor cores beside the dense product of
   CHECK(by["lenet-5random, dense"] == "handwritten fp16");
   for (const char* one : {"lenet-5block-32, block csr 32x32", "lenet-52:4, 2:4", "lenet-3128:2:8, V:N:M 128:2:8"}) {
     CAPTURE(one);
-    if (!kernels::simt::kEmulated) CHECK(by[one] == "handwritten fp16");
+    if (!simt::kEmulated) CHECK(by[one] == "handwritten fp16");
   }
 }
 
