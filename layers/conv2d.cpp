@@ -104,7 +104,7 @@ kernels::Conv2dShape Conv2dFunction::shape_for(const Shape& x, const Shape& weig
 
 Tensor Conv2dFunction::forward(const Tensors& inputs, Context& context) const {
   const kernels::Conv2dShape shape = shape_for(inputs[0].shape(), inputs[1].shape());
-  const Tensor x = operand(inputs[0], precision), weight = operand(inputs[1], precision);
+  const Tensor x = operand(inputs[0], precision), weight = weight_operand(inputs[1]);
   Tensor y = Tensor::empty({shape.batch, shape.filters, shape.out_height(), shape.out_width()});
   const float* const bias = data_or_null(inputs, 2);
   if (precision != Precision::fp32) {

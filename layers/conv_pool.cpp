@@ -34,7 +34,7 @@ const Conv2dFunction* convolution_of(const Function& function) {
 
 Conv2dFunction ConvPool2dFunction::without_pool() const {
   Conv2dFunction alone = convolution;
-  alone.activation = activation, alone.slope = slope;
+  alone.activation = activation, alone.slope = slope, alone.weight_rounded = weight_rounded;
   return alone;
 }
 

@@ -56,7 +56,7 @@ void require_fitting(const DenseFunction& function, const Tensors& inputs) {
 
 Tensor DenseFunction::forward(const Tensors& inputs, Context& context) const {
   require_fitting(*this, inputs);
-  const Tensor x = operand(inputs[0], precision), weight = operand(inputs[1], precision);
+  const Tensor x = operand(inputs[0], precision), weight = weight_operand(inputs[1]);
   Tensor y = Tensor::empty({x.shape()[0], weight.shape()[0]});  // [batch, out]
   GemmEpilogue epilogue{.activation = activation, .leaky_slope = slope};
   if (inputs.size() > 2) epilogue.bias = inputs[2].data<float>();

@@ -4,6 +4,7 @@
 #include "kernels/reduce.h"
 #include "layers/activation.h"
 #include "layers/gaussian_noise.h"
+#include "layers/reduced_precision.h"
 
 namespace espalier {
 
@@ -11,6 +12,10 @@ std::optional<float> ProductFunction::output_slope() const {
   if (activation == kernels::Activation::relu) return 0.0f;
   if (activation == kernels::Activation::leaky_relu) return slope;
   return std::nullopt;
+}
+
+Tensor ProductFunction::weight_operand(const Tensor& weight) const {
+  return weight_rounded ? weight : operand(weight, precision);
 }
 
 Tensor ProductFunction::product_gradient(const Tensor& dy, const Tensor& y, const Context& context) const {

@@ -18,8 +18,10 @@ struct ProductFunction : Function {
   std::optional<Math> math;                                    // whose fp32 kernels; none: current_math()
   // Of the operands, forward and backward; other than fp32 the kernels are ours. That of the thread which makes it.
   Precision precision = current_precision();
+  bool weight_rounded = false;  // forward gets a weight that is of that precision already, as a plan keeps it
 
   std::optional<float> output_slope() const override;
+  Tensor weight_operand(const Tensor& weight) const;  // as the product reads it
   bool vendor() const { return math.value_or(current_math()) != Math::handwritten; }
 
  protected:

@@ -72,11 +72,11 @@ std::vector<Implementation> lower(const RecordedCall& call, const DenseCandidate
   std::vector<Implementation> found;
   const Precision precision = dynamic_cast<const ProductFunction&>(*call.function).precision;
   if (precision != Precision::fp32) {
+    const auto rounded = std::make_shared<RoundedFunction>(copy_of(*call.function), call.inputs);
     found.push_back({.format = "dense",
                      .library = fmt::format("{} {}", to_string(Math::handwritten), to_string(precision)),
-                     .function = call.function,
-                     .takes_weight = true,
-                     .weight_bytes = call.inputs[1].bytes(),
+                     .function = rounded,
+                     .weight_bytes = rounded->parameters[0].bytes(),
                      .precision = precision});
     return found;
   }

@@ -7,6 +7,7 @@
 #include "kernels/require.h"
 #include "kernels/sparse/block_csr_spmm.h"
 #include "kernels/sparse/two_four_spmm.h"
+#include "layers/reduced_precision.h"
 #include "pruning/structured_format.h"
 
 namespace espalier::pruning {
@@ -108,6 +109,20 @@ Tensor output_of(const kernels::Conv2dShape& shape, kernels::ConvPool pool) {
   const std::int64_t step = pool == kernels::ConvPool::halves ? 2 : 1;
   return Tensor::empty({shape.batch, shape.filters, shape.out_height() / step, shape.out_width() / step});
 }
+
+RoundedFunction::RoundedFunction(std::shared_ptr<ProductFunction> dense, const Tensors& inputs)
+    : product(std::move(dense)), parameters{operand(inputs[1], product->precision)} {
+  product->weight_rounded = true;
+  if (inputs.size() > 2) parameters.push_back(inputs[2].clone());
+}
+
+Tensor RoundedFunction::forward(const Tensors& inputs, Context& context) const {
+  Tensors all{inputs[0]};
+  all.insert(all.end(), parameters.begin(), parameters.end());
+  return product->forward(all, context);
+}
+
+Tensors RoundedFunction::backward(const Tensor&, const Context&) const { refuse_backward(*this); }
 
 Tensor PooledFunction::forward(const Tensors& inputs, Context& context) const {
   const MaxPool2dFunction halving{PoolWindow(2, 2, 0)};

@@ -88,6 +88,16 @@ struct CsrConv2dFunction final : SparseFunction {
 void check_input(const Function& function, const Tensor& x, const kernels::Conv2dShape& shape);
 Tensor output_of(const kernels::Conv2dShape& shape, kernels::ConvPool pool);
 
+// The dense product of a reduced precision: its weight, too, is rounded when the plan is made, not in every run.
+struct RoundedFunction final : Function {
+  RoundedFunction(std::shared_ptr<ProductFunction> dense, const Tensors& inputs);  // x, weight and, if any, bias
+  std::string_view name() const override { return product->name(); }
+  Tensor forward(const Tensors& inputs, Context& context) const override;
+  Tensors backward(const Tensor& output_gradient, const Context& context) const override;
+  std::shared_ptr<ProductFunction> product;
+  Tensors parameters;
+};
+
 // Any product, then the max pool that halves its images: what stands beside a fused block.
 struct PooledFunction final : Function {
   explicit PooledFunction(std::shared_ptr<const Function> before) : product(std::move(before)) {}

@@ -226,5 +226,20 @@ TEST_CASE("block csr on tensor cores: the function equals the dense layer within
   CHECK(test::difference(function.weight.decode().to_host(), weight.to_host(), 1e-3, 1e-6) == "");
 }
 
+TEST_CASE("plan: the dense product of a reduced precision rounds its weight once, when it is compiled") {
+  if (!kernels::has_tensor_cores_for(Precision::fp16)) return;
+  const PrecisionScope scope(Precision::fp16);
+  Sequential model(Conv2d(3, 8, {.padding = 1}), Relu(), MaxPool2d(2), Flatten(), Dense(72, 10));
+  const Tensor x = random_images({5, 3, 6, 6});
+  const Plan plan = compile(model, x.shape(), only({dense()}));
+  CHECK(plan(x).to_host() == evaluated(model, x));
+  for (const auto& [step, weights] : {std::pair(0, 8 * 3 * 9), std::pair(2, 72 * 10)}) {
+    const MeasuredImplementation& one = plan.steps()[std::size_t(step)].candidates[0];
+    CHECK(one.library == "handwritten fp16");
+    CHECK(one.weight_bytes == 2 * weights);
+  }
+  CHECK(plan.steps()[2].candidates[0].launches == 2);  // x is rounded, the product
+}
+
 }  // namespace
 }  // namespace espalier::pruning
