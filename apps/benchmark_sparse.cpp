@@ -26,6 +26,7 @@
 #include "pruning/criterion.h"
 #include "pruning/fitting_formats.h"
 #include "pruning/pattern.h"
+#include "pruning/product_work.h"
 #include "pruning/selection.h"
 #include "pruning/structured_pattern.h"
 
@@ -134,6 +135,8 @@ class Benchmark {
  public:
   explicit Benchmark(const Options& options) : options_(options) {
     if (!options.gpu.empty()) compile_.gpu = &gpu_model(options.gpu);
+    require(compile_.gpu == nullptr || has_products(*compile_.gpu, options.precision), "--gpu ", options.gpu,
+            " has no products in ", std::string(to_string(options.precision)), "; take fp16 or fp32");
     compile_.floor_us = launch_floor_us(compile_);
     timing_ = compile_.gpu ? fmt::format("{}, modelled", compile_.gpu->name) : device_info().name;
   }
