@@ -3,9 +3,10 @@
 // of 2 x 4 outputs (two windows of a 2x2 pool) for kFilters filters in registers, from a (k + 1) x 8 patch in registers
 // (of stride 2 one of even and one of odd columns) and weights that its quarter of a warp shares. Against an implicit
 // GEMM with 8 x 8 sums a thread it copies a ninth or a 25th of the floats into shared memory and reads 128 bits of that
-// for 18 to 25 multiply-adds instead of 16. Costs flops(); x is read once per tile of filters, w once per block. It
-// wins wherever it applies, save maps of so few pixels that strips stay empty. After Lavin, maxDNN: An Efficient
-// Convolution Kernel for Deep Learning with Maxwell GPUs (2015), section 3.
+// for 18 to 25 multiply-adds instead of 16. Costs flops(); x is read once per tile of filters, w once per block. Of
+// stride 1 it wins wherever it applies, save maps of so few pixels that strips stay empty; of stride 2 see
+// pays_stencil(). After Lavin, maxDNN: An Efficient Convolution Kernel for Deep Learning with Maxwell GPUs (2015),
+// section 3.
 //
 // One kernel computes forward (source x; sink y, or what a pool leaves of it) and the input gradient (source dy or what
 // PooledGradient makes; filters and channels swapped, the weights turned by 180 degrees).

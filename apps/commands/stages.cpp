@@ -16,13 +16,13 @@ namespace {
 DataLoader make_loader(const TrainingOptions& options, const data::ImageData& data) {
   const TrainSplit split = options.samples > 0 ? data.train.first(options.samples) : data.train;
   const float amount = options.augment;
-  return DataLoader(
-      split,
-      {.batch = options.batch,
-       .shuffle = true,
-       .seed = options.seed,
-       .augmentation = {
-           .shift = 2 * amount, .rotation_turns = amount * 10 / 360, .scale = 0.1f * amount, .shear = 0.1f * amount}});
+  return DataLoader(split, {.batch = options.batch,
+                            .shuffle = true,
+                            .seed = options.seed,
+                            .augmentation = {.shift = 2 * amount,
+                                             .rotation_turns = amount * 10 / 360,
+                                             .scale = 0.1f * amount,
+                                             .shear = 0.1f * amount}});
 }
 
 TrainingResult summed(const std::vector<EpochReport>& epochs) {

@@ -5,6 +5,23 @@
 using namespace espalier::kernels;
 using namespace espalier::test;
 
+namespace {
+
+// 3x3 kernels of stride 2.
+Conv2dShape halving(index_t batch, index_t channels, index_t height, index_t width, index_t filters, index_t padding) {
+  return {.batch = batch,
+          .channels = channels,
+          .height = height,
+          .width = width,
+          .filters = filters,
+          .kernel_height = 3,
+          .kernel_width = 3,
+          .stride = 2,
+          .padding = padding};
+}
+
+}  // namespace
+
 TEST_CASE("conv2d: 1x1 kernels of stride 2, over rows that are whole vectors and others") {
   for (index_t width : {12, 13, 14, 36}) {
     for (index_t height : {5, 6}) {
@@ -16,53 +33,17 @@ TEST_CASE("conv2d: 1x1 kernels of stride 2, over rows that are whole vectors and
 
 TEST_CASE("conv2d: 3x3 kernels of stride 2, over maps that fit whole and in parts") {
   for (index_t size : {5, 6, 7, 8, 9, 14}) {
-    for (index_t padding : {0, 1, 2, 3}) {
-      check_all_directions({.batch = 3,
-                            .channels = 3,
-                            .height = size,
-                            .width = size + 3,
-                            .filters = 5,
-                            .kernel_height = 3,
-                            .kernel_width = 3,
-                            .stride = 2,
-                            .padding = padding});
-    }
+    for (index_t padding : {0, 1, 2, 3}) check_all_directions(halving(3, 3, size, size + 3, 5, padding));
   }
-  for (index_t channels : {1, 5, 16, 20}) {
-    check_all_directions({.batch = 2,
-                          .channels = channels,
-                          .height = 14,
-                          .width = 28,
-                          .filters = 83,
-                          .kernel_height = 3,
-                          .kernel_width = 3,
-                          .stride = 2,
-                          .padding = 1});
-  }
-  check_all_directions({.batch = 2,
-                        .channels = 6,
-                        .height = 57,
-                        .width = 56,
-                        .filters = 20,
-                        .kernel_height = 3,
-                        .kernel_width = 3,
-                        .stride = 2,
-                        .padding = 1,
-                        .groups = 2});
-  check_all_directions(
-      {.height = 41, .width = 301, .filters = 9, .kernel_height = 3, .kernel_width = 3, .stride = 2, .padding = 1});
+  for (index_t channels : {1, 5, 16, 20}) check_all_directions(halving(2, channels, 14, 28, 83, 1));
+  Conv2dShape grouped = halving(2, 6, 57, 56, 20, 1);
+  grouped.groups = 2;
+  check_all_directions(grouped);
+  check_all_directions(halving(1, 1, 41, 301, 9, 1));
 }
 
 TEST_CASE("conv2d: of stride 2, what is fastest on a GPU, too, where it shares long sums") {
-  const Conv2dCase p({.batch = 2,
-                      .channels = 16,
-                      .height = 32,
-                      .width = 32,
-                      .filters = 24,
-                      .kernel_height = 3,
-                      .kernel_width = 3,
-                      .stride = 2,
-                      .padding = 1});
+  const Conv2dCase p(halving(2, 16, 32, 32, 24, 1));
   CHECK(pays_stencil(p.shape, StencilUse::forward));
   CHECK_FALSE(pays_stencil(p.shape, StencilUse::weight_gradient));
   CHECK_FALSE(pays_stencil(p.shape, StencilUse::pool));
@@ -75,15 +56,7 @@ TEST_CASE("conv2d: of stride 2, what is fastest on a GPU, too, where it shares l
 }
 
 TEST_CASE("conv2d_backward: of stride 2, an input gradient by tiles sums the parts of a weight gradient by stencil") {
-  const Conv2dCase p({.batch = 9,
-                      .channels = 5,
-                      .height = 12,
-                      .width = 12,
-                      .filters = 11,
-                      .kernel_height = 3,
-                      .kernel_width = 3,
-                      .stride = 2,
-                      .padding = 1});
+  const Conv2dCase p(halving(9, 5, 12, 12, 11, 1));
   const index_t floats = conv2d_backward_weight_workspace(p.shape, Conv2dMethod::stencil);
   REQUIRE(floats > 0);
   const GuardedBuffer<float> x(p.x), w(p.w), dy(p.dy);
