@@ -24,6 +24,8 @@ struct PixelGrid {
   int rows = 1, columns = 1;
   int tap_rows = 1, tap_columns = 1;
   int scale = 1, row_shift = 0, column_shift = 0, step = 1;
+  // Pixels come by windows of 2 x 2, four following each other: rows, columns and scale are of windows.
+  bool by_windows = false;
 };
 
 inline constexpr int kMostTaps = 16;  // along an axis: a bit each in half a mask
@@ -77,13 +79,19 @@ class PixelLoader {
         step_(kStepDepth<T>, p.grid.tap_columns, p.source.channels),
         column_(p.grid.step * p.source.pixel),
         row_(p.source.width * column_) {
+    static_assert(Map::kRowsAtOnce % 4 == 0, "a thread's pixels have one place in their windows");
     find_tap();
-    Odometer place(first + Map::row(), p.grid.rows, p.grid.columns);
-    const Odometer pass_step(Map::kRowsAtOnce, p.grid.rows, p.grid.columns);
+    PixelGrid grid = p.grid;
+    const int at_once = grid.by_windows ? 4 : 1;
+    if (grid.by_windows) {  // tiles begin with a window
+      grid.row_shift += Map::row() / 2 % 2 * (grid.scale / 2), grid.column_shift += Map::row() % 2 * (grid.scale / 2);
+    }
+    Odometer place((first + Map::row()) / at_once, grid.rows, grid.columns);
+    const Odometer pass_step(Map::kRowsAtOnce / at_once, grid.rows, grid.columns);
     const int left = int(p.grid.pixels - first) - Map::row();  // pixels from this thread's first on
 #pragma unroll
     for (int pass = 0; pass < Map::kPasses; ++pass) {
-      const PatchOrigin origin = PatchOrigin::of(p.grid, place, p.source);
+      const PatchOrigin origin = PatchOrigin::of(grid, place, p.source);
       chunk_[pass] = origin.chunk;
       missed_[pass] = pass * Map::kRowsAtOnce < left ? origin.missed : ~0u;
       place.add(pass_step);

@@ -5,6 +5,9 @@ namespace espalier::kernels::detail {
 
 template void forward_on_tensor_cores(const Conv2dShape&, Conv2dLayout, const half*, const half*, const float*, float*,
                                       float, Scratch&, cudaStream_t);
+template void forward_arranged(const Conv2dShape&, const ConvImages<half>&, const half*, const float*, float, ConvPool,
+                               Scratch&, cudaStream_t);
+template void arrange_filters(const Conv2dShape&, Conv2dLayout, const half*, half*, cudaStream_t);
 template void backward_input_on_tensor_cores(const Conv2dShape&, Conv2dLayout, const half*, const half*, float*,
                                              Scratch&, cudaStream_t);
 template void backward_weight_on_tensor_cores(const Conv2dShape&, Conv2dLayout, const half*, const half*, float*,

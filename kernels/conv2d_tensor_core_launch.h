@@ -11,6 +11,7 @@
 #include "kernels/conv2d_tensor_core_products.h"
 #include "kernels/gemm_epilogue.h"
 #include "kernels/layout.h"
+#include "kernels/pool_math.h"
 #include "kernels/repack.h"
 #include "kernels/require.h"
 
@@ -23,14 +24,24 @@ struct TensorFlatTile {
   static constexpr int kM = 64, kN = 128, kK = 32, kWarpM = 64, kWarpN = 64, kThreads = 64, kStages = 3, kBlocks = 4;
 };
 
-inline index_t eights(index_t channels) { return ceil_div<index_t>(channels, 8) * 8; }
-
 // Where results lie: elements from one image, channel (with the group's), row and column to the next.
 struct PixelStrides {
   index_t image, group, channel, row, column;
 };
 
-// Sums [channel, pixel] to y, with bias and a straight activation. Four pixels at once where they are neighbours.
+template <class T>
+__device__ inline T as_operand(float x) {
+  if constexpr (std::is_same_v<T, float>) {
+    return round_to_tf32(x);
+  } else {
+    return from_float<T>(x);
+  }
+}
+
+// Sums [channel, pixel] to y, with bias and a straight activation. Four pixels at once where they are neighbours. Where
+// outputs are pooled, four sums are a window, whose largest is a pixel of y. To the next convolution's operand instead
+// they go rounded: eight lanes have eight channels of a pixel.
+template <class T>
 struct PixelStore {
   float* y;
   index_t channels, pixels, group_channels;
@@ -39,6 +50,8 @@ struct PixelStore {
   const float* bias;
   float slope;  // below zero: 1 leaves the number alone, 0 is relu
   bool joined;  // the pixels of an image are neighbours, in fours that are aligned
+  bool pooled = false;
+  T* operand = nullptr;  // in place of y
 
   // Where the pixels lie in every channel; their number fits 31 bits (conv2d_tensor_core.cu, on_tensor_cores()).
   struct Four {
@@ -46,6 +59,7 @@ struct PixelStore {
     int count;
   };
   __device__ Four across(index_t group, index_t pixel) const {
+    if (pooled) pixel /= 4;
     Four four{.group = group, .place = {}, .count = int(pixels - pixel)};
     const unsigned line = unsigned(pixel) / columns;
     unsigned column = unsigned(pixel) - line * columns, image = line / rows, row = line - image * rows;
@@ -59,24 +73,33 @@ struct PixelStore {
   }
   __device__ void operator()(const Four& four, index_t channel, const float (&sums)[4]) const {
     if (channel >= channels || four.count <= 0) return;
-    float* from = y + channel * to.channel;
+    if (pooled) return put(four, channel, larger(larger(sums[0], sums[1]), larger(sums[2], sums[3])));
+    const index_t first = channel * to.channel;
     const float shift = shift_of(four, channel);
     float values[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) values[i] = bent(sums[i] + shift);
-    if (joined) return store_four(from + four.place[0], four.count, true, values);
+    if (joined) return store_four(y + first + four.place[0], four.count, true, values);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      if (i < four.count) from[four.place[i]] = values[i];
+      if (i < four.count) store(first + four.place[i], values[i]);
     }
   }
   // The first of them alone.
   __device__ void put(const Four& four, index_t channel, float sum) const {
     if (channel >= channels || four.count <= 0) return;
-    y[channel * to.channel + four.place[0]] = bent(sum + shift_of(four, channel));
+    store(channel * to.channel + four.place[0], bent(sum + shift_of(four, channel)));
   }
 
  private:
+  __device__ void store(index_t place, float value) const {
+    if (operand != nullptr) {
+      operand[place] = as_operand<T>(value);
+    } else {
+      y[place] = value;
+    }
+  }
+  __device__ static float larger(float x, float y) { return wins(y, x) ? y : x; }
   __device__ float shift_of(const Four& four, index_t channel) const {
     return bias == nullptr ? 0.0f : bias[four.group * group_channels + channel];
   }
@@ -114,6 +137,38 @@ NhwcView<T> packed_images(Scratch& scratch, Conv2dLayout layout, const T* x, ind
   return view;
 }
 
+// x [batch, channels, height, width] in fp32, rounded into nhwc in one pass, channels padded to eights; in two for
+// several groups whose channels are no eights.
+template <class T>
+NhwcView<T> images_at(const Conv2dShape& s, const T* x) {
+  const index_t channels = eights(s.channels);
+  NhwcView<T> view{.data = x, .image = s.height * s.width * channels, .group = s.channels_per_group()};
+  view.pixel = int(channels), view.channels = int(channels / s.groups);
+  view.height = int(s.height), view.width = int(s.width);
+  return view;
+}
+template <class T>
+NhwcView<T> rounded_images(Scratch& scratch, const Conv2dShape& s, const float* x, cudaStream_t stream) {
+  const index_t own = s.channels_per_group(), area = s.height * s.width, channels = eights(s.channels);
+  if (s.groups > 1 && own % 8 != 0) {
+    T* narrow = scratch.take<T>(s.input_size());
+    if (!scratch.counts_only()) {
+      if constexpr (sizeof(T) == sizeof(float)) {
+        round_to_tf32(s.input_size(), x, narrow, stream);
+      } else {
+        convert(s.input_size(), x, narrow, stream);
+      }
+    }
+    return packed_images(scratch, Conv2dLayout::nchw, narrow, s.batch, s.channels, s.height, s.width, s.groups, stream);
+  }
+  using Rounded = std::conditional_t<std::is_same_v<T, float>, Tf32, T>;
+  T* y = scratch.take<T>(s.batch * area * channels);
+  if (!scratch.counts_only()) {
+    nchw_to_nhwc({s.batch, s.channels, area}, channels, x, reinterpret_cast<Rounded*>(y), stream);
+  }
+  return images_at<T>(s, y);
+}
+
 // Strides of w for indices (filter, channel, tap row, tap column).
 struct WeightStrides {
   index_t filter, channel, row, column;
@@ -129,20 +184,26 @@ struct WeightStrides {
 
 // The operand A of forward: [groups * filters, taps, padded channels].
 template <class T>
+NarrowView<T> filters_at(const Conv2dShape& s, const T* w) {
+  const index_t leading = arranged_filter(s), filters = s.filters_per_group();
+  return {w, leading, filters, true, filters * leading};
+}
+template <class T>
+void arrange_filters(const Conv2dShape& s, Conv2dLayout layout, const T* w, T* arranged, cudaStream_t stream) {
+  const WeightStrides from(s, layout);
+  repack({.sizes = {1, s.filters, s.kernel_height, s.kernel_width, s.channels_per_group()},
+          .strides = {0, from.filter, from.row, from.column, from.channel},
+          .padded = eights(s.channels_per_group())},
+         w, arranged, stream);
+}
+template <class T>
 NarrowView<T> packed_filters(Scratch& scratch, const Conv2dShape& s, Conv2dLayout layout, const T* w,
                              cudaStream_t stream) {
-  const index_t own = s.channels_per_group(), padded = eights(own), filters = s.filters_per_group();
-  const index_t leading = s.kernel_height * s.kernel_width * padded;
-  const bool ready = layout == Conv2dLayout::nhwc && own == padded && reinterpret_cast<std::uintptr_t>(w) % 16 == 0;
-  T* to = ready ? nullptr : scratch.take<T>(s.filters * leading);
-  if (!ready && !scratch.counts_only()) {
-    const WeightStrides from(s, layout);
-    repack({.sizes = {1, s.filters, s.kernel_height, s.kernel_width, own},
-            .strides = {0, from.filter, from.row, from.column, from.channel},
-            .padded = padded},
-           w, to, stream);
-  }
-  return {ready ? w : to, leading, filters, true, filters * leading};
+  const bool eight = s.channels_per_group() % 8 == 0;
+  if (layout == Conv2dLayout::nhwc && eight && reinterpret_cast<std::uintptr_t>(w) % 16 == 0) return filters_at(s, w);
+  T* to = scratch.take<T>(s.filters * arranged_filter(s));
+  if (!scratch.counts_only()) arrange_filters(s, layout, w, to, stream);
+  return filters_at<T>(s, to);
 }
 
 // visit(tile) with the tile for products of so many rows.
@@ -179,29 +240,57 @@ inline PixelGrid output_grid(const Conv2dShape& s) {
           .step = int(s.dilation)};
 }
 
+// The same by windows of 2 x 2 of them.
+inline PixelGrid window_grid(const Conv2dShape& s) {
+  PixelGrid grid = output_grid(s);
+  grid.rows /= 2, grid.columns /= 2, grid.scale *= 2, grid.by_windows = true;
+  grid.pixels = s.batch * grid.rows * grid.columns * 4;
+  return grid;
+}
+
+template <class T>
+void forward_product(const Conv2dShape& s, Conv2dLayout layout, ConvPool pool, const NhwcView<T>& source,
+                     const NarrowView<T>& weights, const float* bias, float* y, T* operand, float slope,
+                     cudaStream_t stream) {
+  const bool pooled = pool == ConvPool::halves;
+  const PixelGrid grid = pooled ? window_grid(s) : output_grid(s);
+  const index_t rows = grid.rows, columns = grid.columns, plane = rows * columns, own = s.filters_per_group();
+  const bool nhwc = layout == Conv2dLayout::nhwc;
+  const PixelStrides to = nhwc ? PixelStrides{plane * s.filters, own, 1, columns * s.filters, s.filters}
+                               : PixelStrides{plane * s.filters, own * plane, plane, columns, 1};
+  const PixelStore<T> store{.y = y,
+                            .channels = own,
+                            .pixels = s.batch * plane,
+                            .group_channels = own,
+                            .rows = unsigned(rows),
+                            .columns = unsigned(columns),
+                            .to = to,
+                            .bias = bias,
+                            .slope = slope,
+                            .joined = !nhwc && rows_aligned(y, plane),
+                            .pooled = pooled,
+                            .operand = operand};
+  gather_product<T>({.m = own, .n = grid.pixels, .k = weights.leading, .batch = s.groups}, weights, {source, grid},
+                    store, stream);
+}
+
 template <class T>
 void forward_on_tensor_cores(const Conv2dShape& s, Conv2dLayout layout, const T* x, const T* w, const float* bias,
                              float* y, float slope, Scratch& scratch, cudaStream_t stream) {
   const auto source = packed_images(scratch, layout, x, s.batch, s.channels, s.height, s.width, s.groups, stream);
   const NarrowView<T> weights = packed_filters(scratch, s, layout, w, stream);
   if (scratch.counts_only()) return;
-  const index_t rows = s.out_height(), columns = s.out_width(), plane = rows * columns, own = s.filters_per_group();
-  const PixelGrid grid = output_grid(s);
-  const bool nhwc = layout == Conv2dLayout::nhwc;
-  const PixelStrides to = nhwc ? PixelStrides{plane * s.filters, own, 1, columns * s.filters, s.filters}
-                               : PixelStrides{plane * s.filters, own * plane, plane, columns, 1};
-  const PixelStore store{.y = y,
-                         .channels = own,
-                         .pixels = grid.pixels,
-                         .group_channels = own,
-                         .rows = unsigned(rows),
-                         .columns = unsigned(columns),
-                         .to = to,
-                         .bias = bias,
-                         .slope = slope,
-                         .joined = !nhwc && rows_aligned(y, plane)};
-  gather_product<T>({.m = own, .n = grid.pixels, .k = weights.leading, .batch = s.groups}, weights, {source, grid},
-                    store, stream);
+  forward_product<T>(s, layout, ConvPool::none, source, weights, bias, y, nullptr, slope, stream);
+}
+
+template <class T>
+void forward_arranged(const Conv2dShape& s, const ConvImages<T>& images, const T* arranged, const float* bias,
+                      float slope, ConvPool pool, Scratch& scratch, cudaStream_t stream) {
+  const bool turned = images.x_operand != nullptr;
+  const auto source = turned ? images_at(s, images.x_operand) : rounded_images<T>(scratch, s, images.x, stream);
+  if (scratch.counts_only() && !turned) return;
+  const Conv2dLayout layout = images.y_operand != nullptr ? Conv2dLayout::nhwc : Conv2dLayout::nchw;
+  forward_product(s, layout, pool, source, filters_at(s, arranged), bias, images.y, images.y_operand, slope, stream);
 }
 
 // One phase of the input gradient: inputs phase + a * stride along each axis (conv2d_tiles.h, AxisPhase).
@@ -233,17 +322,17 @@ void input_phase(const Conv2dShape& s, Conv2dLayout layout, const NhwcView<T>& s
   const bool nhwc = layout == Conv2dLayout::nhwc;
   const index_t plane = s.height * s.width, pixel = nhwc ? s.channels : 1;
   float* to = dx + (row_phase * s.width + column_phase) * pixel;
-  const PixelStore store{.y = to,
-                         .channels = own,
-                         .pixels = grid.pixels,
-                         .group_channels = own,
-                         .rows = unsigned(input_rows),
-                         .columns = unsigned(input_columns),
-                         .to = {plane * s.channels, nhwc ? own : own * plane, nhwc ? 1 : plane,
-                                s.stride * s.width * pixel, s.stride * pixel},
-                         .bias = nullptr,
-                         .slope = 1.0f,
-                         .joined = !nhwc && s.stride == 1 && rows_aligned(dx, plane)};
+  const PixelStore<T> store{.y = to,
+                            .channels = own,
+                            .pixels = grid.pixels,
+                            .group_channels = own,
+                            .rows = unsigned(input_rows),
+                            .columns = unsigned(input_columns),
+                            .to = {plane * s.channels, nhwc ? own : own * plane, nhwc ? 1 : plane,
+                                   s.stride * s.width * pixel, s.stride * pixel},
+                            .bias = nullptr,
+                            .slope = 1.0f,
+                            .joined = !nhwc && s.stride == 1 && rows_aligned(dx, plane)};
   const NarrowView<T> weights{turned, leading, own, true, own * leading};
   gather_product<T>({.m = own, .n = grid.pixels, .k = leading, .batch = s.groups}, weights, {source, grid}, store,
                     stream);

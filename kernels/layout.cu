@@ -96,6 +96,7 @@ void nhwc_to_nchw(const PlanesShape& shape, index_t padded_channels, const From*
 }
 
 template void nchw_to_nhwc(const PlanesShape&, index_t, const float*, float*, cudaStream_t);
+template void nchw_to_nhwc(const PlanesShape&, index_t, const float*, Tf32*, cudaStream_t);
 template void nchw_to_nhwc(const PlanesShape&, index_t, const float*, half*, cudaStream_t);
 template void nchw_to_nhwc(const PlanesShape&, index_t, const float*, bfloat16*, cudaStream_t);
 template void nchw_to_nhwc(const PlanesShape&, index_t, const half*, half*, cudaStream_t);

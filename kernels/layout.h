@@ -7,6 +7,15 @@
 
 namespace espalier::kernels {
 
+// As an element of a result: a float that is rounded to tf32 on the way.
+struct Tf32 {
+  float value;
+};
+template <>
+__host__ __device__ inline Tf32 from_float<Tf32>(float x) {
+  return {round_to_tf32(x)};
+}
+
 // y [batch, area, padded_channels] = x [batch, channels, area]; the channels that x does not have are zero.
 template <class From, class To>
 void nchw_to_nhwc(const PlanesShape& shape, index_t padded_channels, const From* x, To* y, cudaStream_t stream);

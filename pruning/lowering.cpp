@@ -68,18 +68,28 @@ std::shared_ptr<const Function> by_hand(const RecordedCall& call) {
   return product;
 }
 
-std::vector<Implementation> lower(const RecordedCall& call, const DenseCandidate& candidate) {
-  std::vector<Implementation> found;
-  const Precision precision = dynamic_cast<const ProductFunction&>(*call.function).precision;
-  if (precision != Precision::fp32) {
-    const auto rounded = std::make_shared<RoundedFunction>(copy_of(*call.function), call.inputs);
-    found.push_back({.format = "dense",
+// The dense product in its reduced precision, with its weight as the kernel reads it.
+Implementation in_reduced(const RecordedCall& call, Precision precision) {
+  Implementation one{.format = "dense",
                      .library = fmt::format("{} {}", to_string(Math::handwritten), to_string(precision)),
-                     .function = rounded,
-                     .weight_bytes = rounded->parameters[0].bytes(),
-                     .precision = precision});
-    return found;
+                     .precision = precision};
+  if (const auto* convolution = convolution_of(*call.function); convolution && !simt::kEmulated) {
+    const auto shape = convolution->shape_for(call.inputs[0].shape(), call.inputs[1].shape());
+    if (ArrangedConv2dFunction::takes(shape, precision)) {
+      const auto product = std::make_shared<ArrangedConv2dFunction>(call.inputs[1], shape, precision, pool_of(call));
+      one.weight_bytes = product->weight.bytes(), one.function = finished(product, call);
+      return one;
+    }
   }
+  const auto rounded = std::make_shared<RoundedFunction>(copy_of(*call.function), call.inputs);
+  one.weight_bytes = rounded->parameters[0].bytes(), one.function = rounded;
+  return one;
+}
+
+std::vector<Implementation> lower(const RecordedCall& call, const DenseCandidate& candidate) {
+  const Precision precision = dynamic_cast<const ProductFunction&>(*call.function).precision;
+  if (precision != Precision::fp32) return {in_reduced(call, precision)};
+  std::vector<Implementation> found;
   for (const Math math : {Math::handwritten, Math::vendor}) {
     if (candidate.math != Math::fastest && candidate.math != math) continue;
     if (math == Math::vendor && simt::kEmulated && convolution_of(*call.function)) {  // see kernels/vendor/conv2d.h

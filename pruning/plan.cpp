@@ -11,6 +11,7 @@
 #include "kernels/require.h"
 #include "kernels/simt/range.h"
 #include "pruning/network_race.h"
+#include "pruning/operand_conv2d.h"
 #include "pruning/product_steps.h"
 #include "pruning/reason.h"
 #include "pruning/whole_network.h"
@@ -72,6 +73,24 @@ void mark_last_uses(std::vector<Instruction>& instructions, int output) {
   }
   for (const auto& [value, instruction] : last) {
     if (value != output) instructions[instruction].last_used.push_back(value);
+  }
+}
+
+// Where a convolution on tensor cores is the only reader of another's result, that stays as it reads it.
+void link_convolutions(std::vector<Instruction>& instructions, int output) {
+  std::map<int, int> readers{{output, 1}};
+  std::map<int, Instruction*> maker;
+  for (const Instruction& one : instructions) {
+    for (const int value : one.inputs) ++readers[value];
+  }
+  for (Instruction& one : instructions) {
+    const auto before = maker.find(one.inputs[0]);
+    if (before != maker.end() && readers[one.inputs[0]] == 1) {
+      if (const auto both = linked(*before->second->function, *one.function)) {
+        before->second->function = both->before, one.function = both->after;
+      }
+    }
+    maker[one.output] = &one;
   }
 }
 
@@ -230,6 +249,7 @@ std::unique_ptr<Plan::State> Plan::State::assemble(const Trace& traced, const st
     state->instructions.push_back(std::move(instruction));
   }
   mark_last_uses(state->instructions, state->output_value);
+  link_convolutions(state->instructions, state->output_value);
   state->input = Tensor::empty(traced.values[std::size_t(traced.input)].tensor.shape());
   state->graph.emplace([plan = state.get()] { plan->run(); });
   return state;

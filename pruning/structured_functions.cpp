@@ -76,7 +76,7 @@ template <class T>
 TwoFourTensorConv2dFunction<T>::TwoFourTensorConv2dFunction(TwoFourTensor<T> two_four,
                                                             const kernels::Conv2dShape& problem,
                                                             kernels::ConvPool after)
-    : weight(std::move(two_four)), shape(problem), pool(after) {
+    : OperandConv2dFunction(problem, kernels::kPrecisionOf<T>, after), weight(std::move(two_four)) {
   kernels::require_two_four_conv2d<T>(shape);
   const std::int64_t bytes = kernels::two_four_conv2d_taps<T>(shape) * std::int64_t(sizeof(kernels::PatchTap));
   taps = Tensor::empty({bytes}, DType::u8);
@@ -85,13 +85,12 @@ TwoFourTensorConv2dFunction<T>::TwoFourTensorConv2dFunction(TwoFourTensor<T> two
 
 template <class T>
 Tensor TwoFourTensorConv2dFunction<T>::forward(const Tensors& inputs, Context&) const {
-  check_input(*this, inputs[0], shape);
-  Tensor y = output_of(shape, pool);
-  const Tensor operand =
-      Tensor::empty({kernels::two_four_conv2d_operand_size(shape) * std::int64_t(sizeof(T))}, DType::u8);
+  Tensor y = result(inputs[0]), operand;
+  if (!takes_operand) {
+    operand = Tensor::empty({kernels::two_four_conv2d_operand_size(shape) * std::int64_t(sizeof(T))}, DType::u8);
+  }
   kernels::two_four_conv2d(shape, weight.view(), static_cast<const kernels::PatchTap*>(taps.raw()),
-                           inputs[0].data<float>(), epilogue(), y.data<float>(), static_cast<T*>(operand.raw()),
-                           current_stream(), pool);
+                           images<T>(inputs[0], y), epilogue(), static_cast<T*>(operand.raw()), current_stream(), pool);
   return y;
 }
 

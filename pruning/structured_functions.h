@@ -1,7 +1,7 @@
 // Products with a weight of structured sparsity, as steps of a Plan; see sparse_functions.h.
 #pragma once
 #include "kernels/sparse/vector_nm_conv2d.h"
-#include "pruning/sparse_functions.h"
+#include "pruning/operand_conv2d.h"
 #include "pruning/structured_format.h"
 
 namespace espalier::pruning {
@@ -36,16 +36,17 @@ struct TwoFourTensorFunction final : SparseFunction {
 
 // A convolution whose weights obey 2:4 along the channels of each tap (of tf32: 1:2).
 template <class T>
-struct TwoFourTensorConv2dFunction final : SparseFunction {
+struct TwoFourTensorConv2dFunction final : OperandConv2dFunction {
   // `two_four`: channels_last() of the weight. Throws InvalidArgument for a problem that the kernel does not take.
   TwoFourTensorConv2dFunction(TwoFourTensor<T> two_four, const kernels::Conv2dShape& problem,
                               kernels::ConvPool after = kernels::ConvPool::none);
   std::string_view name() const override { return "conv2d, 2:4 on tensor cores"; }
   Tensor forward(const Tensors& inputs, Context& context) const override;
+  std::shared_ptr<OperandConv2dFunction> copy() const override {
+    return std::make_shared<TwoFourTensorConv2dFunction>(*this);
+  }
   std::int64_t bytes() const { return weight.bytes() + taps.bytes(); }
   TwoFourTensor<T> weight;
-  kernels::Conv2dShape shape;
-  kernels::ConvPool pool;
   Tensor taps;  // where in a patch a step finds its channels
 };
 // A convolution's weight as that matrix, in which the channels of a tap are neighbours.

@@ -162,9 +162,9 @@ Variants two_four_convolution_variants(const kernels::Conv2dShape& s, kernels::P
   const Scratch scratch(kernels::conv2d_tensor_core_workspace(s, nchw, direction, precision));
   return {{"ours",
            [=] {
-             kernels::two_four_conv2d(s, function.weight.view(),
-                                      static_cast<const kernels::PatchTap*>(function.taps.raw()), x.data<float>(), {},
-                                      y.data<float>(), static_cast<T*>(images.raw()), current_stream());
+             kernels::two_four_conv2d<T>(
+                 s, function.weight.view(), static_cast<const kernels::PatchTap*>(function.taps.raw()),
+                 {.x = x.data<float>(), .y = y.data<float>()}, {}, static_cast<T*>(images.raw()), current_stream());
            }},
           {"ours, dense", [=] {
              const Tensor narrow = operand(x, precision);

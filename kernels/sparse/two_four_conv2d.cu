@@ -13,10 +13,10 @@
 
 #include "kernels/conv2d_tensor_core_launch.h"
 #include "kernels/grid.h"
-#include "kernels/layout.h"
 #include "kernels/pool_math.h"
 #include "kernels/repack.h"
 #include "kernels/require.h"
+#include "kernels/scratch.h"
 #include "kernels/sparse/sparse_tensor_tile.h"
 
 namespace espalier::kernels {
@@ -97,9 +97,9 @@ class PatchRows {
 // The largest of each window to y. A window is four neighbours of a row of C, two with a lane and two with the next
 // one: of an instruction's rows g and g + 8 either lane of such a pair takes one. All shuffles come first: nvcc would
 // make those behind a store's guard twice, once for lanes that are done.
-template <class Block>
+template <class Block, class T>
 __device__ inline void store_windows(const typename Block::Sums& sums, index_t row, index_t pixel,
-                                     const detail::PixelStore& y) {
+                                     const detail::PixelStore<T>& y) {
   const int lane = int(threadIdx.x) % 32;
   const bool odd = lane % 2 == 1;
   const auto larger = [](float x, float y) { return wins(y, x) ? y : x; };
@@ -125,7 +125,7 @@ __device__ inline void store_windows(const typename Block::Sums& sums, index_t r
 template <class T, class Tile, ConvPool kPool>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     two_four_conv2d_kernel(TwoFourTensorView<T> weight, GatherView<T> x, const PatchTap* __restrict__ taps,
-                           detail::PixelStore store) {
+                           detail::PixelStore<T> store) {
   if constexpr (simt::kAsyncCopy) {
     using Block = SparseBlock<T, Tile>;
     const index_t row = index_t(blockIdx.y) * Tile::kM, pixel = index_t(blockIdx.x) * Tile::kN;
@@ -143,7 +143,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
 
 template <class T, int kRows, ConvPool kPool>
 void launch(const TwoFourTensorView<T>& weight, const GatherView<T>& x, const PatchTap* taps,
-            const detail::PixelStore& store, cudaStream_t stream) {
+            const detail::PixelStore<T>& store, cudaStream_t stream) {
   using Tile = SparseTile<kRows>;
   const index_t across = ceil_div<index_t>(x.grid.pixels, Tile::kN), tiles = ceil_div<index_t>(weight.rows, Tile::kM);
   require(across <= kMaxGridX && tiles <= kMaxGridYZ, "two_four_conv2d: ", weight.rows, " filters of ", x.grid.pixels,
@@ -176,47 +176,34 @@ PatchTapTable tap_table_of(const Conv2dShape& s) {
           .dilation = int(s.dilation)};
 }
 
-template <class T>
-NhwcView<T> narrow_images(const Conv2dShape& s, const float* x, T* operand, cudaStream_t stream) {
-  const index_t area = s.height * s.width, channels = pixel_channels(s);
-  nchw_to_nhwc({s.batch, s.channels, area}, channels, x, operand, stream);
-  if constexpr (sizeof(T) == sizeof(float)) round_to_tf32(s.batch * area * channels, operand, operand, stream);
-  NhwcView<T> view{.data = operand, .image = area * channels, .group = s.channels_per_group()};
-  view.pixel = int(channels), view.channels = int(padded_channels(s));
-  view.height = int(s.height), view.width = int(s.width);
-  return view;
-}
-
 // The pixels of y, which are windows of outputs where those are pooled.
-template <ConvPool kPool>
-detail::PixelStore pixel_store(const Conv2dShape& s, const BiasActivation& epilogue, float* y) {
+template <class T, ConvPool kPool>
+detail::PixelStore<T> pixel_store(const Conv2dShape& s, const BiasActivation& epilogue, const ConvImages<T>& images) {
   const index_t step = kPool == ConvPool::halves ? 2 : 1;
   const index_t rows = s.out_height() / step, columns = s.out_width() / step, plane = rows * columns;
-  return {.y = y,
+  const bool nhwc = images.y_operand != nullptr;
+  const index_t image = plane * s.filters;
+  const detail::PixelStrides to = nhwc ? detail::PixelStrides{image, 0, 1, columns * s.filters, s.filters}
+                                       : detail::PixelStrides{image, 0, plane, columns, 1};
+  return {.y = images.y,
           .channels = s.filters,
           .pixels = s.batch * plane,
           .group_channels = s.filters_per_group(),
           .rows = unsigned(rows),
           .columns = unsigned(columns),
-          .to = {plane * s.filters, 0, plane, columns, 1},
+          .to = to,
           .bias = epilogue.bias,
           .slope = StraightEpilogue(epilogue).slope,
-          .joined = rows_aligned(y, plane)};
-}
-
-PixelGrid window_grid(const Conv2dShape& s) {
-  PixelGrid grid = detail::output_grid(s);
-  grid.rows /= 2, grid.columns /= 2, grid.scale *= 2;
-  grid.pixels = s.batch * grid.rows * grid.columns * 4;
-  return grid;
+          .joined = !nhwc && rows_aligned(images.y, plane),
+          .operand = images.y_operand};
 }
 
 template <class T, ConvPool kPool>
 void launch_pooled(const Conv2dShape& s, const TwoFourTensorView<T>& weight, const NhwcView<T>& x, const PatchTap* taps,
-                   const BiasActivation& epilogue, float* y, cudaStream_t stream) {
+                   const BiasActivation& epilogue, const ConvImages<T>& images, cudaStream_t stream) {
   const bool pooled = kPool == ConvPool::halves;
-  const GatherView<T> patches{x, pooled ? window_grid(s) : detail::output_grid(s)};
-  const detail::PixelStore store = pixel_store<kPool>(s, epilogue, y);
+  const GatherView<T> patches{x, pooled ? detail::window_grid(s) : detail::output_grid(s)};
+  const auto store = pixel_store<T, kPool>(s, epilogue, images);
   if (in_small_tiles(s)) {
     launch<T, 64, kPool>(weight, patches, taps, store, stream);
   } else {
@@ -267,9 +254,11 @@ void two_four_conv2d_find_taps(const Conv2dShape& s, PatchTap* taps, cudaStream_
 }
 
 template <class T>
-void two_four_conv2d(const Conv2dShape& s, const TwoFourTensorView<T>& weight, const PatchTap* taps, const float* x,
-                     const BiasActivation& epilogue, float* y, T* operand, cudaStream_t stream, ConvPool pool) {
+void two_four_conv2d(const Conv2dShape& s, const TwoFourTensorView<T>& weight, const PatchTap* taps,
+                     const ConvImages<T>& images, const BiasActivation& epilogue, T* operand, cudaStream_t stream,
+                     ConvPool pool) {
   require_two_four_conv2d<T>(s);
+  require_operands(s, images, epilogue.activation, "two_four_conv2d");
   const WeightShape matrix = two_four_conv2d_matrix(s);
   require(weight.rows == matrix.rows && weight.columns == matrix.columns, "two_four_conv2d: weight is ", weight.rows,
           " x ", weight.columns, ", the shape wants ", matrix.rows, " x ", matrix.columns);
@@ -280,26 +269,28 @@ void two_four_conv2d(const Conv2dShape& s, const TwoFourTensorView<T>& weight, c
   require(!pooled || (is_straight(epilogue.activation) && s.out_height() >= 2 && s.out_width() >= 2),
           "two_four_conv2d: pools outputs of 2 x 2 and more, behind none, relu and leaky_relu; these are ",
           s.out_height(), " x ", s.out_width());
-  const NhwcView<T> images = narrow_images(s, x, operand, stream);
+  Scratch scratch({reinterpret_cast<float*>(operand), two_four_conv2d_operand_size(s) * index_t(sizeof(T)) / 4});
+  const NhwcView<T> source = images.x_operand != nullptr ? detail::images_at(s, images.x_operand)
+                                                         : detail::rounded_images<T>(scratch, s, images.x, stream);
   const auto launch = pooled ? launch_pooled<T, ConvPool::halves> : launch_pooled<T, ConvPool::none>;
-  launch(s, weight, images, taps, epilogue, y, stream);
-  finish_curved(epilogue, s.output_size(), y, stream);
+  launch(s, weight, source, taps, epilogue, images, stream);
+  finish_curved(epilogue, s.output_size(), images.y, stream);
 }
 
 template void require_two_four_conv2d<half>(const Conv2dShape&);
 template index_t two_four_conv2d_taps<half>(const Conv2dShape&);
 template void two_four_conv2d_find_taps<half>(const Conv2dShape&, PatchTap*, cudaStream_t);
-template void two_four_conv2d(const Conv2dShape&, const TwoFourTensorView<half>&, const PatchTap*, const float*,
-                              const BiasActivation&, float*, half*, cudaStream_t, ConvPool);
+template void two_four_conv2d(const Conv2dShape&, const TwoFourTensorView<half>&, const PatchTap*,
+                              const ConvImages<half>&, const BiasActivation&, half*, cudaStream_t, ConvPool);
 template void require_two_four_conv2d<bfloat16>(const Conv2dShape&);
 template index_t two_four_conv2d_taps<bfloat16>(const Conv2dShape&);
 template void two_four_conv2d_find_taps<bfloat16>(const Conv2dShape&, PatchTap*, cudaStream_t);
-template void two_four_conv2d(const Conv2dShape&, const TwoFourTensorView<bfloat16>&, const PatchTap*, const float*,
-                              const BiasActivation&, float*, bfloat16*, cudaStream_t, ConvPool);
+template void two_four_conv2d(const Conv2dShape&, const TwoFourTensorView<bfloat16>&, const PatchTap*,
+                              const ConvImages<bfloat16>&, const BiasActivation&, bfloat16*, cudaStream_t, ConvPool);
 template void require_two_four_conv2d<float>(const Conv2dShape&);
 template index_t two_four_conv2d_taps<float>(const Conv2dShape&);
 template void two_four_conv2d_find_taps<float>(const Conv2dShape&, PatchTap*, cudaStream_t);
-template void two_four_conv2d(const Conv2dShape&, const TwoFourTensorView<float>&, const PatchTap*, const float*,
-                              const BiasActivation&, float*, float*, cudaStream_t, ConvPool);
+template void two_four_conv2d(const Conv2dShape&, const TwoFourTensorView<float>&, const PatchTap*,
+                              const ConvImages<float>&, const BiasActivation&, float*, cudaStream_t, ConvPool);
 
 }  // namespace espalier::kernels

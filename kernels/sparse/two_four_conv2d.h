@@ -1,13 +1,13 @@
-// y = activation(conv2d(x, W) + bias), or the largest of each 2 x 2 of that, on sparse tensor cores (compute
-// capability 8.0 and later): an implicit GEMM of W, compressed 2:4 along the channels of each tap (of tf32: 1:2) as
+// y = activation(conv2d(x, W) + bias), or the largest of each 2 x 2 of that, on sparse tensor cores (compute capability
+// 8.0 and later): an implicit GEMM of W, compressed 2:4 along the channels of each tap (of tf32: 1:2) as
 // TwoFourTensorView, with patches that are gathered from the images as they are multiplied; no patch matrix. Operands
 // in fp16, bf16 or tf32, sums in fp32. Any stride, padding and dilation; groups of whole tiles: of multiples of 8
 // channels and 64 filters. The shape's flops() at twice the rate of the dense product, for 0.5625 of its bytes of
-// weight (16 bit; tf32 0.53). x is rounded into nhwc first, channels padded to eights, in one pass (of tf32 two). Wins
-// over the dense convolution where filters fill the rows of a tile, 64 or 128, and channels the eights. Mishra et al.,
-// Accelerating Sparse Deep Neural Networks, 2021, arXiv 2104.08378.
+// weight (16 bit; tf32 0.53). x is rounded into nhwc first, channels padded to eights, in one pass. Wins over the dense
+// convolution where filters fill the rows of a tile, 64 or 128, and channels the eights. Mishra et al., Accelerating
+// Sparse Deep Neural Networks, 2021, arXiv 2104.08378.
 #pragma once
-#include "kernels/sparse/csr_conv2d.h"
+#include "kernels/conv2d_arranged.h"
 #include "kernels/sparse/two_four_tensor_core.h"
 
 namespace espalier::kernels {
@@ -40,11 +40,11 @@ template <class T>
 void require_two_four_conv2d(const Conv2dShape& shape);
 
 // y [batch, filters, out_height, out_width], or half as high and wide with ConvPool::halves, behind none, relu and
-// leaky_relu. weight: two_four_conv2d_matrix() encoded; operand: two_four_conv2d_operand_size() of scratch. Throws
-// InvalidArgument where there are no sparse tensor cores, too; csr_conv2d() runs everywhere.
+// leaky_relu. weight: two_four_conv2d_matrix() encoded; operand: two_four_conv2d_operand_size() of scratch, which only
+// x in fp32 needs. Throws InvalidArgument where there are no sparse tensor cores, too; csr_conv2d() runs everywhere.
 template <class T>
-void two_four_conv2d(const Conv2dShape& shape, const TwoFourTensorView<T>& weight, const PatchTap* taps, const float* x,
-                     const BiasActivation& epilogue, float* y, T* operand, cudaStream_t stream,
+void two_four_conv2d(const Conv2dShape& shape, const TwoFourTensorView<T>& weight, const PatchTap* taps,
+                     const ConvImages<T>& images, const BiasActivation& epilogue, T* operand, cudaStream_t stream,
                      ConvPool pool = ConvPool::none);
 
 }  // namespace espalier::kernels

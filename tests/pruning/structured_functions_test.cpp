@@ -17,6 +17,7 @@
 #include "pruning/pruner.h"
 #include "pruning/structured_pattern.h"
 #include "tests/support/evaluated.h"
+#include "tests/support/narrow.h"
 #include "tests/support/sparse_problems.h"
 
 namespace espalier::pruning {
@@ -233,12 +234,76 @@ TEST_CASE("plan: the dense product of a reduced precision rounds its weight once
   const Tensor x = random_images({5, 3, 6, 6});
   const Plan plan = compile(model, x.shape(), only({dense()}));
   CHECK(plan(x).to_host() == evaluated(model, x));
-  for (const auto& [step, weights] : {std::pair(0, 8 * 3 * 9), std::pair(2, 72 * 10)}) {
+  const int channels = simt::kEmulated ? 3 : 8;  // tensor cores read them in eights
+  for (const auto& [step, weights] : {std::pair(0, 8 * channels * 9), std::pair(2, 72 * 10)}) {
     const MeasuredImplementation& one = plan.steps()[std::size_t(step)].candidates[0];
     CHECK(one.library == "handwritten fp16");
     CHECK(one.weight_bytes == 2 * weights);
+    if (step == 2 || !simt::kEmulated) CHECK(one.launches == 2);  // x is rounded, the product
   }
-  CHECK(plan.steps()[2].candidates[0].launches == 2);  // x is rounded, the product
+}
+
+TEST_CASE("plan: a convolution on tensor cores pools by itself, and is the layer in any precision") {
+  for (const Precision precision : test::reduced_precisions()) {
+    const PrecisionScope scope(precision);
+    Sequential model(Conv2d(3, 8, {.padding = 1, .seed = 1}), Relu(), MaxPool2d(2),
+                     Conv2d(8, 12, {.kernel = 2, .groups = 2, .seed = 2}));
+    const Tensor x = random_images({3, 3, 9, 6});
+    const Tensor weight = model.parameters()[0]->value.value();
+    const kernels::Conv2dShape shape{3, 3, 9, 6, 8, 3, 3, 1, 1};
+    REQUIRE(ArrangedConv2dFunction::takes(shape, precision));
+    ArrangedConv2dFunction function(weight, shape, precision, kernels::ConvPool::halves);
+    function.activation = kernels::Activation::relu, function.bias = model.parameters()[1]->value.value();
+    Context context{.recording = false};
+    Sequential block(Conv2d(3, 8, {.padding = 1, .seed = 1}), Relu(), MaxPool2d(2));
+    CHECK(test::difference(function.forward({x}, context).to_host(), evaluated(block, x), 1e-5, 1e-5) == "");
+    const Plan plan = compile(model, x.shape(), only({dense()}));
+    CHECK(plan(x).to_host() == evaluated(model, x));
+    if (!simt::kEmulated) CHECK(plan.node_count() == 5);  // twice rounded and multiplied; odd groups in a pass more
+  }
+}
+
+template <class Make>
+void check_linked(Sequential& model, const Make& make) {
+  Context context{.recording = false};
+  const auto before = make(*model.parameters()[0], kernels::Conv2dShape{3, 8, 9, 6, 16, 3, 3, 1, 1});
+  const auto after = make(*model.parameters()[2], kernels::Conv2dShape{3, 16, 9, 6, 12, 3, 3});
+  before->activation = kernels::Activation::relu;
+  const auto both = linked(*before, *after);
+  REQUIRE(both);
+  const Tensor x = random_images({3, 8, 9, 6});
+  CHECK(both->after->forward({both->before->forward({x}, context)}, context).to_host() ==
+        after->forward({before->forward({x}, context)}, context).to_host());
+  before->activation = kernels::Activation::tanh;
+  CHECK(!linked(*before, *after));
+  CHECK(!linked(MaxPool2dFunction(PoolWindow(2, 2, 0)), *after));
+}
+
+TEST_CASE("convolutions on tensor cores with an operand between them give the bits of both alone") {
+  Sequential model(Conv2d(8, 16, {.padding = 1, .seed = 1}), Relu(), Conv2d(16, 12, {.seed = 2}));
+  for (const Precision precision : test::reduced_precisions()) {
+    check_linked(model, [&](const Parameter& weight, const kernels::Conv2dShape& shape) {
+      return std::make_shared<ArrangedConv2dFunction>(weight.value.value(), shape, precision, kernels::ConvPool::none);
+    });
+  }
+  if (!kernels::has_sparse_tensor_cores()) return;
+  Pruner(model, {.pattern = n_of_m_channels(2, 4)}).prune_to(0.5);
+  check_linked(model, [](const Parameter& weight, const kernels::Conv2dShape& shape) {
+    const Tensor matrix = channels_last(weight.value.value(), shape);
+    return std::make_shared<TwoFourTensorConv2dFunction<kernels::half>>(*TwoFourTensor<kernels::half>::encode(matrix),
+                                                                        shape);
+  });
+}
+
+TEST_CASE("plan: convolutions of a reduced precision leave each other their images as operands") {
+  if (simt::kEmulated) return;
+  const PrecisionScope scope(Precision::fp16);
+  Sequential model(Conv2d(3, 8, {.padding = 1, .seed = 1}), Relu(), MaxPool2d(2), Conv2d(8, 16, {.seed = 2}), Relu(),
+                   Conv2d(16, 5, {.kernel = 1, .seed = 3}), Flatten());
+  const Tensor x = random_images({3, 3, 12, 10});
+  const Plan plan = compile(model, x.shape(), only({dense()}));
+  CHECK(plan(x).to_host() == evaluated(model, x));
+  CHECK(plan.node_count() == 4);  // x is rounded, three products
 }
 
 }  // namespace

@@ -83,8 +83,8 @@ void check(const Conv2dShape& s, Activation activation = Activation::relu, ConvP
   const GuardedBuffer<float> device_x(x), device_bias(bias);
   GuardedBuffer<T> operand(std::size_t(kernels::two_four_conv2d_operand_size(s)));
   GuardedBuffer<float> y(expected.size());
-  kernels::two_four_conv2d(s, encoded.layout, encoded.taps.data(), device_x.data(), {device_bias.data(), activation},
-                           y.data(), operand.data(), nullptr, pool);
+  kernels::two_four_conv2d<T>(s, encoded.layout, encoded.taps.data(), {.x = device_x.data(), .y = y.data()},
+                              {device_bias.data(), activation}, operand.data(), nullptr, pool);
   CHECK(operand.guards_intact());
   CHECK(y.guards_intact());
   CHECK(difference(y.download(), expected, 1e-5, sum_tolerance(s.patch())) == "");
@@ -145,8 +145,8 @@ TEST_CASE("two_four_conv2d: a NaN reaches no pixel that does not see it") {
   const GuardedBuffer<float> device_x(x);
   GuardedBuffer<half> operand(std::size_t(kernels::two_four_conv2d_operand_size(s)));
   GuardedBuffer<float> y(std::size_t(s.output_size()));
-  kernels::two_four_conv2d(s, encoded.layout, encoded.taps.data(), device_x.data(), {}, y.data(), operand.data(),
-                           nullptr);
+  kernels::two_four_conv2d<half>(s, encoded.layout, encoded.taps.data(), {.x = device_x.data(), .y = y.data()}, {},
+                                 operand.data(), nullptr);
   const auto result = y.download();
   for (std::size_t i = 0; i < result.size(); ++i) {
     const std::size_t row = i / 5 % 5, column = i % 5;
@@ -162,7 +162,7 @@ TEST_CASE("two_four_conv2d: groups of channels of a tap with too many nonzeros a
 
 std::string refusal(const Conv2dShape& s, const kernels::TwoFourTensorView<half>& weight,
                     ConvPool pool = ConvPool::none) try {
-  kernels::two_four_conv2d<half>(s, weight, nullptr, nullptr, {}, nullptr, nullptr, nullptr, pool);
+  kernels::two_four_conv2d<half>(s, weight, nullptr, {}, {}, nullptr, nullptr, pool);
   return "none";
 } catch (const InvalidArgument& error) {
   return error.what();
