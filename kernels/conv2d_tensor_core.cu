@@ -5,10 +5,8 @@
 // up to 64 filters 42.7 %, whose tile copies half as much again for each product; weight gradient: 49.6 % (43.5 %) of
 // 16 bits, 39.3 % (35.4 %) of tf32, which takes 48 loads of shared memory a step where ldmatrix takes 16. All others
 // have 4 HMMA to an ldmatrix. One barrier a step, no spills; emulated, the wavefronts of shared and the sectors of
-// global memory are the ideal ones, save where a weight gradient that is not split over blocks, in nchw or of padded
-// channels, stores dw element by element (WeightStore): up to eight times the sectors, which meet in the L2. By way of
-// the workspace, as splits go, they would be whole: for 512 -> 512 at 7 x 7, batch 4, modelled 22 us instead of 28 on
-// A100, 17 instead of 24 on H100, but 37 instead of 19 on RTX 4090, whose memory the model charges for all of it again.
+// global memory are the ideal ones, save where a small weight gradient that is not split over blocks, in nchw or of
+// padded channels, stores dw element by element (WeightStore): up to eight times the sectors, which meet in the L2.
 #include "kernels/conv2d_tensor_core.h"
 
 #include <algorithm>
