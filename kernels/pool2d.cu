@@ -7,7 +7,7 @@
 //   3x3, stride 1, padding 1  max forward  55 -> 5.2,  backward  34 -> 5.5;  average  22 -> 2.7,  27 -> 2.5
 #include "kernels/pool2d.h"
 
-#include "kernels/pool2d_halves.h"
+#include "kernels/pool2d_windows.h"
 #include "kernels/pool_math.h"
 #include "kernels/require.h"
 #include "kernels/rows.h"
@@ -66,13 +66,14 @@ struct MaxForward {
       simt::store_lanes<kLanes>(argmax + output, simt::convert_lanes<std::uint8_t, kLanes>(place));
     }
   }
-  // Of a window of 2 x 2.
-  __device__ void halve(const float (&cell)[4], index_t output) const {
-    float best = cell[0];
-    int place = 0;
+  // Of a whole window, of which bits say what is inside the image.
+  template <int kSize>
+  __device__ void take(const float (&window)[kSize], unsigned inside, index_t output) const {
+    float best = 0.0f;
+    int place = -1;
 #pragma unroll
-    for (int i = 1; i < 4; ++i) {
-      if (wins(cell[i], best)) best = cell[i], place = i;
+    for (int i = 0; i < kSize; ++i) {
+      if ((inside >> i & 1u) != 0 && (place < 0 || wins(window[i], best))) best = window[i], place = i;
     }
     y[output] = best;
     if (argmax != nullptr) argmax[output] = std::uint8_t(place);
@@ -98,8 +99,14 @@ struct AverageForward {
     const float factor = divisor == AverageDivisor::inside ? 1.0f / float(elements) : inverse_area;
     simt::store_lanes<kLanes>(y + output, sum * factor);
   }
-  __device__ void halve(const float (&cell)[4], index_t output) const {
-    y[output] = (cell[0] + cell[1] + cell[2] + cell[3]) * 0.25f;
+  template <int kSize>
+  __device__ void take(const float (&window)[kSize], unsigned inside, index_t output) const {
+    float sum = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kSize; ++i) {
+      if ((inside >> i & 1u) != 0) sum += window[i];
+    }
+    y[output] = sum * (divisor == AverageDivisor::inside ? 1.0f / float(__popc(inside)) : inverse_area);
   }
 };
 
@@ -152,12 +159,14 @@ struct MaxBackward {
     const auto chosen = simt::convert_lanes<int, kLanes>(simt::load_lanes<kLanes>(argmax + output));
     return chosen == place ? simt::load_lanes<kLanes>(dy + output) : simt::Lanes<float, kLanes>{};
   }
-  __device__ void spread(index_t output, float (&cell)[4]) const {
-    const int chosen = argmax[output];
-    const float gradient = dy[output];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) cell[i] = chosen == i ? gradient : 0.0f;
-  }
+  // What an output gives to each place of its window.
+  struct Share {
+    int chosen;
+    float gradient;
+    __device__ float of(int place) const { return chosen == place ? gradient : 0.0f; }
+  };
+  __device__ Share share(index_t output) const { return {argmax[output], dy[output]}; }
+  __device__ static Share none() { return {-1, 0.0f}; }
 };
 
 struct AverageBackward {
@@ -168,11 +177,12 @@ struct AverageBackward {
   __device__ simt::Lanes<float, kLanes> gradient(index_t output, int, int, int) const {
     return simt::load_lanes<kLanes>(dy + output) * inverse_area;
   }
-  __device__ void spread(index_t output, float (&cell)[4]) const {
-    const float gradient = dy[output] * 0.25f;
-#pragma unroll
-    for (float& value : cell) value = gradient;
-  }
+  struct Share {
+    float gradient;
+    __device__ float of(int) const { return gradient; }
+  };
+  __device__ Share share(index_t output) const { return {dy[output] * inverse_area}; }
+  __device__ static Share none() { return {0.0f}; }
 };
 
 // Windows cut by the border divide by what is left of them: one output at a time.
@@ -258,6 +268,9 @@ __global__ void pool2d_backward_kernel(Pool2dShape shape, Pooling pooling, float
 bool is_halving(const Pool2dShape& shape) {
   return shape.window_height == 2 && shape.window_width == 2 && shape.stride == 2 && shape.padding == 0;
 }
+bool is_three(const Pool2dShape& shape) {
+  return shape.window_height == 3 && shape.window_width == 3 && shape.stride == 2;
+}
 // Whether rows of `image` are pairs of floats that are aligned.
 bool is_paired(const Pool2dShape& shape, const float* image) {
   return shape.width % 2 == 0 && reinterpret_cast<std::uintptr_t>(image) % sizeof(float2) == 0;
@@ -305,6 +318,7 @@ void forward(const Pool2dShape& shape, const float* x, const Pooling& pooling, c
   const auto grid = rows_grid(shape.planes * shape.out_height(), shape.out_width(), stream);
   if constexpr (!simt::kContiguousElements) {
     if (is_halving(shape)) return simt::launch(halve_kernel<Pooling>, grid, shape, is_paired(shape, x), x, pooling);
+    if (is_three(shape)) return simt::launch(three_kernel<Pooling>, grid, shape, x, pooling);
   }
   with_known(shape, [&]<int kStride, int kWindow>(Fixed<kStride>, Fixed<kWindow>) {
     simt::launch(pool2d_forward_kernel<kStride, kWindow, Pooling>, grid, shape, x, pooling);
@@ -319,6 +333,11 @@ void backward(const Pool2dShape& shape, const Pooling& pooling, float* dx, cudaS
         rows_grid(shape.planes * ceil_div<index_t>(shape.height, 2), ceil_div<index_t>(shape.width, 2), stream);
     if (is_halving(shape)) {
       return simt::launch(halve_backward_kernel<Pooling>, windows, shape, is_paired(shape, dx), pooling, dx);
+    }
+    const index_t bands = (shape.height + shape.padding + 1) / 2, pairs = (shape.width + shape.padding + 1) / 2;
+    if (is_three(shape)) {
+      return simt::launch(three_backward_kernel<Pooling>, rows_grid(shape.planes * bands, pairs, stream), shape,
+                          pooling, dx);
     }
   }
   const auto grid = rows_grid(shape.planes * shape.height, shape.width, stream);
