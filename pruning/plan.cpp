@@ -76,8 +76,10 @@ void mark_last_uses(std::vector<Instruction>& instructions, int output) {
   }
 }
 
-// Where a convolution on tensor cores is the only reader of another's result, that stays as it reads it.
-void link_convolutions(std::vector<Instruction>& instructions, int output) {
+// Where a convolution on tensor cores is the only reader of another's result, that stays as it reads it. Returns those
+// convolutions, which are a launch less than alone.
+std::vector<std::size_t> link_convolutions(std::vector<Instruction>& instructions, int output) {
+  std::vector<std::size_t> takers;
   std::map<int, int> readers{{output, 1}};
   std::map<int, Instruction*> maker;
   for (const Instruction& one : instructions) {
@@ -88,10 +90,12 @@ void link_convolutions(std::vector<Instruction>& instructions, int output) {
     if (before != maker.end() && readers[one.inputs[0]] == 1) {
       if (const auto both = linked(*before->second->function, *one.function)) {
         before->second->function = both->before, one.function = both->after;
+        takers.push_back(std::size_t(&one - instructions.data()));
       }
     }
     maker[one.output] = &one;
   }
+  return takers;
 }
 
 std::vector<RecordedCall> calls_of(const Trace& traced) {
@@ -249,7 +253,7 @@ std::unique_ptr<Plan::State> Plan::State::assemble(const Trace& traced, const st
     state->instructions.push_back(std::move(instruction));
   }
   mark_last_uses(state->instructions, state->output_value);
-  link_convolutions(state->instructions, state->output_value);
+  for (const std::size_t i : link_convolutions(state->instructions, state->output_value)) --state->steps[i].launches;
   state->input = Tensor::empty(traced.values[std::size_t(traced.input)].tensor.shape());
   state->graph.emplace([plan = state.get()] { plan->run(); });
   return state;

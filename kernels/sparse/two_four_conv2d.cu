@@ -4,9 +4,10 @@
 // On sm_80 gathering is 5 % of the main loop's instructions, 198 for two steps where rows of x as they are take 188
 // (the dense convolution's way, which counts the taps on in every step: 30 % of 269); 32 % are HMMA, 30 % in the tile
 // for up to 64 filters; no spills.
-// Modelled with mma.sp at twice the rate of mma, fp16, batch 32, us beside the dense tensor-core convolution, both from
-// images in nhwc: 64 -> 64 at 28 x 28 12 and 15 on A100, 13 and 19 on RTX 4090; 256 -> 256 at 14 x 14 33 and 39, 35 and
-// 68. On A100 both are bound by shared memory. Rounding x into nhwc takes 10 to 17 us more, of either.
+// Modelled with mma.sp at twice the rate of mma, fp16, batch 32, us beside the dense tensor-core convolution, both
+// from images in nhwc: 64 -> 64 at 28 x 28 12 and 15 on A100, 13 and 19 on RTX 4090; 256 -> 256 at 14 x 14 33 and 39,
+// 35 and 68. On A100 both are bound by shared memory. Rounding x into nhwc takes 8 to 12 us more, of either, but where
+// the convolution before leaves it so.
 #include "kernels/sparse/two_four_conv2d.h"
 
 #include <algorithm>

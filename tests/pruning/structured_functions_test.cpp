@@ -304,6 +304,9 @@ TEST_CASE("plan: convolutions of a reduced precision leave each other their imag
   const Plan plan = compile(model, x.shape(), only({dense()}));
   CHECK(plan(x).to_host() == evaluated(model, x));
   CHECK(plan.node_count() == 4);  // x is rounded, three products
+  int launches = 0;
+  for (const PlanStep& step : plan.steps()) launches += step.launches;
+  CHECK(launches == 4);
 }
 
 }  // namespace
