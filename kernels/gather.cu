@@ -1,6 +1,8 @@
-// One image row at a time: which sample, channel and line it is costs two divisions per row instead of per pixel, and
-// neighbouring threads read and write neighbouring pixels of the row.
+// One image row at a time: which sample, channel and line it is costs two divisions of 32 bits per row instead of per
+// pixel, and neighbouring threads read and write neighbouring pixels of the row.
 #include "kernels/gather.h"
+
+#include <algorithm>
 
 #include "kernels/batch_place.h"
 #include "kernels/require.h"
@@ -9,13 +11,17 @@
 namespace espalier::kernels {
 namespace {
 
+constexpr unsigned kMostBlocks = 2048;  // each looks the batch's place up and leaves it
+
 __global__ void gather_batch_kernel(GatherShape shape, PixelScale scale, SampleSource source, BatchOutputs batch) {
   const BatchPlace place(source);
   const std::uint8_t* __restrict__ const pixels = source.pixels;
-  const index_t out_height = shape.out_height(), out_width = shape.out_width();
+  const index_t out_width = shape.out_width();
+  const unsigned out_height = unsigned(shape.out_height()), channels = unsigned(shape.channels);
   for_each_row(shape.batch * shape.channels * out_height, [&](index_t row) {
-    const index_t plane = row / out_height, out_y = row - plane * out_height, y = out_y - shape.padding;
-    const index_t n = plane / shape.channels, c = plane - n * shape.channels;
+    const unsigned plane = unsigned(row) / out_height, out_y = unsigned(row) - plane * out_height;
+    const unsigned n = plane / channels, c = plane - n * channels;
+    const index_t y = index_t(out_y) - shape.padding;
     const index_t sample = source.order[place.first + n];
     const index_t line = sample * shape.pixels() + (c * shape.height + y) * shape.width;
     float* __restrict__ const out = batch.images + row * out_width;
@@ -47,7 +53,11 @@ void gather_batch(const GatherShape& shape, PixelScale scale, const SampleSource
                   cudaStream_t stream) {
   require_valid(shape, "gather_batch");
   const index_t rows = shape.batch * shape.channels * shape.out_height();
-  simt::launch(gather_batch_kernel, rows_grid(rows, shape.out_width(), stream), shape, scale, source, batch);
+  require(rows <= kMaxGridX, "gather_batch: ", shape.batch, " images of ", shape.channels, " x ", shape.out_height(),
+          " rows exceed the 31 bits of row arithmetic; split the batch");
+  simt::Launch launch = rows_grid(rows, shape.out_width(), stream);
+  launch.grid.x = std::min(launch.grid.x, kMostBlocks);
+  simt::launch(gather_batch_kernel, launch, shape, scale, source, batch);
 }
 
 }  // namespace espalier::kernels
