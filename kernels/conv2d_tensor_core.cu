@@ -97,6 +97,13 @@ void backward_weight_widened(const Conv2dShape& shape, Conv2dLayout layout, cons
   result.finish(stream);
 }
 
+template <class T>
+void backward_widened(const Conv2dShape& shape, Conv2dLayout layout, const T* x, const T* dy, const T* w, float* dx,
+                      float* dw, float* db, Scratch& scratch, cudaStream_t stream) {
+  backward_input_widened(shape, layout, dy, w, dx, scratch, stream);
+  backward_weight_widened(shape, layout, x, dy, dw, db, scratch, stream);
+}
+
 // Walks through a direction without operands, which only counts.
 template <class T>
 index_t count_workspace(const Conv2dShape& shape, Conv2dLayout layout, Conv2dDirection direction,
@@ -111,6 +118,9 @@ index_t count_workspace(const Conv2dShape& shape, Conv2dLayout layout, Conv2dDir
   } else if (direction == Conv2dDirection::backward_input) {
     tensor ? detail::backward_input_on_tensor_cores<T>(shape, layout, none, none, nowhere, scratch, nullptr)
            : backward_input_widened(shape, layout, none, none, nowhere, scratch, nullptr);
+  } else if (direction == Conv2dDirection::backward) {
+    const auto count = tensor ? detail::backward_on_tensor_cores<T> : backward_widened<T>;
+    count(shape, layout, none, none, none, nowhere, nowhere, nowhere, scratch, nullptr);
   } else {
     tensor ? detail::backward_weight_on_tensor_cores<T>(shape, layout, none, none, nowhere, nowhere, scratch, nullptr)
            : backward_weight_widened(shape, layout, none, none, nowhere, nowhere, scratch, nullptr);
@@ -179,6 +189,16 @@ void conv2d_backward_weight_tensor_core(const Conv2dShape& shape, Conv2dLayout l
       : backward_weight_widened(shape, layout, x, dy, dw, db, scratch, stream);
 }
 
+template <class T>
+void conv2d_backward_tensor_core(const Conv2dShape& shape, Conv2dLayout layout, const T* x, const T* dy, const T* w,
+                                 float* dx, float* dw, float* db, Workspace workspace, cudaStream_t stream,
+                                 TensorCoreMethod method) {
+  Scratch scratch =
+      checked_scratch<T>(shape, layout, Conv2dDirection::backward, method, workspace, "conv2d_backward_tensor_core");
+  const auto backward = on_tensor_cores<T>(shape, method) ? detail::backward_on_tensor_cores<T> : backward_widened<T>;
+  backward(shape, layout, x, dy, w, dx, dw, db, scratch, stream);
+}
+
 template void conv2d_forward_tensor_core(const Conv2dShape&, Conv2dLayout, const float*, const float*, const float*,
                                          float*, Activation, Workspace, cudaStream_t, TensorCoreMethod, float);
 template void conv2d_forward_tensor_core(const Conv2dShape&, Conv2dLayout, const half*, const half*, const float*,
@@ -198,5 +218,12 @@ template void conv2d_backward_weight_tensor_core(const Conv2dShape&, Conv2dLayou
                                                  float*, Workspace, cudaStream_t, TensorCoreMethod);
 template void conv2d_backward_weight_tensor_core(const Conv2dShape&, Conv2dLayout, const bfloat16*, const bfloat16*,
                                                  float*, float*, Workspace, cudaStream_t, TensorCoreMethod);
+template void conv2d_backward_tensor_core(const Conv2dShape&, Conv2dLayout, const float*, const float*, const float*,
+                                          float*, float*, float*, Workspace, cudaStream_t, TensorCoreMethod);
+template void conv2d_backward_tensor_core(const Conv2dShape&, Conv2dLayout, const half*, const half*, const half*,
+                                          float*, float*, float*, Workspace, cudaStream_t, TensorCoreMethod);
+template void conv2d_backward_tensor_core(const Conv2dShape&, Conv2dLayout, const bfloat16*, const bfloat16*,
+                                          const bfloat16*, float*, float*, float*, Workspace, cudaStream_t,
+                                          TensorCoreMethod);
 
 }  // namespace espalier::kernels

@@ -17,7 +17,7 @@ enum class Conv2dLayout {
   nchw,  // x [n, c, h, w], weights [filters, c / groups, kernel h, kernel w], y [n, filters, out h, out w]
   nhwc,  // x [n, h, w, c], weights [filters, kernel h, kernel w, c / groups], y [n, out h, out w, filters]
 };
-enum class Conv2dDirection { forward, backward_input, backward_weight };
+enum class Conv2dDirection { forward, backward_input, backward_weight, backward };  // backward: both gradients
 
 // The workspace that each direction must have: unlike other launchers these have no way without it.
 index_t conv2d_tensor_core_workspace(const Conv2dShape& shape, Conv2dLayout layout, Conv2dDirection direction,
@@ -40,5 +40,11 @@ template <class T>
 void conv2d_backward_weight_tensor_core(const Conv2dShape& shape, Conv2dLayout layout, const T* x, const T* dy,
                                         float* dw, float* db, Workspace workspace, cudaStream_t stream,
                                         TensorCoreMethod method = TensorCoreMethod::fastest);
+
+// Both gradients, the same bits, with dy copied into nhwc once.
+template <class T>
+void conv2d_backward_tensor_core(const Conv2dShape& shape, Conv2dLayout layout, const T* x, const T* dy, const T* w,
+                                 float* dx, float* dw, float* db, Workspace workspace, cudaStream_t stream,
+                                 TensorCoreMethod method = TensorCoreMethod::fastest);
 
 }  // namespace espalier::kernels

@@ -12,5 +12,7 @@ template void backward_input_on_tensor_cores(const Conv2dShape&, Conv2dLayout, c
                                              Scratch&, cudaStream_t);
 template void backward_weight_on_tensor_cores(const Conv2dShape&, Conv2dLayout, const bfloat16*, const bfloat16*,
                                               float*, float*, Scratch&, cudaStream_t);
+template void backward_on_tensor_cores(const Conv2dShape&, Conv2dLayout, const bfloat16*, const bfloat16*,
+                                       const bfloat16*, float*, float*, float*, Scratch&, cudaStream_t);
 
 }  // namespace espalier::kernels::detail

@@ -339,10 +339,14 @@ void input_phase(const Conv2dShape& s, Conv2dLayout layout, const NhwcView<T>& s
 }
 
 template <class T>
-void backward_input_on_tensor_cores(const Conv2dShape& s, Conv2dLayout layout, const T* dy, const T* w, float* dx,
-                                    Scratch& scratch, cudaStream_t stream) {
-  const auto source =
-      packed_images(scratch, layout, dy, s.batch, s.filters, s.out_height(), s.out_width(), s.groups, stream);
+NhwcView<T> packed_gradient(Scratch& scratch, const Conv2dShape& s, Conv2dLayout layout, const T* dy,
+                            cudaStream_t stream) {
+  return packed_images(scratch, layout, dy, s.batch, s.filters, s.out_height(), s.out_width(), s.groups, stream);
+}
+
+template <class T>
+void input_gradient(const Conv2dShape& s, Conv2dLayout layout, const NhwcView<T>& source, const T* w, float* dx,
+                    Scratch& scratch, cudaStream_t stream) {
   const index_t taps_size = s.channels * s.kernel_height * s.kernel_width * source.channels;
   T* turned = scratch.take<T>(taps_size);  // of one phase after the other
   if (scratch.counts_only()) return;
@@ -357,6 +361,12 @@ void backward_input_on_tensor_cores(const Conv2dShape& s, Conv2dLayout layout, c
       input_phase(s, layout, source, taps, row, column, w, turned, dx, stream);
     }
   }
+}
+
+template <class T>
+void backward_input_on_tensor_cores(const Conv2dShape& s, Conv2dLayout layout, const T* dy, const T* w, float* dx,
+                                    Scratch& scratch, cudaStream_t stream) {
+  input_gradient(s, layout, packed_gradient(scratch, s, layout, dy, stream), w, dx, scratch, stream);
 }
 
 }  // namespace espalier::kernels::detail

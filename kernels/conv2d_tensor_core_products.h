@@ -45,5 +45,9 @@ void backward_input_on_tensor_cores(const Conv2dShape& s, Conv2dLayout layout, c
 template <class T>
 void backward_weight_on_tensor_cores(const Conv2dShape& s, Conv2dLayout layout, const T* x, const T* dy, float* dw,
                                      float* db, Scratch& scratch, cudaStream_t stream);
+// Both gradients; dy is packed once.
+template <class T>
+void backward_on_tensor_cores(const Conv2dShape& s, Conv2dLayout layout, const T* x, const T* dy, const T* w, float* dx,
+                              float* dw, float* db, Scratch& scratch, cudaStream_t stream);
 
 }  // namespace espalier::kernels::detail

@@ -131,11 +131,10 @@ void weight_product(const WeightProduct<T>& product, Workspace workspace, cudaSt
 }
 
 template <class T>
-void backward_weight_on_tensor_cores(const Conv2dShape& s, Conv2dLayout layout, const T* x, const T* dy, float* dw,
-                                     float* db, Scratch& scratch, cudaStream_t stream) {
-  const index_t rows = s.out_height(), columns = s.out_width(), own = s.filters_per_group();
+void weight_gradient(const Conv2dShape& s, Conv2dLayout layout, const T* x, const NhwcView<T>& gradient, float* dw,
+                     float* db, Scratch& scratch, cudaStream_t stream) {
+  const index_t own = s.filters_per_group();
   const auto source = packed_images(scratch, layout, x, s.batch, s.channels, s.height, s.width, s.groups, stream);
-  const auto gradient = packed_images(scratch, layout, dy, s.batch, s.filters, rows, columns, s.groups, stream);
   const PixelGrid grid = output_grid(s);
   const index_t count = grid.pixels + kStepDepth<half>;  // the deepest step
   PatchOrigin* origins = scratch.take<PatchOrigin>(count);
@@ -168,6 +167,20 @@ void backward_weight_on_tensor_cores(const Conv2dShape& s, Conv2dLayout layout, 
   NarrowView<T> own_filters = filters;
   own_filters.width = own;
   bias_gradient(own_filters, grid.pixels, s.groups, partial, db, stream);
+}
+
+template <class T>
+void backward_weight_on_tensor_cores(const Conv2dShape& s, Conv2dLayout layout, const T* x, const T* dy, float* dw,
+                                     float* db, Scratch& scratch, cudaStream_t stream) {
+  weight_gradient(s, layout, x, packed_gradient(scratch, s, layout, dy, stream), dw, db, scratch, stream);
+}
+
+template <class T>
+void backward_on_tensor_cores(const Conv2dShape& s, Conv2dLayout layout, const T* x, const T* dy, const T* w, float* dx,
+                              float* dw, float* db, Scratch& scratch, cudaStream_t stream) {
+  const NhwcView<T> gradient = packed_gradient(scratch, s, layout, dy, stream);
+  input_gradient(s, layout, gradient, w, dx, scratch, stream);
+  weight_gradient(s, layout, x, gradient, dw, db, scratch, stream);
 }
 
 }  // namespace espalier::kernels::detail

@@ -70,10 +70,14 @@ Tensor weight_gradient(const Conv2dFunction& function, const kernels::Conv2dShap
   return dw;
 }
 
-// {dx, dw}, handwritten and in fp32: one launch less than one after the other.
-std::pair<Tensor, Tensor> both_gradients(const kernels::Conv2dShape& shape, const Tensor& x, const Tensor& dz,
-                                         const Tensor& weight, float* db) {
-  Tensor dx = Tensor::like(x), dw = Tensor::like(weight);
+// {dx, dw}, handwritten: one launch less than one after the other.
+std::pair<Tensor, Tensor> both_gradients(const Conv2dFunction& function, const kernels::Conv2dShape& shape,
+                                         const Tensor& x, const Tensor& dz, const Tensor& weight, float* db) {
+  Tensor dx = Tensor::empty(x.shape()), dw = Tensor::empty(weight.shape());
+  if (function.precision != Precision::fp32) {
+    reduced_conv2d_backward(shape, x, dz, weight, dx, dw, db);
+    return {dx, dw};
+  }
   const Scratch scratch(kernels::conv2d_backward_workspace(shape));
   kernels::conv2d_backward(shape, x.data<float>(), dz.data<float>(), weight.data<float>(), dx.data<float>(),
                            dw.data<float>(), db, scratch.get(), current_stream());
@@ -133,9 +137,9 @@ Tensors Conv2dFunction::backward(const Tensor& dy, const Context& context) const
   Tensors gradients(context.needs_gradient.size());
   const bool bias = gradients.size() > 2 && context.needs(2);
   if (bias) gradients[2] = Tensor::empty({shape.filters});
-  if (context.needs(0) && context.needs(1) && precision == Precision::fp32 && !vendor()) {
+  if (context.needs(0) && context.needs(1) && (precision != Precision::fp32 || !vendor())) {
     std::tie(gradients[0], gradients[1]) =
-        both_gradients(shape, x, dz, weight, bias ? data_or_null(gradients, 2) : nullptr);
+        both_gradients(*this, shape, x, dz, weight, bias ? data_or_null(gradients, 2) : nullptr);
     return gradients;
   }
   if (context.needs(0)) gradients[0] = input_gradient(*this, shape, dz, weight);

@@ -99,4 +99,13 @@ void reduced_conv2d_backward_weight(const kernels::Conv2dShape& shape, const Ten
   });
 }
 
+void reduced_conv2d_backward(const kernels::Conv2dShape& shape, const Tensor& x, const Tensor& dy, const Tensor& weight,
+                             const Tensor& dx, const Tensor& dw, float* db) {
+  const Scratch scratch = conv2d_scratch(shape, Conv2dDirection::backward, x);
+  with_operands(x, dy, [&]<class T>(const T* from_x, const T* from_dy) {
+    kernels::conv2d_backward_tensor_core(shape, kLayout, from_x, from_dy, address<const T>(weight), address<float>(dx),
+                                         address<float>(dw), db, scratch.get(), current_stream());
+  });
+}
+
 }  // namespace espalier

@@ -27,5 +27,8 @@ void reduced_conv2d_backward_input(const kernels::Conv2dShape& shape, const Tens
 // db, unless null, is written too: the sum of the rounded dy, as the weight's gradient reads it.
 void reduced_conv2d_backward_weight(const kernels::Conv2dShape& shape, const Tensor& x, const Tensor& dy,
                                     const Tensor& dw, float* db);
+// Both, which turn dy into the layout of tensor cores once.
+void reduced_conv2d_backward(const kernels::Conv2dShape& shape, const Tensor& x, const Tensor& dy, const Tensor& weight,
+                             const Tensor& dx, const Tensor& dw, float* db);
 
 }  // namespace espalier

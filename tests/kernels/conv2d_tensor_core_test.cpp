@@ -116,6 +116,21 @@ Gradients backward_weight(const NarrowProblem<T>& p, Conv2dLayout layout, Tensor
 }
 
 template <class T>
+void check_both_gradients(const NarrowProblem<T>& p, Conv2dLayout layout, TensorCoreMethod method,
+                          const std::vector<float>& dx, const Gradients& gradients) {
+  const Laid<T> laid{p, layout};
+  const GuardedBuffer<T> x = laid.x(), dy = laid.dy(), w = laid.w();
+  GuardedBuffer<float> to_dx(p.x.size()), dw(p.w.size()), db(p.bias.size());
+  GuardedBuffer<float> workspace = laid.workspace(Conv2dDirection::backward, method);
+  conv2d_backward_tensor_core(p.shape, layout, x.data(), dy.data(), w.data(), to_dx.data(), dw.data(), db.data(),
+                              all_of(workspace), nullptr, method);
+  CHECK(workspace.guards_intact());
+  CHECK(laid.back(to_dx.download(), p.shape.channels, p.x_area) == dx);
+  CHECK(laid.back(dw.download(), p.shape.channels_per_group(), p.taps) == gradients.dw);
+  CHECK(db.download() == gradients.db);
+}
+
+template <class T>
 void check_directions(const Conv2dShape& s, TensorCoreMethod method) {
   if (!(simt::kEmulated && method == TensorCoreMethod::fastest) && !has_tensor_cores_for(kPrecisionOf<T>)) return;
   const NarrowProblem<T> p(s);
@@ -124,6 +139,7 @@ void check_directions(const Conv2dShape& s, TensorCoreMethod method) {
     INFO(text(s), ", layout ", int(layout), ", method ", int(method), ", element ", sizeof(T));
     const std::vector<float> y = forward(p, layout, method), dx = backward_input(p, layout, method);
     const Gradients gradients = backward_weight(p, layout, method);
+    check_both_gradients(p, layout, method, dx, gradients);
     CHECK(norm_error(y, p.expected.y) < sums);
     CHECK(norm_error(dx, p.expected.dx) < sums);
     CHECK(norm_error(gradients.dw, p.expected.dw) < sums);
