@@ -10,14 +10,9 @@
 // the convolution before leaves it so.
 #include "kernels/sparse/two_four_conv2d.h"
 
-#include <algorithm>
-
-#include "kernels/conv2d_tensor_core_launch.h"
 #include "kernels/grid.h"
-#include "kernels/pool_math.h"
-#include "kernels/repack.h"
 #include "kernels/require.h"
-#include "kernels/scratch.h"
+#include "kernels/sparse/patch_convolution.h"
 #include "kernels/sparse/sparse_tensor_tile.h"
 
 namespace espalier::kernels {
@@ -30,9 +25,6 @@ struct PatchTapTable {
   constexpr index_t size() const { return (steps + 1) * 8; }  // the loop reads one step ahead
 };
 
-// A bit that no tap has: what fills the last step misses every image.
-constexpr unsigned kNoTap = 1u << (kMostTaps - 1);
-
 __global__ void patch_taps_kernel(PatchTapTable table, PatchTap* __restrict__ taps) {
   for_each_element(table.size(), [=](index_t i) {
     const index_t half = i % 2, chunk = i / 2 % 4, step = i / 8, k = ((step * 2 + half) * 4 + chunk) * table.chunk;
@@ -44,84 +36,25 @@ __global__ void patch_taps_kernel(PatchTapTable table, PatchTap* __restrict__ ta
   });
 }
 
-// Brings the patches of a tile's pixels. Where outputs are pooled, pixels come by windows: x.grid counts those, and
-// four pixels follow each other.
+// Brings the patches of a tile's pixels: a step is two tiles, an instruction each.
 template <class T, class Tile, ConvPool kPool>
 class PatchRows {
-  using Map = ChunkMap<Tile, Side::b, T, Along::depth>;
-  static constexpr int kAtOnce = kPool == ConvPool::halves ? 4 : 1;  // pixels of a place of the grid
-  static_assert(Map::kRowsAtOnce % kAtOnce == 0, "a thread's pixels have one place in their windows");
+  using Pixels = PatchPixels<T, Tile, kPool>;
 
  public:
   __device__ PatchRows(const GatherView<T>& x, const PatchTap* taps, index_t first, unsigned group)
-      : data_(reinterpret_cast<const char*>(x.source.data + group * x.source.group)),
-        taps_(reinterpret_cast<const int4*>(taps) + Map::chunk()),
-        next_(*taps_) {
-    PixelGrid grid = x.grid;
-    if constexpr (kPool == ConvPool::halves) {  // tiles begin with a window
-      grid.row_shift += Map::row() / 2 % 2 * (grid.scale / 2), grid.column_shift += Map::row() % 2 * (grid.scale / 2);
-    }
-    Odometer place((first + Map::row()) / kAtOnce, grid.rows, grid.columns);
-    const Odometer pass_step(Map::kRowsAtOnce / kAtOnce, grid.rows, grid.columns);
-    const int left = int(grid.pixels - first) - Map::row();  // pixels from this thread's first on
-#pragma unroll
-    for (int pass = 0; pass < Map::kPasses; ++pass) {
-      const PatchOrigin origin = PatchOrigin::of(grid, place, x.source);
-      chunk_[pass] = origin.chunk;
-      missed_[pass] = pass * Map::kRowsAtOnce < left ? origin.missed : ~0u;
-      place.add(pass_step);
-    }
-  }
+      : pixels_(x, first, group), taps_(reinterpret_cast<const int4*>(taps) + Pixels::chunk()), next_(*taps_) {}
   __device__ void request(char* tile) {
-    copy(tile, {next_.x, unsigned(next_.y)});
-    copy(tile + Tile::kN * kStepBytes, {next_.z, unsigned(next_.w)});  // the second instruction's
+    pixels_.copy(tile, {next_.x, unsigned(next_.y)});
+    pixels_.copy(tile + Tile::kN * kStepBytes, {next_.z, unsigned(next_.w)});  // the second instruction's
     next_ = *(taps_ += 4);
   }
 
  private:
-  __device__ void copy(char* tile, const PatchTap& tap) const {
-    const char* from = simt::step_from(data_, tap.chunk, kChunkBytes);
-#pragma unroll
-    for (int pass = 0; pass < Map::kPasses; ++pass) {
-      simt::async_copy_or_zero<kChunkBytes>(tile + Map::offset(pass), simt::step_from(from, chunk_[pass], kChunkBytes),
-                                            (tap.wanted & missed_[pass]) == 0);
-    }
-  }
-
-  const char* data_;
+  Pixels pixels_;
   const int4* taps_;
   int4 next_;  // of both instructions of the next step
-  int chunk_[Map::kPasses];
-  unsigned missed_[Map::kPasses];
 };
-
-// The largest of each window to y. A window is four neighbours of a row of C, two with a lane and two with the next
-// one: of an instruction's rows g and g + 8 either lane of such a pair takes one. All shuffles come first: nvcc would
-// make those behind a store's guard twice, once for lanes that are done.
-template <class Block, class T>
-__device__ inline void store_windows(const typename Block::Sums& sums, index_t row, index_t pixel,
-                                     const detail::PixelStore<T>& y) {
-  const int lane = int(threadIdx.x) % 32;
-  const bool odd = lane % 2 == 1;
-  const auto larger = [](float x, float y) { return wins(y, x) ? y : x; };
-  const index_t channel = row + Block::warp_row() + lane / 4 + (odd ? 8 : 0);
-  const index_t window = (pixel + Block::warp_column()) / 4 + lane % 4 / 2;
-  float best[Block::FragmentsB::kFragments][Block::FragmentsA::kFragments];
-#pragma unroll
-  for (int j = 0; j < Block::FragmentsB::kFragments; ++j) {
-#pragma unroll
-    for (int i = 0; i < Block::FragmentsA::kFragments; ++i) {
-      const float low = larger(sums[i][j][0], sums[i][j][1]), high = larger(sums[i][j][2], sums[i][j][3]);
-      best[j][i] = larger(odd ? high : low, __shfl_xor_sync(~0u, odd ? low : high, 1));
-    }
-  }
-#pragma unroll
-  for (int j = 0; j < Block::FragmentsB::kFragments; ++j) {
-    const auto to = y.across(0, window + 2 * j);
-#pragma unroll
-    for (int i = 0; i < Block::FragmentsA::kFragments; ++i) y.put(to, channel + 16 * i, best[j][i]);
-  }
-}
 
 template <class T, class Tile, ConvPool kPool>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
@@ -155,10 +88,6 @@ void launch(const TwoFourTensorView<T>& weight, const GatherView<T>& x, const Pa
                weight, x, taps, store);
 }
 
-// Of a group, and of all.
-index_t padded_channels(const Conv2dShape& s) { return detail::eights(s.channels_per_group()); }
-index_t pixel_channels(const Conv2dShape& s) { return s.groups * padded_channels(s); }
-
 // The tile whose rows are of one group.
 bool in_small_tiles(const Conv2dShape& s) {
   return s.filters <= 64 || (s.groups > 1 && s.filters_per_group() % 128 != 0);
@@ -171,32 +100,10 @@ PatchTapTable tap_table_of(const Conv2dShape& s) {
           .chunk = kChunk<T>,
           .tap_rows = int(s.kernel_height),
           .tap_columns = int(s.kernel_width),
-          .channels = int(padded_channels(s)),
-          .pixel = int(pixel_channels(s)),
+          .channels = int(detail::padded_channels(s)),
+          .pixel = int(detail::pixel_channels(s)),
           .width = int(s.width),
           .dilation = int(s.dilation)};
-}
-
-// The pixels of y, which are windows of outputs where those are pooled.
-template <class T, ConvPool kPool>
-detail::PixelStore<T> pixel_store(const Conv2dShape& s, const BiasActivation& epilogue, const ConvImages<T>& images) {
-  const index_t step = kPool == ConvPool::halves ? 2 : 1;
-  const index_t rows = s.out_height() / step, columns = s.out_width() / step, plane = rows * columns;
-  const bool nhwc = images.y_operand != nullptr;
-  const index_t image = plane * s.filters;
-  const detail::PixelStrides to = nhwc ? detail::PixelStrides{image, 0, 1, columns * s.filters, s.filters}
-                                       : detail::PixelStrides{image, 0, plane, columns, 1};
-  return {.y = images.y,
-          .channels = s.filters,
-          .pixels = s.batch * plane,
-          .group_channels = s.filters_per_group(),
-          .rows = unsigned(rows),
-          .columns = unsigned(columns),
-          .to = to,
-          .bias = epilogue.bias,
-          .slope = StraightEpilogue(epilogue).slope,
-          .joined = !nhwc && rows_aligned(images.y, plane),
-          .operand = images.y_operand};
 }
 
 template <class T, ConvPool kPool>
@@ -204,7 +111,7 @@ void launch_pooled(const Conv2dShape& s, const TwoFourTensorView<T>& weight, con
                    const BiasActivation& epilogue, const ConvImages<T>& images, cudaStream_t stream) {
   const bool pooled = kPool == ConvPool::halves;
   const GatherView<T> patches{x, pooled ? detail::window_grid(s) : detail::output_grid(s)};
-  const auto store = pixel_store<T, kPool>(s, epilogue, images);
+  const auto store = detail::pixel_store<T, kPool>(s, epilogue, images);
   if (in_small_tiles(s)) {
     launch<T, 64, kPool>(weight, patches, taps, store, stream);
   } else {
@@ -215,31 +122,22 @@ void launch_pooled(const Conv2dShape& s, const TwoFourTensorView<T>& weight, con
 }  // namespace
 
 WeightShape two_four_conv2d_matrix(const Conv2dShape& s) {
-  return {s.filters, s.kernel_height * s.kernel_width * padded_channels(s)};
+  return {s.filters, s.kernel_height * s.kernel_width * detail::padded_channels(s)};
 }
 
 void two_four_conv2d_arrange(const Conv2dShape& s, const float* weight, float* matrix, cudaStream_t stream) {
   const index_t taps = s.kernel_height * s.kernel_width;
   repack({.sizes = {1, 1, s.filters, taps, s.channels_per_group()},
           .strides = {0, 0, s.patch(), 1, taps},
-          .padded = padded_channels(s)},
+          .padded = detail::padded_channels(s)},
          weight, matrix, stream);
 }
 
-index_t two_four_conv2d_operand_size(const Conv2dShape& s) {
-  return s.batch * s.height * s.width * detail::eights(s.channels);
-}
+index_t two_four_conv2d_operand_size(const Conv2dShape& s) { return detail::images_size(s); }
 
 template <class T>
 void require_two_four_conv2d(const Conv2dShape& s) {
-  require_valid(s, "two_four_conv2d");
-  require(s.groups == 1 || (s.channels_per_group() % 8 == 0 && s.filters_per_group() % 64 == 0),
-          "two_four_conv2d: groups of ", s.channels_per_group(), " channels and ", s.filters_per_group(),
-          " filters; it takes multiples of 8 and 64");
-  require(std::max(s.kernel_height, s.kernel_width) < kMostTaps, "two_four_conv2d: a kernel of ", s.kernel_height,
-          " x ", s.kernel_width, "; it takes ", kMostTaps - 1, " taps along an axis");
-  require(detail::tensor_cores_number<T>(s), "two_four_conv2d: ", s.batch, " images of ", s.channels, " x ", s.height,
-          " x ", s.width, " are more than 32 bits number; split the batch");
+  detail::require_patches<T>("two_four_conv2d", s);
 }
 
 template <class T>
@@ -266,14 +164,9 @@ void two_four_conv2d(const Conv2dShape& s, const TwoFourTensorView<T>& weight, c
   require(has_sparse_tensor_cores(),
           "two_four_conv2d: sparse tensor cores begin with compute capability 8.0; take csr_conv2d, which runs on "
           "ordinary cores");
-  const bool pooled = pool == ConvPool::halves;
-  require(!pooled || (is_straight(epilogue.activation) && s.out_height() >= 2 && s.out_width() >= 2),
-          "two_four_conv2d: pools outputs of 2 x 2 and more, behind none, relu and leaky_relu; these are ",
-          s.out_height(), " x ", s.out_width());
-  Scratch scratch({reinterpret_cast<float*>(operand), two_four_conv2d_operand_size(s) * index_t(sizeof(T)) / 4});
-  const NhwcView<T> source = images.x_operand != nullptr ? detail::images_at(s, images.x_operand)
-                                                         : detail::rounded_images<T>(scratch, s, images.x, stream);
-  const auto launch = pooled ? launch_pooled<T, ConvPool::halves> : launch_pooled<T, ConvPool::none>;
+  detail::require_pooled("two_four_conv2d", s, epilogue.activation, pool);
+  const NhwcView<T> source = detail::narrow_images(s, images, operand, stream);
+  const auto launch = pool == ConvPool::halves ? launch_pooled<T, ConvPool::halves> : launch_pooled<T, ConvPool::none>;
   launch(s, weight, source, taps, epilogue, images, stream);
   finish_curved(epilogue, s.output_size(), images.y, stream);
 }

@@ -8,6 +8,7 @@
 // Sparse Deep Neural Networks, 2021, arXiv 2104.08378.
 #pragma once
 #include "kernels/conv2d_arranged.h"
+#include "kernels/sparse/patch_tap.h"
 #include "kernels/sparse/two_four_tensor_core.h"
 
 namespace espalier::kernels {
@@ -19,12 +20,6 @@ WeightShape two_four_conv2d_matrix(const Conv2dShape& shape);
 // matrix = weight [filters, channels, kernel height, kernel width] in that order, for two_four_tensor_encode().
 void two_four_conv2d_arrange(const Conv2dShape& shape, const float* weight, float* matrix, cudaStream_t stream);
 
-// Where a pixel finds 16 bytes of its patch: units of 16 bytes from the patch's origin, and a bit for the tap's row and
-// its column, which must not miss the image.
-struct alignas(8) PatchTap {
-  std::int32_t chunk;
-  std::uint32_t wanted;
-};
 // taps [two_four_conv2d_taps()]: a function of the shape alone, whatever the batch.
 template <class T>
 index_t two_four_conv2d_taps(const Conv2dShape& shape);
