@@ -77,6 +77,8 @@ std::vector<MaskKind> mask_kinds(Precision precision) {
           {"vector-16", vector(16), vector_nm(16)},
           {"block-8", block(8, 8), block_csr(8, 8)},
           {"block-32", block(32, 32), block_csr(32, 32)},
+          {"block-16x16-channels", block_channels(16, 16), block_csr(16, 16)},
+          {"block-32x32-channels", block_channels(32, 32), block_csr(32, 32)},
           {pairs, n_of_m(n, m, kRagged), two_four(), 0.5},
           {pairs + "-channels", n_of_m_channels(n, m, kRagged), two_four(), 0.5},
           {"vector-16-2:16", vector_n_of_m(16, 2, 16), vector_nm(16), 0.875},

@@ -7,17 +7,18 @@ namespace espalier::kernels {
 namespace {
 
 // Neighbouring threads take neighbouring blocks of a row: blocks one column wide, the common ones, are read coalesced.
-__global__ void score_blocks_kernel(MatrixShape shape, MatrixShape block, MatrixShape grid,
+__global__ void score_blocks_kernel(PlanesShape shape, MatrixShape block, PlanesShape grid,
                                     const float* __restrict__ score, float* __restrict__ block_score) {
   for_each_element(grid.size(), [=](index_t i) {
-    const index_t row = i / grid.columns * block.rows, column = i % grid.columns * block.columns;
-    const index_t rows = shape.rows - row < block.rows ? shape.rows - row : block.rows;
-    const index_t columns = shape.columns - column < block.columns ? shape.columns - column : block.columns;
+    const index_t tap = i % grid.area, across = i / grid.area;
+    const index_t row = across / grid.channels * block.rows, column = across % grid.channels * block.columns;
+    const index_t rows = shape.batch - row < block.rows ? shape.batch - row : block.rows;
+    const index_t columns = shape.channels - column < block.columns ? shape.channels - column : block.columns;
     float sum = 0.0f;
     bool alive = false;
     for (index_t r = 0; r < rows; ++r) {
       for (index_t c = 0; c < columns; ++c) {
-        const float one = score[(row + r) * shape.columns + column + c];
+        const float one = score[((row + r) * shape.channels + column + c) * shape.area + tap];
         if (one == -INFINITY) continue;
         sum += one, alive = true;
       }
@@ -26,10 +27,11 @@ __global__ void score_blocks_kernel(MatrixShape shape, MatrixShape block, Matrix
   });
 }
 
-__global__ void expand_blocks_kernel(MatrixShape shape, MatrixShape block, MatrixShape grid,
+__global__ void expand_blocks_kernel(PlanesShape shape, MatrixShape block, PlanesShape grid,
                                      const std::uint8_t* __restrict__ block_keep, std::uint8_t* __restrict__ keep) {
   for_each_element(shape.size(), [=](index_t i) {
-    keep[i] = block_keep[i / shape.columns / block.rows * grid.columns + i % shape.columns / block.columns];
+    const index_t tap = i % shape.area, row = i / shape.area / shape.channels, column = i / shape.area % shape.channels;
+    keep[i] = block_keep[(row / block.rows * grid.channels + column / block.columns) * grid.area + tap];
   });
 }
 
@@ -56,15 +58,15 @@ void require_blocks(const char* name, const MatrixShape& block) {
 
 }  // namespace
 
-void score_blocks(const MatrixShape& shape, const MatrixShape& block, const float* score, float* block_score,
+void score_blocks(const PlanesShape& shape, const MatrixShape& block, const float* score, float* block_score,
                   cudaStream_t stream) {
   require_blocks("score_blocks", block);
-  const MatrixShape grid = block_grid(shape, block);
+  const PlanesShape grid = block_grid(shape, block);
   if (grid.size() == 0) return;
   simt::launch(score_blocks_kernel, elements_grid(grid.size(), stream), shape, block, grid, score, block_score);
 }
 
-void expand_blocks(const MatrixShape& shape, const MatrixShape& block, const std::uint8_t* block_keep,
+void expand_blocks(const PlanesShape& shape, const MatrixShape& block, const std::uint8_t* block_keep,
                    std::uint8_t* keep, cudaStream_t stream) {
   require_blocks("expand_blocks", block);
   if (shape.size() == 0) return;

@@ -8,18 +8,22 @@
 
 namespace espalier::kernels {
 
-// How many blocks a matrix has; those at its end may stick out.
-constexpr MatrixShape block_grid(const MatrixShape& shape, const MatrixShape& block) {
-  return {(shape.rows + block.rows - 1) / block.rows, (shape.columns + block.columns - 1) / block.columns};
+// A matrix as one tap of itself; blocks lie within a tap of [filters, channels, taps].
+constexpr PlanesShape as_planes(const MatrixShape& shape) { return {.batch = shape.rows, .channels = shape.columns}; }
+
+// How many blocks of filters x channels there are; those at the end may stick out.
+constexpr PlanesShape block_grid(const PlanesShape& shape, const MatrixShape& block) {
+  return {(shape.batch + block.rows - 1) / block.rows, (shape.channels + block.columns - 1) / block.columns,
+          shape.area};
 }
 
-// block_score [block_grid()] = mean of score [rows, columns] over what exists of the block. Buried elements (-infinity,
-// see pattern.h) count as zeros; a block of nothing else is buried too.
-void score_blocks(const MatrixShape& shape, const MatrixShape& block, const float* score, float* block_score,
+// block_score [block_grid()] = mean of score [filters, channels, taps] over what exists of the block. Buried elements
+// (-infinity, see pattern.h) count as zeros; a block of nothing else is buried too.
+void score_blocks(const PlanesShape& shape, const MatrixShape& block, const float* score, float* block_score,
                   cudaStream_t stream);
 
-// keep [rows, columns] = block_keep [block_grid()] of the element's block.
-void expand_blocks(const MatrixShape& shape, const MatrixShape& block, const std::uint8_t* block_keep,
+// keep [filters, channels, taps] = block_keep [block_grid()] of the element's block.
+void expand_blocks(const PlanesShape& shape, const MatrixShape& block, const std::uint8_t* block_keep,
                    std::uint8_t* keep, cudaStream_t stream);
 
 // keep [rows, columns]: of each m neighbours of a row the n highest scores live among those whose column lives in

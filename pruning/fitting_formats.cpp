@@ -17,16 +17,26 @@ using Sizes = std::pair<std::int64_t, std::int64_t>;  // rows, columns
 
 struct Zeros {  // where a weight has none
   std::vector<float> values;
-  std::int64_t rows, columns;
+  std::int64_t rows, columns, taps = 1;  // of `taps` matrices, whose elements take turns
 
   explicit Zeros(const Tensor& weight)
-      : values(weight.to_host_as<float>()), rows(weight.shape()[0]), columns(weight.size() / rows) {}
+      : values(weight.to_host_as<float>()),
+        rows(weight.shape()[0]),
+        columns(weight.size() / rows),
+        channels_(weight.shape()[1]) {}
 
-  bool alive(std::int64_t top, std::int64_t left, const Sizes& block) const {
+  // The same weight, seen along the channels of each tap.
+  Zeros by_taps() const {
+    Zeros same = *this;
+    same.columns = channels_, same.taps = columns / channels_;
+    return same;
+  }
+
+  bool alive(std::int64_t top, std::int64_t left, const Sizes& block, std::int64_t tap = 0) const {
     for (std::int64_t row = top; row < std::min(top + block.first, rows); ++row) {
-      const auto begin = values.begin() + row * columns + left;
-      const auto end = begin + std::min(block.second, columns - left);
-      if (std::any_of(begin, end, [](float value) { return value != 0; })) return true;
+      for (std::int64_t column = left; column < std::min(left + block.second, columns); ++column) {
+        if (values[std::size_t((row * columns + column) * taps + tap)] != 0) return true;
+      }
     }
     return false;
   }
@@ -36,8 +46,9 @@ struct Zeros {  // where a weight has none
     std::int64_t stored = 0;
     for (std::int64_t top = 0; top < rows; top += block.first) {
       for (std::int64_t left = 0; left < columns; left += block.second) {
-        if (!alive(top, left, block)) continue;
-        stored += std::min(block.first, rows - top) * std::min(block.second, columns - left);
+        std::int64_t living = 0;
+        for (std::int64_t tap = 0; tap < taps; ++tap) living += alive(top, left, block, tap);
+        stored += living * std::min(block.first, rows - top) * std::min(block.second, columns - left);
       }
     }
     const auto zeros = std::count(values.begin(), values.end(), 0.0f);
@@ -56,6 +67,9 @@ struct Zeros {  // where a weight has none
     }
     return true;
   }
+
+ private:
+  std::int64_t channels_;
 };
 
 // Of each weight the first size that suits it; the usual one where none suits any.
@@ -82,9 +96,12 @@ std::vector<Candidate> fitting_formats(Module& model) {
   const auto filled = [](const Zeros& weight, const Sizes& block) {
     return weight.rows >= block.first && weight.filled(block) >= kFilled;
   };
+  const auto filled_somehow = [&](const Zeros& weight, const Sizes& block) {
+    return filled(weight, block) || filled(weight.by_taps(), block);
+  };
   const auto obeys = [](const Zeros& weight, const Sizes& group) { return weight.obeys(group); };
   std::vector<Candidate> found{dense(), csr()};
-  for (const auto& [rows, columns] : fitting(weights, {{32, 32}, {16, 16}, {8, 8}}, {8, 8}, filled)) {
+  for (const auto& [rows, columns] : fitting(weights, {{32, 32}, {16, 16}, {8, 8}}, {8, 8}, filled_somehow)) {
     found.push_back(block_csr(rows, columns));
   }
   found.push_back(two_four());

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include "kernels/gemm_tensor_core.h"
 #include "kernels/require.h"
+#include "kernels/sparse/block_conv2d.h"
 #include "kernels/sparse/block_csr_tensor_core.h"
 #include "kernels/sparse/two_four_conv2d.h"
 #include "kernels/sparse/vector_nm_spmm.h"
@@ -141,9 +143,11 @@ std::vector<Implementation> lower(const RecordedCall& call, const CsrCandidate&)
 }
 
 // What the format is on tensor cores, in the precision that the recorded product has; nothing for fp32. make(T()) gives
-// the implementation, where T is the type of its operands.
+// the implementation, where T is the type of its operands. `sparse`: the format wants mma.sp.
+enum class TensorCores { dense, sparse };
 template <class Make>
-void add_on_tensor_cores(std::vector<Implementation>& found, const RecordedCall& call, const Make& make) {
+void add_on_tensor_cores(std::vector<Implementation>& found, const RecordedCall& call, TensorCores cores,
+                         const Make& make) {
   const Precision precision = dynamic_cast<const ProductFunction&>(*call.function).precision;
   if (precision == Precision::fp32) return;
   Implementation one{.format = found.front().format,
@@ -151,7 +155,8 @@ void add_on_tensor_cores(std::vector<Implementation>& found, const RecordedCall&
                      .precision = precision};
   if (simt::kEmulated) {
     one.not_eligible = "there are no tensor cores here";
-  } else if (!kernels::has_sparse_tensor_cores()) {
+  } else if (cores == TensorCores::sparse ? !kernels::has_sparse_tensor_cores()
+                                          : !kernels::has_tensor_cores_for(precision)) {
     one.not_eligible = "its tensor cores begin with compute capability 8.0";
   } else if (precision == Precision::fp16) {
     make(kernels::half(), one);
@@ -214,13 +219,40 @@ void add_vendor_blocks(std::vector<Implementation>& found, const RecordedCall& c
   if (view.block_rows == view.block_columns) add("blocked-ell", [&] { return BlockedEll::encode(blocks); });
 }
 
+// In ordinary cores by vectors of the blocks' rows; on tensor cores by what of the blocks lies within a tap.
+std::vector<Implementation> block_convolutions(const RecordedCall& call, const BlockCsrCandidate& candidate,
+                                               const std::string& format) {
+  const std::string ours(to_string(Math::handwritten));
+  std::vector<Implementation> found{kernels::is_vector_height(candidate.rows)
+                                        ? vector_convolution(call, candidate.rows, format)
+                                        : refused(format, ours, "its convolution takes blocks of 4, 8, 16 or 32 rows")};
+  const auto shape = convolution_of(*call.function)->shape_for(call.inputs[0].shape(), call.inputs[1].shape());
+  add_on_tensor_cores(found, call, TensorCores::dense, [&]<class T>(T, Implementation& one) {
+    try {
+      kernels::require_block_conv2d<T>(shape);
+    } catch (const InvalidArgument& error) {
+      one.not_eligible = error.what();
+      return;
+    }
+    auto narrow = FragmentBlocks<T>::encode(tap_blocks<T>(call.inputs[1], shape), kernels::block_conv2d_tile(shape));
+    const kernels::FragmentBlocksView<T> view = narrow.view();
+    if (view.fragments == view.all_fragments()) {
+      one.not_eligible = fmt::format("none of the {} blocks of {} filters x {} channels of a tap is empty",
+                                     view.fragments, view.kRows, view.kColumns);
+      return;
+    }
+    const auto product = std::make_shared<BlockTensorConv2dFunction<T>>(std::move(narrow), shape, pool_of(call));
+    one.weight_bytes = product->bytes(), one.stored = view.fragments * view.kFragment;
+    one.rows_sharing = double(view.tile);
+    one.function = finished(product, call);
+  });
+  return found;
+}
+
 std::vector<Implementation> lower(const RecordedCall& call, const BlockCsrCandidate& candidate) {
   const std::string format = fmt::format("block csr {}x{}", candidate.rows, candidate.columns);
   const std::string ours(to_string(Math::handwritten));
-  if (convolution_of(*call.function)) {
-    if (kernels::is_vector_height(candidate.rows)) return {vector_convolution(call, candidate.rows, format)};
-    return {refused(format, ours, "its convolution takes blocks of 4, 8, 16 or 32 rows")};
-  }
+  if (convolution_of(*call.function)) return block_convolutions(call, candidate, format);
   const BlockCsr blocks = BlockCsr::encode(call.inputs[1], {candidate.rows, candidate.columns});
   const kernels::BlockCsrView view = blocks.view();
   const std::int64_t all = view.block_grid_rows() * view.block_grid_columns();
@@ -234,7 +266,7 @@ std::vector<Implementation> lower(const RecordedCall& call, const BlockCsrCandid
                                      .rows_sharing = double(candidate.rows)}};
   add_vendor_blocks(found, call, blocks);
   if (!kernels::is_tensor_block(candidate.rows, candidate.columns)) return found;
-  add_on_tensor_cores(found, call, [&]<class T>(T, Implementation& one) {
+  add_on_tensor_cores(found, call, TensorCores::dense, [&]<class T>(T, Implementation& one) {
     auto narrow = BlockTensor<T>::encode(call.inputs[1], candidate.rows);
     one.weight_bytes = narrow.bytes(), one.stored = stored, one.rows_sharing = double(candidate.rows);
     one.function = finished(std::make_shared<BlockTensorFunction<T>>(std::move(narrow)), call);
@@ -246,7 +278,7 @@ std::vector<Implementation> two_four_convolutions(const RecordedCall& call) {
   std::vector<Implementation> found{
       refused("2:4", std::string(to_string(Math::handwritten)), "its convolution runs on tensor cores alone")};
   const auto shape = convolution_of(*call.function)->shape_for(call.inputs[0].shape(), call.inputs[1].shape());
-  add_on_tensor_cores(found, call, [&]<class T>(T, Implementation& one) {
+  add_on_tensor_cores(found, call, TensorCores::sparse, [&]<class T>(T, Implementation& one) {
     try {
       kernels::require_two_four_conv2d<T>(shape);
     } catch (const InvalidArgument& error) {
@@ -280,7 +312,7 @@ std::vector<Implementation> lower(const RecordedCall& call, const TwoFourCandida
        .function = finished(std::make_shared<TwoFourDenseFunction>(std::move(two_four)), call),
        .weight_bytes = bytes,
        .stored = call.inputs[1].size() / 2}};
-  add_on_tensor_cores(found, call, [&]<class T>(T, Implementation& one) {
+  add_on_tensor_cores(found, call, TensorCores::sparse, [&]<class T>(T, Implementation& one) {
     auto narrow = TwoFourTensor<T>::encode(call.inputs[1]);
     if (!narrow) {
       one.not_eligible = "groups hold more nonzeros than it keeps: 2 of 4, of tf32 1 of 2";
@@ -317,7 +349,7 @@ std::vector<Implementation> lower(const RecordedCall& call, const VnmCandidate& 
   const std::string format = fmt::format("{}:2:{}", height, window), ours(to_string(Math::handwritten));
   if (convolution_of(*call.function)) return {refused(format, ours, "this format has no convolution")};
   std::vector<Implementation> found{refused(format, ours, "it runs on tensor cores alone")};
-  add_on_tensor_cores(found, call, [&]<class T>(T, Implementation& one) {
+  add_on_tensor_cores(found, call, TensorCores::sparse, [&]<class T>(T, Implementation& one) {
     auto encoded = VnmTensor<T>::encode(call.inputs[1], height, window);
     if (!encoded.weight) {
       one.not_eligible = fmt::format("{} windows keep more than four columns, {} groups more than it has room for",

@@ -188,4 +188,54 @@ template class BlockTensor<kernels::half>;
 template class BlockTensor<kernels::bfloat16>;
 template class BlockTensor<float>;
 
+template <class T>
+FragmentBlocks<T> FragmentBlocks<T>::encode(const Tensor& weight, std::int64_t tile) {
+  const kernels::WeightShape shape = matrix_shape(weight.shape());
+  const kernels::FragmentBlocksView<T> layout{.rows = shape.rows, .columns = shape.columns, .tile = tile};
+  FragmentBlocks made;
+  made.shape_ = weight.shape(), made.tile_ = tile;
+  made.step_offsets_ = Tensor::empty({layout.tiles() + 1}, DType::i32);
+  const Tensor masks = Tensor::empty({layout.tiles(), layout.fragment_columns()}, DType::u8);
+  const Tensor fragment_offsets = Tensor::empty({layout.tiles() + 1}, DType::i32);
+  kernels::fragment_blocks_count<T>(layout, weight.data<float>(), masks.data<std::uint8_t>(),
+                                    made.step_offsets_.template data<std::int32_t>(),
+                                    fragment_offsets.data<std::int32_t>(), current_stream());
+  made.steps_ = made.step_offsets_.template to_host_as<std::int32_t>().back();
+  made.fragments_ = fragment_offsets.to_host_as<std::int32_t>().back();
+  const std::int64_t steps = std::max<std::int64_t>(made.steps_, 1);  // a tensor has at least one element
+  made.step_columns_ = Tensor::empty({steps, 2}, DType::i32);
+  made.step_parts_ = Tensor::empty({steps * std::int64_t(sizeof(kernels::FragmentStep))}, DType::u8);
+  made.values_ = Tensor::empty({std::max<std::int64_t>(made.fragments_, 1) * layout.kFragment}, kTypeOf<T>);
+  kernels::fragment_blocks_fill(made.view(), weight.data<float>(), masks.data<std::uint8_t>(),
+                                fragment_offsets.data<std::int32_t>(), made.step_columns_.template data<std::int32_t>(),
+                                static_cast<kernels::FragmentStep*>(made.step_parts_.raw()),
+                                static_cast<T*>(made.values_.raw()), current_stream());
+  return made;
+}
+
+template <class T>
+Tensor FragmentBlocks<T>::decode() const {
+  Tensor weight = Tensor::empty(shape_);
+  kernels::fragment_blocks_decode(view(), weight.data<float>(), current_stream());
+  return weight;
+}
+
+template <class T>
+kernels::FragmentBlocksView<T> FragmentBlocks<T>::view() const {
+  const kernels::WeightShape shape = matrix_shape(shape_);
+  return {.rows = shape.rows,
+          .columns = shape.columns,
+          .tile = tile_,
+          .steps = steps_,
+          .fragments = fragments_,
+          .step_offsets = step_offsets_.data<std::int32_t>(),
+          .step_columns = step_columns_.data<std::int32_t>(),
+          .step_parts = static_cast<const kernels::FragmentStep*>(step_parts_.raw()),
+          .values = static_cast<const T*>(values_.raw())};
+}
+
+template class FragmentBlocks<kernels::half>;
+template class FragmentBlocks<kernels::bfloat16>;
+template class FragmentBlocks<float>;
+
 }  // namespace espalier::pruning

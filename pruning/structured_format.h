@@ -4,6 +4,7 @@
 
 #include "kernels/simt/half.h"
 #include "kernels/sparse/formats.h"
+#include "kernels/sparse/fragment_blocks.h"
 #include "kernels/sparse/vnm_tensor_core.h"
 #include "pruning/format.h"
 
@@ -82,6 +83,22 @@ class BlockTensor {
   Shape shape_;
   std::int64_t block_ = 0, steps_ = 0;
   Tensor step_offsets_, chunk_columns_, values_;
+};
+
+// Blocks of 16 rows x 32 bytes that hold a nonzero, as instructions of tensor cores read them, rounded to T.
+template <class T>
+class FragmentBlocks {
+ public:
+  // In tiles of 64 or 128 rows; waits for the device twice.
+  static FragmentBlocks encode(const Tensor& weight, std::int64_t tile = 64);
+  Tensor decode() const;
+  std::int64_t bytes() const { return view().bytes(); }
+  kernels::FragmentBlocksView<T> view() const;
+
+ private:
+  Shape shape_;
+  std::int64_t tile_ = 64, steps_ = 0, fragments_ = 0;
+  Tensor step_offsets_, step_columns_, step_parts_, values_;
 };
 
 }  // namespace espalier::pruning

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/device/stream.h"
+#include "kernels/sparse/block_conv2d.h"
 #include "kernels/sparse/block_csr_tensor_core.h"
 #include "kernels/sparse/two_four_conv2d.h"
 #include "kernels/sparse/two_four_tensor_core.h"
@@ -108,6 +109,34 @@ Tensor BlockTensorFunction<T>::forward(const Tensors& inputs, Context&) const {
                                     kernels::block_csr_tensor_core<T>);
 }
 
+template <class T>
+Tensor tap_blocks(const Tensor& weight, const kernels::Conv2dShape& shape) {
+  const kernels::WeightShape matrix = kernels::block_conv2d_matrix<T>(shape);
+  Tensor arranged = Tensor::empty({matrix.rows, matrix.columns});
+  kernels::block_conv2d_arrange<T>(shape, weight.data<float>(), arranged.data<float>(), current_stream());
+  return arranged;
+}
+
+template <class T>
+BlockTensorConv2dFunction<T>::BlockTensorConv2dFunction(FragmentBlocks<T> blocks, const kernels::Conv2dShape& problem,
+                                                        kernels::ConvPool after)
+    : OperandConv2dFunction(problem, kernels::kPrecisionOf<T>, after), weight(std::move(blocks)) {
+  const kernels::FragmentBlocksView<T> view = weight.view();
+  taps = Tensor::empty({kernels::block_conv2d_taps(view) * std::int64_t(sizeof(kernels::PatchTap))}, DType::u8);
+  kernels::block_conv2d_find_taps(shape, view, static_cast<kernels::PatchTap*>(taps.raw()), current_stream());
+}
+
+template <class T>
+Tensor BlockTensorConv2dFunction<T>::forward(const Tensors& inputs, Context&) const {
+  Tensor y = result(inputs[0]), operand;
+  if (!takes_operand) {
+    operand = Tensor::empty({kernels::block_conv2d_operand_size(shape) * std::int64_t(sizeof(T))}, DType::u8);
+  }
+  kernels::block_conv2d(shape, weight.view(), static_cast<const kernels::PatchTap*>(taps.raw()),
+                        images<T>(inputs[0], y), epilogue(), static_cast<T*>(operand.raw()), current_stream(), pool);
+  return y;
+}
+
 template struct TwoFourTensorFunction<kernels::half>;
 template struct TwoFourTensorFunction<kernels::bfloat16>;
 template struct TwoFourTensorFunction<float>;
@@ -120,5 +149,11 @@ template struct VnmTensorFunction<float>;
 template struct BlockTensorFunction<kernels::half>;
 template struct BlockTensorFunction<kernels::bfloat16>;
 template struct BlockTensorFunction<float>;
+template struct BlockTensorConv2dFunction<kernels::half>;
+template struct BlockTensorConv2dFunction<kernels::bfloat16>;
+template struct BlockTensorConv2dFunction<float>;
+template Tensor tap_blocks<kernels::half>(const Tensor&, const kernels::Conv2dShape&);
+template Tensor tap_blocks<kernels::bfloat16>(const Tensor&, const kernels::Conv2dShape&);
+template Tensor tap_blocks<float>(const Tensor&, const kernels::Conv2dShape&);
 
 }  // namespace espalier::pruning

@@ -68,4 +68,23 @@ struct BlockTensorFunction final : SparseFunction {
   BlockTensor<T> weight;
 };
 
+// A convolution whose weights lie in blocks of filters x channels within each tap.
+template <class T>
+struct BlockTensorConv2dFunction final : OperandConv2dFunction {
+  // `blocks`: tap_blocks() of the weight. Throws InvalidArgument for a problem that the kernel does not take.
+  BlockTensorConv2dFunction(FragmentBlocks<T> blocks, const kernels::Conv2dShape& problem,
+                            kernels::ConvPool after = kernels::ConvPool::none);
+  std::string_view name() const override { return "conv2d, block csr on tensor cores"; }
+  Tensor forward(const Tensors& inputs, Context& context) const override;
+  std::shared_ptr<OperandConv2dFunction> copy() const override {
+    return std::make_shared<BlockTensorConv2dFunction>(*this);
+  }
+  std::int64_t bytes() const { return weight.bytes() + taps.bytes(); }
+  FragmentBlocks<T> weight;
+  Tensor taps;  // where in a patch a step finds its channels
+};
+// A convolution's weight as that matrix: the channels of a tap are neighbours, and no block has two taps.
+template <class T>
+Tensor tap_blocks(const Tensor& weight, const kernels::Conv2dShape& shape);
+
 }  // namespace espalier::pruning

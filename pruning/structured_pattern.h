@@ -17,6 +17,10 @@ Pattern vector_n_of_m(int height, int n, int m);
 // Whole blocks of rows x columns fall, as many as the budget says.
 Pattern block(int rows, int columns);
 
+// The same in each tap of a convolution, where blocks are filters x channels: what the convolution of tensor cores
+// takes (kernels/sparse/block_conv2d.h). A dense layer's channels are its columns.
+Pattern block_channels(int filters, int channels);
+
 // V:N:M (Castro et al. 2023, arXiv 2310.02065): in each block of `height` rows x m columns four columns stay, and in
 // them n weights of each row. With n = 2 the kept columns obey 2:4, at a sparsity of 1 - 2 / m. 1 <= n <= 4 <= m <= 32.
 Pattern v_n_m(int height, int n, int m);

@@ -35,6 +35,7 @@ const Forms<Pattern>& pattern_forms() {
       {"vector-#-#:#", [](const Sizes& of) { return vector_n_of_m(of[0], of[1], of[2]); }},
       {"block-#", [](const Sizes& of) { return block(of[0], of[0]); }},
       {"block-#x#", [](const Sizes& of) { return block(of[0], of[1]); }},
+      {"block-#x#-channels", [](const Sizes& of) { return block_channels(of[0], of[1]); }},
   };
   return forms;
 }
@@ -72,9 +73,10 @@ std::string fault_in(const std::string& word, Meaning (*meaning)(const std::stri
 }  // namespace
 
 const std::vector<std::string>& patterns() {
-  static const std::vector<std::string> words{"unstructured", "N:M",           "N:M-channels", "V:N:M",  "vector-V",
-                                              "vector-V-N:M", "block-B",       "block-RxC",    "filter", "neuron",
-                                              "channel",      kCoupledChannel, kBranch};
+  static const std::vector<std::string> words{"unstructured",       "N:M",          "N:M-channels", "V:N:M",
+                                              "vector-V",           "vector-V-N:M", "block-B",      "block-RxC",
+                                              "block-RxC-channels", "filter",       "neuron",       "channel",
+                                              kCoupledChannel,      kBranch};
   return words;
 }
 

@@ -97,7 +97,8 @@ void add_pruning_options(CLI::App& app, PruningOptions& options) {
          "What scores are divided by before layers compete");
   add_sized_choice(
       app, "--pattern", options.pattern, patterns(), fault_of_pattern,
-      "What falls together; letters stand for sizes: 2:4, 2:4-channels, 64:2:8, vector-16, vector-16-2:8, block-8. "
+      "What falls together; letters stand for sizes: 2:4, 2:4-channels, 64:2:8, vector-16, vector-16-2:8, block-8, "
+      "block-16x16-channels. "
       "coupled-channel: whole channels, wherever shared; branch: bodies of residual blocks");
   choice("--scope", options.scope, scopes(),
          "Who competes: all layers (global), each on its own (local), or by shares");

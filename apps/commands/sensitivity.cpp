@@ -74,7 +74,8 @@ Command sensitivity_command(CLI::App& app) {
   parser->add_option("--pattern", command->pruning.pattern, "What falls together")
       ->check(
           CLI::Validator([](std::string& word) { return word == kCoupledChannel ? "" : fault_of_rated_pattern(word); },
-                         "{unstructured,vector-V,block-B,block-RxC,filter,neuron,channel,coupled-channel}"))
+                         "{unstructured,vector-V,block-B,block-RxC,block-RxC-channels,filter,neuron,channel,"
+                         "coupled-channel}"))
       ->capture_default_str();
   parser->add_option("--at", command->grid, "Sparsities, ascending")->check(CLI::Range(0.0, 0.9999));
   parser->add_option("--ignore", command->pruning.ignore, "Weights, or groups of channels, that stay as they are");

@@ -51,6 +51,12 @@ TEST_CASE("fitting formats: the tallest vectors, largest blocks and widest windo
   CHECK(fitting_after(v_n_m(128, 2, 16)) == "block 8x8, vector 8, 128:2:16");
 }
 
+TEST_CASE("fitting formats: blocks of a convolution may lie along the channels of its taps") {
+  Sequential model(Conv2d(32, 64, {.kernel = 3, .seed = 1}));
+  Pruner(model, {.pattern = block_channels(16, 16)}).prune_to(0.75);
+  CHECK(sizes_of(fitting_formats(model)) == "block 16x16, vector 16, 128:2:8");
+}
+
 TEST_CASE("fitting formats: weights of different sizes each have theirs; one without zeros asks for nothing") {
   Sequential model(Conv2d(4, 16, {.kernel = 3, .seed = 1}), Relu(), Dense(16 * 36, 64, {.seed = 2}), Dense(64, 5));
   CHECK(sizes_of(fitting_formats(model)) == "block 8x8, vector 8, 128:2:8");

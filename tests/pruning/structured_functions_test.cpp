@@ -227,6 +227,62 @@ TEST_CASE("block csr on tensor cores: the function equals the dense layer within
   CHECK(test::difference(function.weight.decode().to_host(), weight.to_host(), 1e-3, 1e-6) == "");
 }
 
+template <class T>
+std::string difference_of_blocks(kernels::ConvPool pool, double tolerance) {
+  const Conv2dOptions options{.stride = 2, .padding = 1, .seed = 2};
+  Sequential model = pool == kernels::ConvPool::halves ? Sequential(Conv2d(40, 70, options), Relu(), MaxPool2d(2))
+                                                       : Sequential(Conv2d(40, 70, options), Relu());
+  Pruner(model, {.pattern = block_channels(16, 16)}).prune_to(0.6);
+  const Tensor weight = model.parameters()[0]->value.value(), images = random_images({3, 40, 11, 9});
+  const kernels::Conv2dShape shape{3, 40, 11, 9, 70, 3, 3, 2, 1};
+  const Tensor arranged = tap_blocks<T>(weight, shape);
+  const auto blocks = FragmentBlocks<T>::encode(arranged);
+  CHECK(test::difference(blocks.decode().to_host(), arranged.to_host(), 1e-2, 1e-6) == "");
+  CHECK(blocks.view().fragments < blocks.view().all_fragments() / 2);
+  BlockTensorConv2dFunction<T> function(blocks, shape, pool);
+  CHECK(function.bytes() > function.weight.bytes());
+  function.bias = model.parameters()[1]->value.value();
+  function.activation = kernels::Activation::relu;
+  Context context{.recording = false};
+  CHECK_THROWS_AS(function.forward({random_images({3, 40, 9, 11})}, context), InvalidArgument);
+  return test::difference(function.forward({images}, context).to_host(), evaluated(model, images), tolerance,
+                          tolerance);
+}
+
+TEST_CASE("block csr on tensor cores: the convolution equals the layer within its precision") {
+  if (!kernels::has_tensor_cores_for(Precision::bf16)) return;
+  for (const auto pool : {kernels::ConvPool::none, kernels::ConvPool::halves}) {
+    CHECK(difference_of_blocks<kernels::half>(pool, 1e-2) == "");
+    CHECK(difference_of_blocks<kernels::bfloat16>(pool, 3e-2) == "");
+    CHECK(difference_of_blocks<float>(pool, 1e-2) == "");
+  }
+}
+
+TEST_CASE("plan: a convolution in blocks along its channels competes in the precision that the model was run in") {
+  Sequential model(Conv2d(32, 64, {.padding = 1, .seed = 1}), Relu(), Conv2d(64, 64, {.seed = 2}), Flatten());
+  Pruner(model, {.pattern = block_channels(16, 16), .ignore = {"conv2d_2.weight"}}).prune_to(0.75);
+  const Shape shape{2, 32, 7, 6};
+  CHECK(compile(model, shape, only({block_csr(16, 16)})).steps()[0].candidates.size() == 1);
+  if (!kernels::has_tensor_cores_for(Precision::bf16)) return;
+  const Tensor images = random_images(shape);
+  for (const Precision precision : {Precision::fp16, Precision::bf16, Precision::tf32}) {
+    const PrecisionScope scope(precision);
+    const Plan plan = compile(model, shape, only({block_csr(16, 16)}));
+    const auto& candidates = plan.steps()[0].candidates;
+    REQUIRE(candidates.size() == 2);
+    CHECK(candidates[1].format == "block csr 16x16");
+    CHECK(candidates[1].library == "handwritten " + std::string(espalier::to_string(precision)));
+    CHECK(candidates[1].us.has_value() == !simt::kEmulated);
+    if (simt::kEmulated) {
+      CHECK(candidates[1].note == "there are no tensor cores here");
+    } else {
+      CHECK(candidates[1].weight_bytes > 0);
+      CHECK(plan.steps()[1].candidates[1].note.starts_with("none of the"));
+    }
+    CHECK(test::difference(plan(images).to_host(), evaluated(model, images), 2e-2, 2e-2) == "");
+  }
+}
+
 TEST_CASE("plan: the dense product of a reduced precision rounds its weight once, when it is compiled") {
   if (!kernels::has_tensor_cores_for(Precision::fp16)) return;
   const PrecisionScope scope(Precision::fp16);

@@ -134,7 +134,31 @@ TEST_CASE("structured patterns flatten the trailing axes of a convolution's weig
   CHECK(masks[0].kept() == 72);
 }
 
+TEST_CASE("block_channels: blocks of filters x channels fall in each tap on its own, as in so many matrices") {
+  const std::int64_t filters = 10, channels = 7, taps = 6;
+  const Matrix all = matrix(filters, channels * taps);
+  const Tensor scores = all.tensor().reshape({filters, channels, 2, 3});
+  const auto keep = block_channels(4, 3)({&scores, 1}, {.sparsity = 0.5})[0].keep.to_host_as<std::uint8_t>();
+  std::vector<double> means;
+  for (std::int64_t tap = 0; tap < taps; ++tap) {
+    Matrix one{filters, channels, {}};
+    for (std::int64_t i = 0; i < filters * channels; ++i) one.scores.push_back(all.scores[std::size_t(i * taps + tap)]);
+    for (const double mean : block_means(one, 4, 3)) means.push_back(mean);
+  }
+  const std::int64_t of_tap = 3 * 3, blocks = std::int64_t(means.size());
+  for (std::int64_t i = 0; i < filters * channels * taps; ++i) {
+    const std::int64_t block = i % taps * of_tap + i / taps / channels / 4 * 3 + i / taps % channels / 3;
+    CHECK((keep[std::size_t(i)] != 0) == (beaten_by(means, 0, blocks, block) < blocks / 2));
+  }
+}
+
+TEST_CASE("block_channels: a dense layer's channels are its columns") {
+  const Matrix m = matrix(20, 33);
+  CHECK(keep_of(block_channels(8, 4), m, {.sparsity = 0.6}) == keep_of(block(8, 4), m, {.sparsity = 0.6}));
+}
+
 TEST_CASE("structured patterns refuse impossible shapes") {
+  CHECK_THROWS_WITH_AS(block_channels(0, 4), "block_channels: 0 x 4; both must be at least 1", InvalidArgument);
   CHECK_THROWS_AS(vector(0), InvalidArgument);
   CHECK_THROWS_AS(block(0, 4), InvalidArgument);
   CHECK_THROWS_AS(v_n_m(8, 5, 16), InvalidArgument);
