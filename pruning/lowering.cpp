@@ -234,7 +234,11 @@ std::vector<Implementation> block_convolutions(const RecordedCall& call, const B
       one.not_eligible = error.what();
       return;
     }
-    auto narrow = FragmentBlocks<T>::encode(tap_blocks<T>(call.inputs[1], shape), kernels::block_conv2d_tile(shape));
+    const Tensor matrix = tap_blocks<T>(call.inputs[1], shape);
+    auto narrow = FragmentBlocks<T>::encode(matrix);
+    const double kept = double(narrow.view().fragments) / double(narrow.view().all_fragments());
+    const std::int64_t tile = kernels::block_conv2d_tile(shape, kept);
+    if (tile != narrow.view().tile) narrow = FragmentBlocks<T>::encode(matrix, tile);
     const kernels::FragmentBlocksView<T> view = narrow.view();
     if (view.fragments == view.all_fragments()) {
       one.not_eligible = fmt::format("none of the {} blocks of {} filters x {} channels of a tap is empty",

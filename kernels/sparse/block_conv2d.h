@@ -19,9 +19,9 @@ namespace espalier::kernels {
 // What W is to the kernel: [filters, kernel height * kernel width * channels padded to whole units].
 template <class T>
 WeightShape block_conv2d_matrix(const Conv2dShape& shape);
-// ... and how many of its rows a tile has for that: 128 filters share what they gather where they fill the device, 64
-// else.
-index_t block_conv2d_tile(const Conv2dShape& shape);
+// ... and how many of its rows a tile has for that, of a weight that keeps so much of its fragments: 128 filters share
+// what they gather where much is kept and their tiles fill the device, 64 else.
+index_t block_conv2d_tile(const Conv2dShape& shape, double kept);
 // matrix = weight [filters, channels, kernel height, kernel width] in that order, for fragment_blocks_count().
 template <class T>
 void block_conv2d_arrange(const Conv2dShape& shape, const float* weight, float* matrix, cudaStream_t stream);

@@ -231,6 +231,21 @@ TEST_CASE("fragment blocks: what is stored are the blocks of 16 that are not all
   CHECK(kept < 80);  // of 4 x 3 x 9
 }
 
+TEST_CASE("block_conv2d: 128 filters make a tile where much is kept and there is work for many") {
+  const Conv2dShape s{32, 64, 28, 28, 128, 3, 3, 1, 1};
+  const auto with = [&](std::int64_t batch, std::int64_t filters, std::int64_t groups = 1) {
+    Conv2dShape other = s;
+    other.batch = batch, other.filters = filters, other.groups = groups;
+    return other;
+  };
+  CHECK(kernels::block_conv2d_tile(s, 0.5) == 128);
+  CHECK(kernels::block_conv2d_tile(s, 0.1) == 64);
+  CHECK(kernels::block_conv2d_tile(with(1, 128), 0.5) == 64);
+  CHECK(kernels::block_conv2d_tile(with(32, 64), 0.5) == 64);
+  CHECK(kernels::block_conv2d_tile(with(32, 192, 3), 0.5) == 64);
+  CHECK(kernels::block_conv2d_tile(with(32, 256, 2), 0.5) == 128);
+}
+
 std::string refusal(const Conv2dShape& s, const FragmentBlocksView<float>& weight, ConvPool pool = ConvPool::none) try {
   kernels::block_conv2d<float>(s, weight, nullptr, {}, {}, nullptr, nullptr, pool);
   return "none";
