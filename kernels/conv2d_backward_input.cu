@@ -110,31 +110,41 @@ struct InputGradientStore {
   bool aligned;  // planes begin at multiples of 16 bytes
 
   template <int kCount>
-  __device__ void operator()(index_t batch, index_t row, index_t column, const float (&values)[kCount]) const {
-    const index_t group = batch / (phases * phases), area = index_t(height) * width, image = all_channels * area;
-    const int phase = int(batch - group * phases * phases);
-    float* plane = dx + (group * channels + row) * area;
-    if (phases == 1) {
-      if (row >= channels || column >= pixels) return;
-      const index_t n = divide(column, area), pixel = column - n * area;
-      return store_pixels(plane + n * image + pixel, pixel, pixels - column, area, all_channels, aligned, values);
-    }
-    // Eight neighbouring lanes have 32 neighbouring pixels (ThreadTile), which they exchange: eight of them at a time,
-    // not every fourth, lie in as few sectors as there are.
-    const int lane = int(threadIdx.x) % 8;
+  __device__ auto columns(index_t batch, index_t column) const {
+    const index_t group = batch / (phases * phases);
+    PixelRun<kCount> run(column, pixels, index_t(height) * width, all_channels);
+    if (phases > 1) place_cells(int(batch - group * phases * phases), column, run);
+    return [this, group, run](index_t row, const float(&values)[kCount]) {
+      float* plane = dx + (group * channels + row) * height * width;
+      if (phases == 1) {
+        if (row < channels) run.store(plane, aligned, values);
+        return;
+      }
+      const int lane = int(threadIdx.x) % 8;
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      const float value = exchanged(values, 8 * i + lane);
-      const index_t pixel = column + 8 * i - 3 * lane;
-      if (row >= channels || pixel >= pixels) continue;
-      const index_t line = divide(pixel, pixel_columns), n = divide(line, pixel_rows);
-      const index_t y = (line - n * pixel_rows) * phases + phase / phases;
-      const index_t x = (pixel - line * pixel_columns) * phases + phase % phases;
-      if (y < height && x < width) plane[n * image + y * width + x] = value;
-    }
+      for (int i = 0; i < kCount; ++i) {
+        const float value = exchanged(values, 8 * i + lane);
+        if (row < channels && run.offset[i] >= 0) plane[run.offset[i]] = value;
+      }
+    };
   }
 
  private:
+  // Eight neighbouring lanes have 32 neighbouring pixels (ThreadTile), which they exchange: eight of them at a time,
+  // not every fourth, lie in as few sectors as there are.
+  template <int kCount>
+  __device__ void place_cells(int phase, index_t column, PixelRun<kCount>& run) const {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const index_t pixel = column + 8 * i - 3 * (int(threadIdx.x) % 8);
+      const index_t line = divide(pixel, pixel_columns), n = divide(line, pixel_rows);
+      const index_t y = (line - n * pixel_rows) * phases + phase / phases;
+      const index_t x = (pixel - line * pixel_columns) * phases + phase % phases;
+      const bool exists = pixel < pixels && y < height && x < width;
+      run.offset[i] = exists ? (n * all_channels * height + y) * width + x : -1;
+    }
+  }
+
   // The i-th of the values that eight lanes have, four each.
   __device__ static float exchanged(const float (&values)[4], int i) {
     float value = 0.0f;

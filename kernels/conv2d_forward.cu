@@ -29,18 +29,20 @@ struct ForwardStore {
   bool aligned;                                 // planes begin at multiples of 16 bytes
 
   template <int kCount>
-  __device__ void operator()(index_t group, index_t row, index_t column, const float (&sums)[kCount]) const {
-    if (row >= filters || column >= pixels) return;
-    const index_t filter = group * filters + row, image = divide(column, plane), pixel = column - image * plane;
-    const float shift = bias == nullptr ? 0.0f : bias[filter];
-    float values[kCount];
+  __device__ auto columns(index_t group, index_t column) const {
+    return [this, group, run = PixelRun<kCount>(column, pixels, plane, all_filters)](index_t row,
+                                                                                     const float(&sums)[kCount]) {
+      if (row >= filters) return;
+      const index_t filter = group * filters + row;
+      const float shift = bias == nullptr ? 0.0f : bias[filter];
+      float values[kCount];
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      const float value = sums[i] + shift, bent = slope == 0.0f ? 0.0f : slope * value;  // not 0 * -inf
-      values[i] = value <= 0.0f ? bent : value;
-    }
-    store_pixels(y + (image * all_filters + filter) * plane + pixel, pixel, pixels - column, plane, all_filters,
-                 aligned, values);
+      for (int i = 0; i < kCount; ++i) {
+        const float value = sums[i] + shift, bent = slope == 0.0f ? 0.0f : slope * value;  // not 0 * -inf
+        values[i] = value <= 0.0f ? bent : value;
+      }
+      run.store(y + filter * plane, aligned, values);
+    };
   }
 };
 
@@ -55,15 +57,17 @@ struct PooledStore {
   float slope;
 
   template <int kCount>
-  __device__ void operator()(index_t group, index_t row, index_t column, const float (&sums)[kCount]) const {
-    static_assert(kCount % 4 == 0, "a window has four pixels");
-#pragma unroll
-    for (int first = 0; first < kCount; first += 4) store_window(group, row, (column + first) / 4, sums + first);
+  __device__ auto columns(index_t group, index_t column) const {
+    static_assert(kCount == 4, "a window has four pixels");
+    const index_t image = divide(column / 4, padded_windows), window = column / 4 - image * padded_windows;
+    return [this, group, image, window](index_t row, const float(&sums)[kCount]) {
+      store_window(group, row, image, window, sums);
+    };
   }
 
  private:
-  __device__ void store_window(index_t group, index_t row, index_t column, const float* sums) const {
-    const index_t image = divide(column, padded_windows), window = column - image * padded_windows;
+  __device__ void store_window(index_t group, index_t row, index_t image, index_t window,
+                               const float (&sums)[4]) const {
     float best = sums[0];
     int place = 0;
 #pragma unroll

@@ -12,67 +12,78 @@ namespace {
 struct CellStore {
   float* dx;
   index_t channels, all_channels;  // channels: of a group
-  int rows, columns;               // of dy
+  int rows, columns_of_dy;         // of dy
   index_t pixels;                  // of all images
   int height, width, stride;
   bool aligned;  // stride 1: planes begin at multiples of 16 bytes; 2: every row of dx does
 
   template <int kCount>
-  __device__ void operator()(index_t group, index_t row, index_t column, const float (&values)[kCount]) const {
-    const bool exists = row < channels;
-    const index_t channel = group * channels + row;
-    if (stride == 1) {
-      if (exists && column < pixels) store_run_of_pixels(channel, column, values);
-    } else if (stride == 2 && aligned) {
-      store_pairs_of_cells(exists, channel, column, values);
-    } else {
-      for (int i = 0; exists && i < kCount && column + i < pixels; ++i) store_cell(channel, column + i, values[i]);
+  __device__ auto columns(index_t group, index_t column) const {
+    static_assert(kCount == 4, "two pairs of cells, or four of them");
+    PixelRun<kCount> run(column, pixels, index_t(rows) * columns_of_dy, all_channels);
+    Cell cell[kCount];
+    if (stride > 1) {
+      const bool in_pairs = stride == 2 && aligned;
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) cell[i] = Cell(*this, in_pairs ? first_of_pair(column, i % 2) : column + i);
     }
+    return [=, this](index_t row, const float(&values)[kCount]) {
+      float* plane = dx + (group * channels + row) * height * width;
+      if (stride == 1) {
+        if (row < channels) run.store(plane, aligned, values);
+      } else if (stride == 2 && aligned) {
+        store_pairs(row < channels ? plane : nullptr, cell, values);
+      } else if (row < channels) {
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) cell[i].store(plane, width, values[i]);
+      }
+    };
   }
 
  private:
-  template <int kCount>
-  __device__ void store_run_of_pixels(index_t channel, index_t column, const float (&values)[kCount]) const {
-    const index_t plane = index_t(rows) * columns, image = divide(column, plane), pixel = column - image * plane;
-    store_pixels(dx + (image * all_channels + channel) * plane + pixel, pixel, pixels - column, plane, all_channels,
-                 aligned, values);
-  }
+  // The part of dx [down, right] that a pixel of dy reaches: its value first, then zeros.
+  struct Cell {
+    index_t offset = 0;
+    int down = 0, right = 0;
 
-  // Where the cell of a pixel begins, and which row of dx that is.
-  __device__ float* cell(index_t channel, index_t pixel, int& row) const {
-    const index_t line = divide(pixel, columns), image = divide(line, rows);
-    row = int(line - image * rows) * stride;
-    return dx + ((image * all_channels + channel) * height + row) * width + (pixel - line * columns) * stride;
-  }
+    Cell() = default;
+    __device__ Cell(const CellStore& of, index_t pixel) {
+      if (pixel >= of.pixels) return;
+      const index_t line = divide(pixel, of.columns_of_dy), image = divide(line, of.rows);
+      const int row = int(line - image * of.rows) * of.stride;
+      const int column = int(pixel - line * of.columns_of_dy) * of.stride;
+      offset = (image * of.all_channels * of.height + row) * of.width + column;
+      down = of.height - row < of.stride ? of.height - row : of.stride;
+      right = of.width - column < of.stride ? of.width - column : of.stride;
+    }
+    __device__ void store(float* plane, int width, float value) const {
+#pragma unroll 1
+      for (int y = 0; y < down; ++y) {
+#pragma unroll 1
+        for (int x = 0; x < right; ++x) plane[offset + y * width + x] = x + y == 0 ? value : 0.0f;
+      }
+    }
+  };
 
   // Eight neighbouring lanes have 32 neighbouring pixels of a channel, four each (ThreadTile): exchanged, so that each
   // writes two of them at a time, they fill whole sectors. Rows of dy are even here.
-  __device__ void store_pairs_of_cells(bool exists, index_t channel, index_t column, const float (&values)[4]) const {
+  __device__ static int lane_of_pair(int half) { return half * 4 + int(threadIdx.x) % 8 / 2; }
+  __device__ static index_t first_of_pair(index_t column, int half) {
     const int lane = int(threadIdx.x) % 8;
+    return column + 4 * (lane_of_pair(half) - lane) + lane % 2 * 2;
+  }
+  __device__ void store_pairs(float* plane, const Cell (&first)[4], const float (&values)[4]) const {
+    const bool high = threadIdx.x % 2 != 0;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int from = half * 4 + lane / 2;
       float pixel[4];
 #pragma unroll
-      for (int i = 0; i < 4; ++i) pixel[i] = __shfl_sync(kFullWarp, values[i], from, 8);
-      const bool high = lane % 2 != 0;
-      const index_t first = column + 4 * (from - lane) + (high ? 2 : 0);
-      if (!exists || first >= pixels) continue;
-      int row = 0;
-      float* to = cell(channel, first, row);
+      for (int i = 0; i < 4; ++i) pixel[i] = __shfl_sync(kFullWarp, values[i], lane_of_pair(half), 8);
+      const Cell& cell = first[half];
+      if (plane == nullptr || cell.down == 0) continue;
+      float* to = plane + cell.offset;
       simt::store_global(to, {high ? pixel[2] : pixel[0], 0.0f, high ? pixel[3] : pixel[1], 0.0f});
-      if (row + 1 < height) simt::store_global(to + width, {0.0f, 0.0f, 0.0f, 0.0f});
-    }
-  }
-
-  __device__ void store_cell(index_t channel, index_t pixel, float value) const {
-    int row = 0;
-    float* to = cell(channel, pixel, row);
-    const int left = int(pixel % columns) * stride;
-    for (int down = 0; down < stride && row + down < height; ++down) {
-      for (int right = 0; right < stride && left + right < width; ++right) {
-        to[down * width + right] = down + right == 0 ? value : 0.0f;
-      }
+      if (cell.down > 1) simt::store_global(to + width, {0.0f, 0.0f, 0.0f, 0.0f});
     }
   }
 };
@@ -87,7 +98,7 @@ void conv2d_backward_input_point(const Conv2dShape& s, const float* dy, const fl
                         .channels = s.channels_per_group(),
                         .all_channels = s.channels,
                         .rows = rows,
-                        .columns = columns,
+                        .columns_of_dy = columns,
                         .pixels = pixels,
                         .height = int(s.height),
                         .width = int(s.width),

@@ -121,10 +121,9 @@ __global__ void __launch_bounds__(kStencilThreads, 1)
       simt::async_wait<0>();
       __syncthreads();  // this buffer has landed for all, and all have left the other
       const int next_buffer = weight_buffer + 1 < weight_buffers ? weight_buffer + 1 : 0;
-      if (chunk + 1 < chunks) {
-        load(image, chunk + 1, buffer ^ 1, next_buffer);
-      } else if (image + stride < plan.problem.batch) {
-        load(image + stride, 0, buffer ^ 1, -1);  // a single step's weights stay
+      const bool last = chunk + 1 == chunks;
+      if (const index_t next = last ? image + stride : image; next < plan.problem.batch) {
+        load(next, last ? 0 : chunk + 1, buffer ^ 1, last ? -1 : next_buffer);  // a single step's weights stay
       }
       const int left = channels - chunk * kChannels;
       const float* from = sources + buffer * source_floats + patch;

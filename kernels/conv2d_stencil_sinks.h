@@ -65,10 +65,10 @@ struct StripSink : LoneSink {
     }
     if (!at.active || image + at.image >= p.batch) return;
     const int row = at.first_row(), column = at.first_column();
+    float* to = plane_of(p, at, image + at.image, at.filter);
 #pragma unroll
-    for (int f = 0; f < kFilters; ++f) {
+    for (int f = 0; f < kFilters; ++f, to += p.out_height * p.out_width) {
       if (at.filter + f >= p.filters) return;
-      float* to = plane_of(p, at, image + at.image, at.filter + f);
       const float shift = bias_of(biases, at, f);
 #pragma unroll
       for (int r = 0; r < kStripRows; ++r) {
@@ -151,18 +151,14 @@ struct StripSink : LoneSink {
       __syncthreads();  // all have multiplied, or left the last filter
       if (at.active) stage_strip(sums[f], bias_of(biases, at, f), threads, to);
       __syncthreads();
-      if (aligned) {
-        unload<4>(plan, at, image, kFilters, f, stage);
-      } else {
-        half_aligned ? unload<2>(plan, at, image, kFilters, f, stage) : unload<1>(plan, at, image, kFilters, f, stage);
-      }
+      unload(plan, at, image, kFilters, f, stage);
     }
   }
 
-  // The staged planes of each group's filter `f`, a warp to a plane, kRun floats to a lane.
-  template <int kRun>
+  // The staged planes of each group's filter `f`, a warp to a plane, four floats to a lane, two or one.
   __device__ void unload(const StencilPlan& plan, const StencilPlace& at, index_t image, int group_filters, int f,
                          const float* stage) const {
+    const int run_floats = aligned ? 4 : half_aligned ? 2 : 1;
     const StencilProblem& p = plan.problem;
     const StencilTile& tile = plan.tile;
     const int warp = int(threadIdx.x) / 32, warps = plan.block_threads / 32, lane = int(threadIdx.x) % 32;
@@ -176,14 +172,14 @@ struct StripSink : LoneSink {
       if (filter >= p.filters || image + n >= p.batch) continue;
       float* to = plane_of(p, at, image + n, filter) + at.row * p.out_width;
       const float* strips = stage + kStripColumns * group * tile.group_threads + n * tile.down * pitch;
-      for (int first = -sector_offset(to); first < count; first += 32 * kRun) {
-        const int i = first + lane * kRun;
+      for (int first = -sector_offset(to); first < count; first += 32 * run_floats) {
+        const int i = first + lane * run_floats;
         if (unsigned(i) >= unsigned(count)) continue;
         const int row = int((float(i) + 0.5f) * a_column), column = i - row * p.out_width;
         const float* from = strips + (row & 1) * row_floats + (row >> 1) * pitch + column;
-        if constexpr (kRun == 4) {
+        if (run_floats == 4) {
           *reinterpret_cast<float4*>(to + i) = *reinterpret_cast<const float4*>(from);
-        } else if constexpr (kRun == 2) {
+        } else if (run_floats == 2) {
           *reinterpret_cast<float2*>(to + i) = *reinterpret_cast<const float2*>(from);
         } else {
           to[i] = *from;

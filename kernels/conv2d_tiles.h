@@ -166,17 +166,32 @@ class GatherLoader {
   float stage_[kPasses] = {};
 };
 
-// A run of a channel's pixels, counted through all images, to maps [images, planes, plane]: `to` is where the first,
-// the `pixel`-th of its plane, goes, and `left` are left.
+// Where a run of a product's columns, pixels counted through all images, lies in maps [images, planes, plane]. That is
+// the same for every row of the product: a thread divides once for all of its own.
 template <int kCount>
-__device__ inline void store_pixels(float* to, index_t pixel, index_t left, index_t plane, index_t planes, bool aligned,
-                                    const float (&values)[kCount]) {
-  if (pixel + kCount <= plane) return store_run(to, kCount, aligned, values);
-  for (int i = 0; i < kCount && i < left; ++i) {
-    const index_t next = divide(pixel + i, plane);  // the run crosses into the next image, or several small ones
-    to[next * (planes - 1) * plane + i] = values[i];
+struct PixelRun {
+  index_t offset[kCount];  // floats from the row's plane of the first image; negative: there is no such pixel
+  bool whole;              // one after another
+
+  __device__ PixelRun(index_t column, index_t pixels, index_t plane, index_t planes) {
+    const index_t image = divide(column, plane);
+    index_t pixel = column - image * plane, at = image * planes * plane + pixel;
+    whole = column < pixels && pixel + kCount <= plane;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i, ++at) {
+      offset[i] = column + i < pixels ? at : -1;
+      if (++pixel == plane) pixel = 0, at += (planes - 1) * plane;
+    }
   }
-}
+
+  __device__ void store(float* to, bool aligned, const float (&values)[kCount]) const {
+    if (whole) return store_run(to + offset[0], kCount, aligned, values);
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      if (offset[i] >= 0) to[offset[i]] = values[i];
+    }
+  }
+};
 
 // The staging of operands whose k axis runs along memory: lane i of eight takes k = i and i + 8 of a row of the tile,
 // so a warp reads four runs of 32 bytes, and with rows padded by 4 its transposing stores hit 32 different banks.

@@ -299,6 +299,16 @@ __device__ inline void store_run(float* to, index_t left, bool aligned, const fl
   }
 }
 
+// What takes (row, values) of a run of columns: the store itself, or what it prepared for all rows of the run.
+template <int kCount, class Store>
+__device__ inline auto columns_of(const Store& store, index_t batch, index_t column) {
+  if constexpr (requires { store.template columns<kCount>(batch, column); }) {
+    return store.template columns<kCount>(batch, column);
+  } else {
+    return [&store, batch, column](index_t row, const float(&values)[kCount]) { store(batch, row, column, values); };
+  }
+}
+
 template <class Tile, class Store>
 __device__ inline void store_sums(const Sums<Tile>& sums, const BlockRange& range, const ProductShape& shape,
                                   const Store& store) {
@@ -307,20 +317,22 @@ __device__ inline void store_sums(const Sums<Tile>& sums, const BlockRange& rang
     const index_t columns = std::min<index_t>(Tile::kN, shape.n - range.column);
     for (index_t i = 0; i < rows; ++i) {
       for (index_t j = 0; j < columns; j += Tile::kThreadN) {
-        store(range.batch, range.row + i, range.column + j, sums.value[j / Tile::kThreadN][i]);
+        columns_of<Tile::kThreadN>(store, range.batch, range.column + j)(range.row + i,
+                                                                         sums.value[j / Tile::kThreadN][i]);
       }
     }
   } else {
     constexpr int kChunk = ThreadTile<Tile>::kChunk;
     const ThreadTile<Tile> at;
 #pragma unroll
-    for (int i = 0; i < Tile::kThreadM; ++i) {
+    for (int j = 0; j < Tile::kThreadN; j += kChunk) {
+      const auto columns = columns_of<kChunk>(store, range.batch, range.column + at.column_of(j));
 #pragma unroll
-      for (int j = 0; j < Tile::kThreadN; j += kChunk) {
+      for (int i = 0; i < Tile::kThreadM; ++i) {
         float four[kChunk];
 #pragma unroll
         for (int c = 0; c < kChunk; ++c) four[c] = sums.value[0][i][j + c];
-        store(range.batch, range.row + at.row_of(i), range.column + at.column_of(j), four);
+        columns(range.row + at.row_of(i), four);
       }
     }
   }

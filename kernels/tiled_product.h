@@ -103,7 +103,7 @@ __device__ inline void sum_run(const ProductGrid& grid, const float* partial, in
         const float4 four = *reinterpret_cast<const float4*>(from);
         sum[0] += four.x, sum[1] += four.y, sum[2] += four.z, sum[3] += four.w;
       }
-      return store(batch, row, column, sum);
+      return columns_of<kCount>(store, batch, column)(row, sum);
     }
   }
   for (index_t split = 0; split < grid.splits; ++split, from += next_split) {
@@ -112,7 +112,7 @@ __device__ inline void sum_run(const ProductGrid& grid, const float* partial, in
       if (c < count) sum[c] += from[c];
     }
   }
-  store(batch, row, column, sum);
+  columns_of<kCount>(store, batch, column)(row, sum);
 }
 
 // One split's share of a tile of C; the last block to leave its share adds them all.
