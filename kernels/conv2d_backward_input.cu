@@ -109,33 +109,35 @@ struct InputGradientStore {
   index_t pixels;
   bool aligned;  // planes begin at multiples of 16 bytes
 
-  template <int kCount>
-  __device__ auto columns(index_t batch, index_t column) const {
-    const index_t group = batch / (phases * phases);
-    PixelRun<kCount> run(column, pixels, index_t(height) * width, all_channels);
-    if (phases > 1) place_cells(int(batch - group * phases * phases), column, run);
-    return [this, group, run](index_t row, const float(&values)[kCount]) {
-      float* plane = dx + (group * channels + row) * height * width;
-      if (phases == 1) {
-        if (row < channels) run.store(plane, aligned, values);
-        return;
-      }
-      const int lane = int(threadIdx.x) % 8;
+  struct Four {
+    index_t group;
+    PixelRun run;
+  };
+  __device__ Four across(index_t batch, index_t column) const {
+    Four four{batch / (phases * phases), PixelRun(column, pixels, index_t(height) * width, all_channels)};
+    if (phases > 1) place_cells(int(batch - four.group * phases * phases), column, four.run);
+    return four;
+  }
+  __device__ void operator()(const Four& four, index_t row, const float (&values)[4]) const {
+    float* plane = dx + (four.group * channels + row) * height * width;
+    if (phases == 1) {
+      if (row < channels) four.run.store(plane, aligned, values);
+      return;
+    }
+    const int lane = int(threadIdx.x) % 8;
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        const float value = exchanged(values, 8 * i + lane);
-        if (row < channels && run.offset[i] >= 0) plane[run.offset[i]] = value;
-      }
-    };
+    for (int i = 0; i < 4; ++i) {
+      const float value = exchanged(values, 8 * i + lane);
+      if (row < channels && four.run.offset[i] >= 0) plane[four.run.offset[i]] = value;
+    }
   }
 
  private:
   // Eight neighbouring lanes have 32 neighbouring pixels (ThreadTile), which they exchange: eight of them at a time,
   // not every fourth, lie in as few sectors as there are.
-  template <int kCount>
-  __device__ void place_cells(int phase, index_t column, PixelRun<kCount>& run) const {
+  __device__ void place_cells(int phase, index_t column, PixelRun& run) const {
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) {
+    for (int i = 0; i < 4; ++i) {
       const index_t pixel = column + 8 * i - 3 * (int(threadIdx.x) % 8);
       const index_t line = divide(pixel, pixel_columns), n = divide(line, pixel_rows);
       const index_t y = (line - n * pixel_rows) * phases + phase / phases;

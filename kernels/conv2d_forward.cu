@@ -28,21 +28,24 @@ struct ForwardStore {
   float slope;                                  // of the activation below zero; 1: none
   bool aligned;                                 // planes begin at multiples of 16 bytes
 
-  template <int kCount>
-  __device__ auto columns(index_t group, index_t column) const {
-    return [this, group, run = PixelRun<kCount>(column, pixels, plane, all_filters)](index_t row,
-                                                                                     const float(&sums)[kCount]) {
-      if (row >= filters) return;
-      const index_t filter = group * filters + row;
-      const float shift = bias == nullptr ? 0.0f : bias[filter];
-      float values[kCount];
+  struct Four {
+    index_t group;
+    PixelRun run;
+  };
+  __device__ Four across(index_t group, index_t column) const {
+    return {group, PixelRun(column, pixels, plane, all_filters)};
+  }
+  __device__ void operator()(const Four& four, index_t row, const float (&sums)[4]) const {
+    if (row >= filters) return;
+    const index_t filter = four.group * filters + row;
+    const float shift = bias == nullptr ? 0.0f : bias[filter];
+    float values[4];
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        const float value = sums[i] + shift, bent = slope == 0.0f ? 0.0f : slope * value;  // not 0 * -inf
-        values[i] = value <= 0.0f ? bent : value;
-      }
-      run.store(y + filter * plane, aligned, values);
-    };
+    for (int i = 0; i < 4; ++i) {
+      const float value = sums[i] + shift, bent = slope == 0.0f ? 0.0f : slope * value;  // not 0 * -inf
+      values[i] = value <= 0.0f ? bent : value;
+    }
+    four.run.store(y + filter * plane, aligned, values);
   }
 };
 
@@ -56,18 +59,15 @@ struct PooledStore {
   index_t windows, padded_windows;      // of a plane; padded to whole bytes, as the columns are
   float slope;
 
-  template <int kCount>
-  __device__ auto columns(index_t group, index_t column) const {
-    static_assert(kCount == 4, "a window has four pixels");
-    const index_t image = divide(column / 4, padded_windows), window = column / 4 - image * padded_windows;
-    return [this, group, image, window](index_t row, const float(&sums)[kCount]) {
-      store_window(group, row, image, window, sums);
-    };
+  struct Window {
+    index_t group, image, window;
+  };
+  __device__ Window across(index_t group, index_t column) const {
+    const index_t image = divide(column / 4, padded_windows);
+    return {group, image, column / 4 - image * padded_windows};
   }
-
- private:
-  __device__ void store_window(index_t group, index_t row, index_t image, index_t window,
-                               const float (&sums)[4]) const {
+  __device__ void operator()(const Window& at, index_t row, const float (&sums)[4]) const {
+    const auto [group, image, window] = at;
     float best = sums[0];
     int place = 0;
 #pragma unroll

@@ -12,35 +12,11 @@ namespace {
 struct CellStore {
   float* dx;
   index_t channels, all_channels;  // channels: of a group
-  int rows, columns_of_dy;         // of dy
+  int rows, columns;               // of dy
   index_t pixels;                  // of all images
   int height, width, stride;
   bool aligned;  // stride 1: planes begin at multiples of 16 bytes; 2: every row of dx does
 
-  template <int kCount>
-  __device__ auto columns(index_t group, index_t column) const {
-    static_assert(kCount == 4, "two pairs of cells, or four of them");
-    PixelRun<kCount> run(column, pixels, index_t(rows) * columns_of_dy, all_channels);
-    Cell cell[kCount];
-    if (stride > 1) {
-      const bool in_pairs = stride == 2 && aligned;
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) cell[i] = Cell(*this, in_pairs ? first_of_pair(column, i % 2) : column + i);
-    }
-    return [=, this](index_t row, const float(&values)[kCount]) {
-      float* plane = dx + (group * channels + row) * height * width;
-      if (stride == 1) {
-        if (row < channels) run.store(plane, aligned, values);
-      } else if (stride == 2 && aligned) {
-        store_pairs(row < channels ? plane : nullptr, cell, values);
-      } else if (row < channels) {
-#pragma unroll
-        for (int i = 0; i < kCount; ++i) cell[i].store(plane, width, values[i]);
-      }
-    };
-  }
-
- private:
   // The part of dx [down, right] that a pixel of dy reaches: its value first, then zeros.
   struct Cell {
     index_t offset = 0;
@@ -49,9 +25,9 @@ struct CellStore {
     Cell() = default;
     __device__ Cell(const CellStore& of, index_t pixel) {
       if (pixel >= of.pixels) return;
-      const index_t line = divide(pixel, of.columns_of_dy), image = divide(line, of.rows);
+      const index_t line = divide(pixel, of.columns), image = divide(line, of.rows);
       const int row = int(line - image * of.rows) * of.stride;
-      const int column = int(pixel - line * of.columns_of_dy) * of.stride;
+      const int column = int(pixel - line * of.columns) * of.stride;
       offset = (image * of.all_channels * of.height + row) * of.width + column;
       down = of.height - row < of.stride ? of.height - row : of.stride;
       right = of.width - column < of.stride ? of.width - column : of.stride;
@@ -64,6 +40,36 @@ struct CellStore {
       }
     }
   };
+
+  struct Four {
+    index_t group;
+    PixelRun run;
+    Cell cell[4];  // of a stride: where the pixels are, or the first two of the pairs that the lane stores
+  };
+  __device__ Four across(index_t group, index_t column) const {
+    Four four{group, PixelRun(column, pixels, index_t(rows) * columns, all_channels), {}};
+    if (stride == 1) return four;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      four.cell[i] = Cell(*this, in_pairs() ? first_of_pair(column, i % 2) : column + i);
+    }
+    return four;
+  }
+  __device__ void operator()(const Four& four, index_t row, const float (&values)[4]) const {
+    const bool exists = row < channels;
+    float* plane = dx + (four.group * channels + row) * height * width;
+    if (in_pairs()) {
+      store_pairs(exists ? plane : nullptr, four.cell, values);
+    } else if (exists && stride == 1) {
+      four.run.store(plane, aligned, values);
+    } else if (exists) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) four.cell[i].store(plane, width, values[i]);
+    }
+  }
+
+ private:
+  __device__ bool in_pairs() const { return stride == 2 && aligned; }
 
   // Eight neighbouring lanes have 32 neighbouring pixels of a channel, four each (ThreadTile): exchanged, so that each
   // writes two of them at a time, they fill whole sectors. Rows of dy are even here.
@@ -98,7 +104,7 @@ void conv2d_backward_input_point(const Conv2dShape& s, const float* dy, const fl
                         .channels = s.channels_per_group(),
                         .all_channels = s.channels,
                         .rows = rows,
-                        .columns_of_dy = columns,
+                        .columns = columns,
                         .pixels = pixels,
                         .height = int(s.height),
                         .width = int(s.width),

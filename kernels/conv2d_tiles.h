@@ -166,28 +166,27 @@ class GatherLoader {
   float stage_[kPasses] = {};
 };
 
-// Where a run of a product's columns, pixels counted through all images, lies in maps [images, planes, plane]. That is
-// the same for every row of the product: a thread divides once for all of its own.
-template <int kCount>
+// Where four columns of a product, pixels counted through all images, lie in maps [images, planes, plane]. That is the
+// same for every row of the product: a thread divides once for all of its own.
 struct PixelRun {
-  index_t offset[kCount];  // floats from the row's plane of the first image; negative: there is no such pixel
-  bool whole;              // one after another
+  index_t offset[4];  // floats from the row's plane of the first image; negative: there is no such pixel
+  bool whole;         // one after another
 
   __device__ PixelRun(index_t column, index_t pixels, index_t plane, index_t planes) {
     const index_t image = divide(column, plane);
     index_t pixel = column - image * plane, at = image * planes * plane + pixel;
-    whole = column < pixels && pixel + kCount <= plane;
+    whole = column < pixels && pixel + 4 <= plane;
 #pragma unroll
-    for (int i = 0; i < kCount; ++i, ++at) {
+    for (int i = 0; i < 4; ++i, ++at) {
       offset[i] = column + i < pixels ? at : -1;
       if (++pixel == plane) pixel = 0, at += (planes - 1) * plane;
     }
   }
 
-  __device__ void store(float* to, bool aligned, const float (&values)[kCount]) const {
-    if (whole) return store_run(to + offset[0], kCount, aligned, values);
+  __device__ void store(float* to, bool aligned, const float (&values)[4]) const {
+    if (whole) return store_run(to + offset[0], 4, aligned, values);
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) {
+    for (int i = 0; i < 4; ++i) {
       if (offset[i] >= 0) to[offset[i]] = values[i];
     }
   }

@@ -27,9 +27,7 @@ requires(sizeof(T) == 2) __device__
 }
 
 // activation(alpha * product + beta * C + bias + residual) for the activations that are straight on both sides of zero.
-template <class T>
-struct EpilogueStore {
-  T* c;
+struct Epilogue {
   index_t m, n;
   float alpha, beta;
   const float *row_bias, *column_bias, *residual;
@@ -38,24 +36,18 @@ struct EpilogueStore {
   float gate_slope;
   bool aligned;  // every row begins where four neighbours can be stored at once
 
-  template <int kCount>
-  __device__ void operator()(index_t, index_t row, index_t column, const float (&product)[kCount]) const {
-    float values[kCount];
-    if (finish(row, column, product, values)) store_run(c + row * n + column, n - column, aligned, values);
-  }
-
-  // False outside of C.
-  template <int kCount>
-  __device__ bool finish(index_t row, index_t column, const float (&product)[kCount], float (&values)[kCount]) const {
+  // False outside of C, whose i-th number from (row, column) on is c(i).
+  template <int kCount, class C>
+  __device__ bool finish(index_t row, index_t column, const float (&product)[kCount], float (&values)[kCount],
+                         const C& c) const {
     if (row >= m || column >= n) return false;
-    const T* to = c + row * n + column;
     const index_t left = n - column;
     const float shift = row_bias == nullptr ? 0.0f : row_bias[row];
 #pragma unroll
     for (int i = 0; i < kCount; ++i) values[i] = alpha * product[i] + shift;
     if (beta != 0.0f) {
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) values[i] += i < left ? beta * to_float(to[i]) : 0.0f;
+      for (int i = 0; i < kCount; ++i) values[i] += i < left ? beta * c(i) : 0.0f;
     }
     if (column_bias != nullptr) {
 #pragma unroll
@@ -86,23 +78,37 @@ struct EpilogueStore {
 };
 
 template <class T>
+struct EpilogueStore : Epilogue {
+  T* c;
+
+  template <int kCount>
+  __device__ void operator()(index_t, index_t row, index_t column, const float (&product)[kCount]) const {
+    T* to = c + row * n + column;
+    float values[kCount];
+    if (finish(row, column, product, values, [to](int i) { return to_float(to[i]); })) {
+      store_run(to, n - column, aligned, values);
+    }
+  }
+};
+
+template <class T>
 EpilogueStore<T> epilogue_store(const GemmShape& shape, const GemmEpilogue& epilogue, T* c) {
   const bool by_row = epilogue.bias_axis == BiasAxis::row;
   const float slope = epilogue.activation == Activation::relu         ? 0.0f
                       : epilogue.activation == Activation::leaky_relu ? epilogue.leaky_slope
                                                                       : 1.0f;
-  return {.c = c,
-          .m = shape.m,
-          .n = shape.n,
-          .alpha = epilogue.alpha,
-          .beta = epilogue.beta,
-          .row_bias = by_row ? epilogue.bias : nullptr,
-          .column_bias = by_row ? nullptr : epilogue.bias,
-          .residual = epilogue.residual,
-          .slope = slope,
-          .gate = epilogue.gate,
-          .gate_slope = epilogue.gate_slope,
-          .aligned = reinterpret_cast<std::uintptr_t>(c) % (4 * sizeof(T)) == 0 && shape.n % 4 == 0};
+  return {{.m = shape.m,
+           .n = shape.n,
+           .alpha = epilogue.alpha,
+           .beta = epilogue.beta,
+           .row_bias = by_row ? epilogue.bias : nullptr,
+           .column_bias = by_row ? nullptr : epilogue.bias,
+           .residual = epilogue.residual,
+           .slope = slope,
+           .gate = epilogue.gate,
+           .gate_slope = epilogue.gate_slope,
+           .aligned = reinterpret_cast<std::uintptr_t>(c) % (4 * sizeof(T)) == 0 && shape.n % 4 == 0},
+          c};
 }
 
 }  // namespace espalier::kernels

@@ -25,41 +25,38 @@ NarrowView<T> narrow_view(const T* data, index_t leading, index_t width) {
 
 // C in fp32 or in the operands' format, or the sums of a split in fp32, without a kernel for each.
 template <class T>
-struct TensorCoreStore {
-  EpilogueStore<float> wide;
-  EpilogueStore<T> narrow;
-  index_t plane = 0;  // floats from one split's sums to the next
+struct TensorCoreStore : Epilogue {
+  static constexpr bool kNarrow = sizeof(T) != sizeof(float);
+
+  float* c;
+  T* narrow_c;    // instead, if not null
+  index_t plane;  // floats from one split's sums to the next
 
   __device__ void operator()(index_t batch, index_t row, index_t column, const float (&sums)[4]) const {
-    if constexpr (sizeof(T) != sizeof(float)) {
-      if (narrow.c != nullptr) return narrow(0, row, column, sums);
-    }
-    EpilogueStore<float> to = wide;
-    to.c += batch * plane;
+    const index_t at = row * n + column, left = n - column;
+    const bool narrow = kNarrow && narrow_c != nullptr;
+    float* to = narrow ? nullptr : c + batch * plane + at;
     float values[4];
-    if (to.finish(row, column, sums, values)) {
-      store_four(to.c + row * to.n + column, to.n - column, to.aligned, values);
+    if (!finish(row, column, sums, values, [&](int i) { return narrow ? to_float(narrow_c[at + i]) : to[i]; })) return;
+    if constexpr (kNarrow) {
+      if (narrow) return store_run(narrow_c + at, left, aligned, values);
     }
+    store_four(to, left, aligned, values);
   }
 };
 
 template <class T, class Out>
 TensorCoreStore<T> tensor_core_store(const EpilogueStore<Out>& store) {
-  TensorCoreStore<T> both{};
   if constexpr (std::is_same_v<Out, float>) {
-    both.wide = store;
+    return {store, store.c, nullptr, 0};
   } else {
-    both.narrow = store;
+    return {store, nullptr, store.c, 0};
   }
-  return both;
 }
 
 template <class T>
 TensorCoreStore<T> partial_store(const GemmShape& shape, float* partial) {
-  TensorCoreStore<T> store{};
-  store.wide = epilogue_store(shape, GemmEpilogue{}, partial);
-  store.plane = shape.m * shape.n;
-  return store;
+  return {epilogue_store(shape, GemmEpilogue{}, partial), partial, nullptr, shape.m * shape.n};
 }
 
 // How a method is carried out. Big tiles reuse what they load more often, small ones leave fewer multiprocessors idle:

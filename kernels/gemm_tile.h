@@ -299,11 +299,19 @@ __device__ inline void store_run(float* to, index_t left, bool aligned, const fl
   }
 }
 
-// What takes (row, values) of a run of columns: the store itself, or what it prepared for all rows of the run.
+// Whether a store first works out what the rows of four columns share.
+template <class Store>
+inline constexpr bool kStoresAcross = requires(const Store& store) {
+  store.across(index_t(0), index_t(0));
+};
+
+// What stores (row, values) of kCount columns.
 template <int kCount, class Store>
-__device__ inline auto columns_of(const Store& store, index_t batch, index_t column) {
-  if constexpr (requires { store.template columns<kCount>(batch, column); }) {
-    return store.template columns<kCount>(batch, column);
+__device__ inline auto rows_of(const Store& store, index_t batch, index_t column) {
+  if constexpr (kStoresAcross<Store>) {
+    return [&store, across = store.across(batch, column)](index_t row, const float(&values)[kCount]) {
+      store(across, row, values);
+    };
   } else {
     return [&store, batch, column](index_t row, const float(&values)[kCount]) { store(batch, row, column, values); };
   }
@@ -317,8 +325,8 @@ __device__ inline void store_sums(const Sums<Tile>& sums, const BlockRange& rang
     const index_t columns = std::min<index_t>(Tile::kN, shape.n - range.column);
     for (index_t i = 0; i < rows; ++i) {
       for (index_t j = 0; j < columns; j += Tile::kThreadN) {
-        columns_of<Tile::kThreadN>(store, range.batch, range.column + j)(range.row + i,
-                                                                         sums.value[j / Tile::kThreadN][i]);
+        const auto store_row = rows_of<Tile::kThreadN>(store, range.batch, range.column + j);
+        store_row(range.row + i, sums.value[j / Tile::kThreadN][i]);
       }
     }
   } else {
@@ -326,13 +334,13 @@ __device__ inline void store_sums(const Sums<Tile>& sums, const BlockRange& rang
     const ThreadTile<Tile> at;
 #pragma unroll
     for (int j = 0; j < Tile::kThreadN; j += kChunk) {
-      const auto columns = columns_of<kChunk>(store, range.batch, range.column + at.column_of(j));
+      const auto store_row = rows_of<kChunk>(store, range.batch, range.column + at.column_of(j));
 #pragma unroll
       for (int i = 0; i < Tile::kThreadM; ++i) {
         float four[kChunk];
 #pragma unroll
         for (int c = 0; c < kChunk; ++c) four[c] = sums.value[0][i][j + c];
-        columns(range.row + at.row_of(i), four);
+        store_row(range.row + at.row_of(i), four);
       }
     }
   }

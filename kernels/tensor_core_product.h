@@ -135,12 +135,6 @@ __device__ inline void store_four(float* to, index_t left, bool aligned, const f
   }
 }
 
-// Whether a store first works out what the rows of four columns share.
-template <class Store>
-inline constexpr bool kStoresAcross = requires(const Store& store) {
-  store.across(index_t(0), index_t(0));
-};
-
 // Hands the sums to the store, four neighbours of a row at a time. A lane has two of each fragment of 8 columns; it
 // gives one pair to its neighbour lane and gets the other half of its own four.
 template <class Block, class Store>
@@ -170,13 +164,7 @@ __device__ inline void store_fragments(const typename Block::Sums& sums, const B
   };
 #pragma unroll
   for (int run = 0; run < Block::FragmentsB::kFragments / 2; ++run) {
-    const index_t column = first_column + run * 16;
-    if constexpr (kStoresAcross<Store>) {
-      const auto across = store.across(range.batch, column);
-      store_rows(run, [&](index_t row, const float(&four)[4]) { store(across, row, four); });
-    } else {
-      store_rows(run, [&](index_t row, const float(&four)[4]) { store(range.batch, row, column, four); });
-    }
+    store_rows(run, rows_of<4>(store, range.batch, first_column + run * 16));
   }
 }
 

@@ -103,7 +103,7 @@ __device__ inline void sum_run(const ProductGrid& grid, const float* partial, in
         const float4 four = *reinterpret_cast<const float4*>(from);
         sum[0] += four.x, sum[1] += four.y, sum[2] += four.z, sum[3] += four.w;
       }
-      return columns_of<kCount>(store, batch, column)(row, sum);
+      return rows_of<kCount>(store, batch, column)(row, sum);
     }
   }
   for (index_t split = 0; split < grid.splits; ++split, from += next_split) {
@@ -112,7 +112,7 @@ __device__ inline void sum_run(const ProductGrid& grid, const float* partial, in
       if (c < count) sum[c] += from[c];
     }
   }
-  columns_of<kCount>(store, batch, column)(row, sum);
+  rows_of<kCount>(store, batch, column)(row, sum);
 }
 
 // One split's share of a tile of C; the last block to leave its share adds them all.
@@ -158,7 +158,7 @@ __global__ void sum_splits_kernel(ProductGrid grid, const float* partial, Store 
 template <class Store>
 void sum_splits(const ProductGrid& grid, const float* partial, const Store& store, cudaStream_t stream,
                 std::source_location where = std::source_location::current()) {
-  constexpr int kCount = simt::kEmulated ? HostTile::kThreadN : 4;
+  constexpr int kCount = simt::kEmulated && !kStoresAcross<Store> ? HostTile::kThreadN : 4;
   const simt::Launch launch = elements_grid(grid.shape.batch * grid.shape.m * grid.shape.n, stream, where);
   simt::launch(sum_splits_kernel<kCount, Store>, launch, grid, partial, store);
 }
