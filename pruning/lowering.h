@@ -13,6 +13,8 @@
 
 namespace espalier::pruning {
 
+using espalier::to_string;  // of Math and Precision, which those of plans and reports would hide
+
 struct DenseCandidate {
   Math math = Math::fastest;  // ours or the vendor's; fastest: both compete
 };

@@ -19,7 +19,7 @@ Shape batch_of(const LatencyRequest& request, const Shape& image) {
   return {request.batch, image[0], image[1], image[2]};
 }
 
-pruning::LatencyGoal goal_of(const LatencyRequest& request) {
+pruning::LatencyGoal latency_goal(const LatencyRequest& request) {
   pruning::LatencyGoal goal;
   if (request.milliseconds > 0) goal.latency_us = 1e3 * request.milliseconds;
   if (request.speedup > 0) goal.speedup = request.speedup;
@@ -37,7 +37,7 @@ pruning::LatencyPlan find_rates(const LatencyRequest& request, Module& model, co
   std::erase_if(options.grid, [&](double sparsity) { return sparsity >= most && sparsity > 0; });
   if (most > 0) options.grid.push_back(most);
   const pruning::LatencyPlan found =
-      pruning::prune_for_latency(model, batch_of(request, image), goal_of(request), options);
+      pruning::prune_for_latency(model, batch_of(request, image), latency_goal(request), options);
   Table table({"weight", "share to remove"});
   for (std::size_t i = 0; i < found.rates.size(); ++i) {
     table.add({found.parameters[i], fmt::format("{:.1f} %", 100 * found.rates[i])});
@@ -59,14 +59,14 @@ pruning::WidthPlan find_widths(const LatencyRequest& request, Module& model, con
   options.compile.candidates = dense_only;
   options.min_density = std::max(options.min_density, asked.min_density);
   const pruning::WidthPlan found =
-      pruning::widths_for_latency(model, batch_of(request, image), goal_of(request), options);
+      pruning::widths_for_latency(model, batch_of(request, image), latency_goal(request), options);
   require(!found.widths.empty(), "prune: the dense network is as fast as asked; no channel has to fall");
   say(output, pruning::to_string(found) + "\n");
   asked.widths = found.widths;
   return found;
 }
 
-nlohmann::json to_json(const pruning::WidthPlan& found, std::int64_t batch) {
+nlohmann::json json_of_widths(const pruning::WidthPlan& found, std::int64_t batch) {
   nlohmann::json steps = nlohmann::json::array();
   for (const pruning::WidthStep& step : found.steps) {
     steps.push_back({{"group", step.group}, {"width", step.width}, {"us", step.cost}, {"harm", step.harm}});
@@ -103,7 +103,7 @@ LatencyAnswer find_for_latency(const LatencyRequest& request, Module& model, con
 
 nlohmann::json latency_report(const LatencyRequest& request, const LatencyAnswer& answer, Module& model,
                               const Shape& image, const Output& output) {
-  if (answer.widths) return to_json(*answer.widths, request.batch);
+  if (answer.widths) return json_of_widths(*answer.widths, request.batch);
   if (!answer.rates) return nullptr;
   const pruning::LatencyPlan& found = *answer.rates;
   const pruning::CompileOptions options = compile_options_of_layers(request.plan, model);

@@ -14,9 +14,8 @@ using pruning::LayerSensitivity;
 using pruning::Sensitivity;
 using pruning::SensitivityPoint;
 
-constexpr double kWidth = 860, kHeight = 460, kLeft = 70, kRight = 620, kTop = 76, kBottom = 396;
 
-double x_of(double sparsity) { return kLeft + sparsity * (kRight - kLeft); }
+double x_of(double sparsity) { return svg::kLeft + sparsity * (svg::kRight - svg::kLeft); }
 
 // From the lowest accuracy, rounded down to a tenth, to 1.
 struct Axis {
@@ -27,22 +26,24 @@ struct Axis {
     }
     lowest = std::min(0.9, int(10 * lowest) / 10.0);
   }
-  double y(double accuracy) const { return kBottom - (accuracy - lowest) / (1 - lowest) * (kBottom - kTop); }
+  double y(double accuracy) const {
+    return svg::kBottom - (accuracy - lowest) / (1 - lowest) * (svg::kBottom - svg::kTop);
+  }
 };
 
 std::string grid(const Axis& axis) {
   std::string picture;
   for (int i = 0; i <= 5; ++i) {
     const double accuracy = axis.lowest + (1 - axis.lowest) * i / 5, sparsity = i / 5.0;
-    picture += svg::rule(kLeft, axis.y(accuracy), kRight, axis.y(accuracy), "stroke=\"#e5e7eb\"");
+    picture += svg::rule(svg::kLeft, axis.y(accuracy), svg::kRight, axis.y(accuracy), "stroke=\"#e5e7eb\"");
     picture +=
-        svg::text_at(kLeft - 8, axis.y(accuracy) + 4, fmt::format("{:.0f} %", 100 * accuracy), {.anchor = "end"});
-    picture += svg::rule(x_of(sparsity), kBottom, x_of(sparsity), kBottom + 5, "stroke=\"#374151\"");
+        svg::text_at(svg::kLeft - 8, axis.y(accuracy) + 4, fmt::format("{:.0f} %", 100 * accuracy), {.anchor = "end"});
+    picture += svg::rule(x_of(sparsity), svg::kBottom, x_of(sparsity), svg::kBottom + 5, "stroke=\"#374151\"");
     picture +=
-        svg::text_at(x_of(sparsity), kBottom + 20, fmt::format("{:.0f} %", 100 * sparsity), {.anchor = "middle"});
+        svg::text_at(x_of(sparsity), svg::kBottom + 20, fmt::format("{:.0f} %", 100 * sparsity), {.anchor = "middle"});
   }
-  return picture + svg::text_at((kLeft + kRight) / 2, kBottom + 42, "of this layer's weights removed, no other's",
-                                {.anchor = "middle"});
+  return picture + svg::text_at((svg::kLeft + svg::kRight) / 2, svg::kBottom + 42,
+                                "of this layer's weights removed, no other's", {.anchor = "middle"});
 }
 
 std::string series(const Axis& axis, const LayerSensitivity& layer, const SensitivityPoint& unpruned, std::size_t row) {
@@ -57,19 +58,19 @@ std::string series(const Axis& axis, const LayerSensitivity& layer, const Sensit
     marks += svg::rule(x, axis.y(interval.low), x, axis.y(interval.high), thin.c_str()) +
              svg::dot(x, axis.y(point.accuracy()), colour);
   }
-  const double y = kTop + 8 + 22 * double(row);
+  const double y = svg::kTop + 8 + 22 * double(row);
   return fmt::format("<polyline fill=\"none\" {} points=\"{}\"/>\n", stroke, points) + marks +
-         svg::rule(kRight + 22, y, kRight + 50, y, stroke.c_str()) +
-         svg::text_at(kRight + 58, y + 4, layer.parameter, {.colour = colour});
+         svg::rule(svg::kRight + 22, y, svg::kRight + 50, y, stroke.c_str()) +
+         svg::text_at(svg::kRight + 58, y + 4, layer.parameter, {.colour = colour});
 }
 
 }  // namespace
 
 std::string sensitivity_chart(const std::string& title, const Sensitivity& sensitivity) {
   const Axis axis(sensitivity);
-  std::string picture = svg::opening(kWidth, kHeight);
-  picture += svg::text_at(kLeft, 30, title, {.size = 18, .colour = "#111827"});
-  picture += svg::text_at(kLeft, 52,
+  std::string picture = svg::opening(svg::kWidth, svg::kHeight);
+  picture += svg::text_at(svg::kLeft, 30, title, {.size = 18, .colour = "#111827"});
+  picture += svg::text_at(svg::kLeft, 52,
                           fmt::format("accuracy on {} samples, with 95 % intervals; nothing is trained in between",
                                       sensitivity.unpruned.samples),
                           {});

@@ -13,7 +13,6 @@ namespace {
 using pruning::Comparison;
 using pruning::Contender;
 
-constexpr double kWidth = 860, kHeight = 460, kLeft = 70, kRight = 640, kTop = 76, kBottom = 396;
 constexpr const char* kPlanColour = "#111827";  // of no other line
 
 // Both axes are logarithmic: twice as fast is as far from 1 as half as fast.
@@ -39,10 +38,10 @@ struct Axes {
     if (last == first) first -= 0.5, last += 0.5;
   }
   double x(std::int64_t batch) const {
-    return kLeft + (std::log2(double(batch)) - first) / (last - first) * (kRight - kLeft);
+    return svg::kLeft + (std::log2(double(batch)) - first) / (last - first) * (svg::kRight - svg::kLeft);
   }
   double y(double speedup) const {
-    return kBottom - (std::log2(speedup) - lowest) / (highest - lowest) * (kBottom - kTop);
+    return svg::kBottom - (std::log2(speedup) - lowest) / (highest - lowest) * (svg::kBottom - svg::kTop);
   }
 };
 
@@ -50,19 +49,19 @@ std::string grid(const Axes& axes, const Comparisons& comparisons) {
   std::string picture;
   for (double power = axes.lowest; power <= axes.highest; ++power) {
     const double y = axes.y(std::exp2(power));
+    const char* stroke = power == 0 ? "stroke=\"#374151\" stroke-width=\"1.5\"" : "stroke=\"#e5e7eb\"";
+    picture += svg::rule(svg::kLeft, y, svg::kRight, y, stroke);
     picture +=
-        svg::rule(kLeft, y, kRight, y, power == 0 ? "stroke=\"#374151\" stroke-width=\"1.5\"" : "stroke=\"#e5e7eb\"");
-    picture +=
-        svg::text_at(kLeft - 8, y + 4,
+        svg::text_at(svg::kLeft - 8, y + 4,
                      power < 0 ? fmt::format("1/{:g}x", std::exp2(-power)) : fmt::format("{:g}x", std::exp2(power)),
                      {.anchor = "end"});
   }
   for (const Comparison& comparison : comparisons) {
     const double x = axes.x(comparison.batch);
-    picture += svg::rule(x, kBottom, x, kBottom + 5, "stroke=\"#374151\"");
-    picture += svg::text_at(x, kBottom + 20, std::to_string(comparison.batch), {.anchor = "middle"});
+    picture += svg::rule(x, svg::kBottom, x, svg::kBottom + 5, "stroke=\"#374151\"");
+    picture += svg::text_at(x, svg::kBottom + 20, std::to_string(comparison.batch), {.anchor = "middle"});
   }
-  return picture + svg::text_at((kLeft + kRight) / 2, kBottom + 42, "batch size", {.anchor = "middle"});
+  return picture + svg::text_at((svg::kLeft + svg::kRight) / 2, svg::kBottom + 42, "batch size", {.anchor = "middle"});
 }
 
 // The line of the contender at `place`, and its name in the legend.
@@ -80,18 +79,18 @@ std::string series(const Axes& axes, const Comparisons& comparisons, std::size_t
     points += fmt::format("{:.1f},{:.1f} ", x, y);
     dots += svg::dot(x, y, colour);
   }
-  const double y = kTop + 8 + 22 * double(row);
+  const double y = svg::kTop + 8 + 22 * double(row);
   return fmt::format("<polyline fill=\"none\" {} points=\"{}\"/>\n", stroke, points) + dots +
-         svg::rule(kRight + 22, y, kRight + 50, y, stroke.c_str()) +
-         svg::text_at(kRight + 58, y + 4, named.name, {.colour = colour});
+         svg::rule(svg::kRight + 22, y, svg::kRight + 50, y, stroke.c_str()) +
+         svg::text_at(svg::kRight + 58, y + 4, named.name, {.colour = colour});
 }
 
 }  // namespace
 
 std::string speedup_chart(const std::string& title, const Comparisons& comparisons) {
-  std::string picture = svg::opening(kWidth, kHeight);
-  picture += svg::text_at(kLeft, 30, title, {.size = 18, .colour = "#111827"});
-  picture += svg::text_at(kLeft, 52,
+  std::string picture = svg::opening(svg::kWidth, svg::kHeight);
+  picture += svg::text_at(svg::kLeft, 30, title, {.size = 18, .colour = "#111827"});
+  picture += svg::text_at(svg::kLeft, 52,
                           "speed-up of the whole network against dense fp32; times: " + comparisons.front().timing, {});
   const Axes axes(comparisons);
   picture += grid(axes, comparisons);

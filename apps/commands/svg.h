@@ -8,6 +8,9 @@ namespace espalier::apps::svg {
 inline constexpr std::array<const char*, 9> kColours{"#6b7280", "#9a6a00", "#b45309", "#7c3aed", "#0369a1",
                                                      "#0f766e", "#be185d", "#4d7c0f", "#1d4ed8"};
 
+// A chart, and in it the frame of its axes; the legend is to the right.
+inline constexpr double kWidth = 860, kHeight = 460, kLeft = 70, kRight = 620, kTop = 76, kBottom = 396;
+
 struct Style {
   int size = 13;
   const char* anchor = "start";

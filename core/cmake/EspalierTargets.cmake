@@ -1,6 +1,7 @@
 # One rule for every library: all sources below the folder belong to it, so that a new layer is new files only.
-# g++ 12 reports overlapping copies inside std::string's operator+ that are not there (GCC bug 105651).
-set(ESPALIER_HOST_WARNINGS -Wall -Wextra -Werror -Wno-restrict)
+# g++ 12 reports overlapping copies inside std::string's operator+ that are not there (GCC bug 105651), and takes the
+# unnamed namespaces of files that are compiled together (ESPALIER_TOGETHER) for those of headers.
+set(ESPALIER_HOST_WARNINGS -Wall -Wextra -Werror -Wno-restrict -Wno-subobject-linkage)
 set(ESPALIER_CUDA_FLAGS -std=c++20 --expt-relaxed-constexpr --Werror=all-warnings
     -Xcompiler=-Wall,-Wextra,-Werror,-Wno-restrict -Xptxas=--warn-on-spills   # so a spilled register is an error
     $<$<BOOL:${ESPALIER_PROFILE}>:-lineinfo>)   # CMake 3.25 has no cuda_std_20 for nvcc 13
@@ -42,6 +43,9 @@ if(ESPALIER_CUDA)
   espalier_share_ptx("${CMAKE_CUDA_ARCHITECTURES}")
 endif()
 
+# Files without kernels compile several at a time: most of what each costs alone is the headers that they share.
+set(ESPALIER_TOGETHER UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 6)
+
 add_library(espalier_options INTERFACE)
 # A compile feature would ask nvcc for CUDA20 too, which CMake 3.25 does not know: the flag says it per language.
 target_compile_options(espalier_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-std=c++20>)
@@ -59,8 +63,8 @@ endif()
 function(espalier_compile_options target)
   set(host ${ESPALIER_HOST_WARNINGS})
   if(NOT ESPALIER_CUDA)
-    # g++ does not know #pragma unroll, and -Wrestrict misfires on std::string in g++ 12 (PR105651)
-    list(APPEND host -fno-math-errno -fno-trapping-math -Wno-unknown-pragmas -Wno-restrict)
+    # g++ does not know #pragma unroll
+    list(APPEND host -fno-math-errno -fno-trapping-math -Wno-unknown-pragmas)
     if(ESPALIER_NATIVE)
       list(APPEND host -march=native)
     endif()
@@ -97,6 +101,9 @@ function(espalier_library name)
   foreach(below IN LISTS ARGN)
     target_link_libraries(espalier_${name} PUBLIC espalier_${below})
   endforeach()
+  if(NOT name STREQUAL "kernels")
+    set_target_properties(espalier_${name} PROPERTIES ${ESPALIER_TOGETHER})
+  endif()
   if(name STREQUAL "kernels")
     target_link_libraries(espalier_kernels PUBLIC Threads::Threads)
     if(ESPALIER_CUDA)

@@ -13,14 +13,14 @@
 namespace espalier::data {
 namespace {
 
-constexpr std::int64_t kClasses = 10;
+constexpr std::int64_t kDigits = 10;
 struct Segment {
   float x0, y0, x1, y1;
 };
 // Unit square, y down: top, upper left, upper right, middle, lower left, lower right, bottom.
 constexpr std::array<Segment, 7> kSegments{
     {{0, 0, 1, 0}, {0, 0, 0, 1}, {1, 0, 1, 1}, {0, 1, 1, 1}, {0, 1, 0, 2}, {1, 1, 1, 2}, {0, 2, 1, 2}}};
-constexpr std::array<std::uint8_t, kClasses> kLit{0b1110111, 0b0100100, 0b1011101, 0b1101101, 0b0101110,
+constexpr std::array<std::uint8_t, kDigits> kLit{0b1110111, 0b0100100, 0b1011101, 0b1101101, 0b0101110,
                                                   0b1101011, 0b1111011, 0b0100101, 0b1111111, 0b1101111};
 
 class Draw {  // portable: the engine's bits are standardised, the library's distributions are not
@@ -73,7 +73,7 @@ ImageBytes synthetic_digits(std::int64_t count, const SyntheticShape& shape, std
   ImageBytes images{shape.height, shape.width, {}, {}};
   images.pixels.resize(std::size_t(count * shape.height * shape.width));
   for (std::int64_t i = 0; i < count; ++i) {
-    images.labels.push_back(std::uint8_t(draw.below(kClasses)));
+    images.labels.push_back(std::uint8_t(draw.below(kDigits)));
     draw_digit(images.labels.back(), shape, draw, images.pixels.data() + i * shape.height * shape.width);
   }
   return images;
@@ -81,7 +81,7 @@ ImageBytes synthetic_digits(std::int64_t count, const SyntheticShape& shape, std
 
 ImageData synthetic(const SyntheticShape& shape, const Options& options) {
   return image_data("synthetic", synthetic_digits(shape.train, shape, 0), synthetic_digits(shape.test, shape, 1),
-                    kClasses, options);
+                    kDigits, options);
 }
 
 void write_synthetic(const std::filesystem::path& folder, const SyntheticShape& shape) {

@@ -29,6 +29,12 @@ cudaStream_t current_stream() {
 
 void synchronize() { check(cudaStreamSynchronize(current_stream())); }
 
+bool capturing() {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check(cudaStreamIsCapturing(current_stream(), &status));
+  return status != cudaStreamCaptureStatusNone;
+}
+
 StreamScope::StreamScope(const Stream& stream) : previous_(scoped_stream) { scoped_stream = stream.get(); }
 StreamScope::~StreamScope() { scoped_stream = previous_; }
 

@@ -20,6 +20,7 @@ class Stream {
 // The stream of this thread: one created at first use, never the legacy default stream (which cannot be captured).
 cudaStream_t current_stream();
 void synchronize();  // waits for current_stream()
+bool capturing();    // whether current_stream() is being captured into a graph
 
 class StreamScope {
  public:

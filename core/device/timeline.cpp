@@ -43,12 +43,6 @@ struct UnresolvedRange {
   std::unique_ptr<EventPair> events;
 };
 
-bool capturing() {
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  check(cudaStreamIsCapturing(current_stream(), &status));
-  return status != cudaStreamCaptureStatusNone;
-}
-
 std::string quoted(std::string_view text) {
   std::string json = "\"";
   for (const char c : text) {

@@ -90,9 +90,9 @@ struct CompressedFile {
   std::vector<StoredLayer> layers;
 };
 
-class Reader {
+class CompressedReader {
  public:
-  Reader(const std::filesystem::path& file, Bytes bytes) : file_(file), bytes_(std::move(bytes)) {}
+  CompressedReader(const std::filesystem::path& file, Bytes bytes) : file_(file), bytes_(std::move(bytes)) {}
 
   CompressedFile read() {
     const std::uint32_t sections = read_header();
@@ -223,11 +223,12 @@ void write_compressed(const std::filesystem::path& file, const Safetensors& cont
 }
 
 Safetensors read_tensors(const std::filesystem::path& file) {
-  return is_compressed(file) ? Reader(file, read_file(file)).read().content : read_safetensors(file);
+  return is_compressed(file) ? CompressedReader(file, read_file(file)).read().content : read_safetensors(file);
 }
 
 std::vector<StoredLayer> stored_layers(const std::filesystem::path& file) {
-  return is_compressed(file) ? Reader(file, read_file(file)).read().layers : layers_of(read_safetensors(file));
+  if (!is_compressed(file)) return layers_of(read_safetensors(file));
+  return CompressedReader(file, read_file(file)).read().layers;
 }
 
 }  // namespace espalier

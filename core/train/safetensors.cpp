@@ -35,9 +35,9 @@ const char* name_of(DType type) {
   return std::find_if(kTypes.begin(), kTypes.end(), [&](const TypeName& known) { return known.type == type; })->name;
 }
 
-class Reader {
+class SafetensorsReader {
  public:
-  explicit Reader(const std::filesystem::path& file) : file_(file), bytes_(read_file(file)) {}
+  explicit SafetensorsReader(const std::filesystem::path& file) : file_(file), bytes_(read_file(file)) {}
   Safetensors read() {
     const json header = read_header();
     Safetensors content;
@@ -205,6 +205,6 @@ void write_safetensors(const std::filesystem::path& file, const Safetensors& con
   write_file_atomically(file, pieces);
 }
 
-Safetensors read_safetensors(const std::filesystem::path& file) { return Reader(file).read(); }
+Safetensors read_safetensors(const std::filesystem::path& file) { return SafetensorsReader(file).read(); }
 
 }  // namespace espalier
