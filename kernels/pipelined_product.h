@@ -171,7 +171,7 @@ __global__ void __launch_bounds__(Tile::kThreads, kResident<Tile, kRowSums>)
 
 // The second pass of split products that came without arrival counters: a block for each tile.
 template <class Tile, class Store>
-__global__ void __launch_bounds__(Tile::kThreads) finish_splits_kernel(PipelinedProduct<Store> product) {
+__global__ void __launch_bounds__(Tile::kThreads, 1) finish_splits_kernel(PipelinedProduct<Store> product) {
   const BlockRange range = block_range<Tile>(product.grid, blockIdx.x, 0);
   PipelinedSums<Tile> sums;
   sums.read_sum(product.partial + index_t(blockIdx.x) * product.grid.splits * kPartialFloats<Tile>,

@@ -75,10 +75,24 @@ struct Cut {
   int whole = 0, most = 0, price = 0;
 };
 
-// False where they would be too many.
-__device__ inline bool form_quads(const Block& block, const int* lengths, const Cut& cut, int* left, Quads& quads) {
+// Nonzeros that a quad of so many groups takes off its rows; one may stand in several of its places.
+__device__ inline int taken_by(const int (&rows)[kQuad], const int* left, int groups) {
+  int taken = 0;
+  for (int i = 0; i < kQuad; ++i) {
+    int here = rows[i] < 0 ? 0 : left[rows[i]];
+    for (int before = 0; before < i; ++before) here -= rows[before] == rows[i] ? groups * kSteps : 0;
+    taken += max(0, min(here, groups * kSteps));
+  }
+  return taken;
+}
+
+// False where they would be too many, or where all have more groups than `bound` for certain: those so far and, without
+// padding, those of the nonzeros that are left.
+__device__ inline bool form_quads(const Block& block, const int* lengths, const Cut& cut, int nonzeros, int bound,
+                                  int* left, Quads& quads) {
   __syncthreads();  // the quads before these have been read
   for (int row = int(threadIdx.x); row < block.rows; row += kWorkers) left[row] = lengths[row];
+  int all_groups = 0;
   for (int count = 0;; ++count) {
     __syncthreads();
     const int most = count < cut.whole ? SlabCsrView::kMaxColumns : cut.most;
@@ -96,6 +110,8 @@ __device__ inline bool form_quads(const Block& block, const int* lengths, const 
       return chosen.rows[0] < 0;
     }
     const int groups = quad_groups(of, most, cut.price);
+    nonzeros -= taken_by(chosen.rows, left, groups), all_groups += groups;
+    if (all_groups + ceil_div(nonzeros, kQuad * kSteps) > bound) return false;
     __syncthreads();  // all have read what is left
     if (threadIdx.x > 0) continue;
     quads.meant[count] = quads.groups[count] = groups;
@@ -207,7 +223,7 @@ __device__ inline void choose_quads(const Block& block, const int* lengths, int*
       cut.most = i < kLongest ? ceil_div(even * (4 + i), 4) : 2 * cut.most;
       for (int power = 0; power <= kHighest; power += step) {
         cut.price = power < kHighest ? 1 << power : kNever;
-        if (!form_quads(block, lengths, cut, left, quads)) continue;
+        if (!form_quads(block, lengths, cut, all, (least - 1) / 2, left, quads)) continue;
         const int cost = cost_of(block, quads, least, slot_of);
         if (cost < least) least = cost, best = cut;
       }
@@ -220,7 +236,7 @@ __device__ inline void choose_quads(const Block& block, const int* lengths, int*
   for (int whole = block.warps; whole * kQuad <= block.rows && whole < block.quads(); whole += block.warps) {
     if (least - ideal > ideal / 50) try_all(whole);
   }
-  form_quads(block, lengths, best, left, quads);
+  form_quads(block, lengths, best, all, INT32_MAX, left, quads);
 }
 
 // How far the rows are while the product is walked.
