@@ -1,4 +1,4 @@
-// A block of threads fills a tile of 64 rows: one of them walks along its columns and says where steps begin, then all
+// A block of threads fills a tile of rows: one of them walks along its columns and says where steps begin, then all
 // bring values. Bound by reading the weight twice.
 #include "kernels/sparse/fragment_blocks.h"
 
