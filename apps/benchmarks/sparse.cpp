@@ -30,6 +30,7 @@ constexpr double kSparsity = 0.9;
 constexpr PrunedLayer kLayers[] = {
     {"lenet-5 dense_1, batch 1", 1, 500, 800},
     {"lenet-5 dense_1, batch 128", 128, 500, 800},
+    {"lenet-5 dense_1, batch 1024", 1024, 500, 800},
     {"lenet-300-100 dense_1, batch 128", 128, 300, 784},
     {"seed-cnn dense_1, batch 128", 128, 64, 1600},
     {"4096 x 4096, batch 1", 1, 4096, 4096},
@@ -37,7 +38,7 @@ constexpr PrunedLayer kLayers[] = {
     {"4096 x 4096, batch 256", 256, 4096, 4096, true},
 };
 
-// The same product by the arrangements that a GPU prefers for one sample or for several.
+// The same product by the arrangements that a GPU prefers for one sample or for several, the one of plans first.
 void add_arranged(Variants& variants, const PrunedLayer& layer, const LayerOperands& t, const pruning::Csr& csr) {
   if (layer.batch == 1) {
     const auto pieces = pruning::PieceCsr<float>::encode(csr);
@@ -66,11 +67,12 @@ Variants csr_variants(const PrunedLayer& layer) {
   const Tensor weight = sparse_weight({layer.rows, layer.columns}, kSparsity);
   const auto csr = pruning::Csr::encode(weight);
   const Scratch scratch(kernels::csr_spmm_workspace(layer.batch, csr.view()));
-  Variants variants{{"ours", [=] {
-                       kernels::csr_spmm(layer.batch, csr.view(), t.x.data<float>(), {}, t.y.data<float>(),
-                                         scratch.get(), current_stream());
-                     }}};
+  Variants variants;
   if (!simt::kEmulated) add_arranged(variants, layer, t, csr);
+  variants.push_back({"ours, rows", [=] {
+                        kernels::csr_spmm(layer.batch, csr.view(), t.x.data<float>(), {}, t.y.data<float>(),
+                                          scratch.get(), current_stream());
+                      }});
   const auto product = std::make_shared<kernels::vendor::CsrProduct>(csr.view(), layer.batch);
   const Scratch theirs(product->workspace_floats());
   product->prepare(theirs.floats(), current_stream());

@@ -56,8 +56,7 @@ __device__ inline void load_panel(const ResidentProduct& product, float* shared)
         const int sample = 4 * quad + i;
         four[i] = sample < samples ? from[index_t(sample) * columns + column] : 0.0f;
       });
-      *reinterpret_cast<float4*>(shared + column * Tile::kSamples + 4 * quad) =
-          make_float4(four[0], four[1], four[2], four[3]);
+      simt::store_shared(shared + column * Tile::kSamples + 4 * quad, four);
     });
   }
   if (warp == 0 && lane < Tile::kSamples) shared[chunk * Tile::kSamples + lane] = 0.0f;
