@@ -84,15 +84,14 @@ ResidentCsr ResidentCsr::encode(const Csr& csr, std::int64_t batch) {
   const kernels::CsrView from = csr.view();
   ResidentCsr panel;
   kernels::ResidentCsrView& layout = panel.layout_;
-  layout = kernels::resident_csr_layout(from.rows, from.columns, batch,
-                                        {device_info().multiprocessors, shared_bytes_per_block()});
+  layout = kernels::resident_csr_layout(from, batch, {device_info().multiprocessors, shared_bytes_per_block()});
   const Tensor segments = Tensor::empty({(layout.chunks() + 1) * from.rows}, DType::i32);
   panel.row_of_ = Tensor::empty({layout.chunks() * layout.places()}, DType::i32);
   panel.group_offsets_ = Tensor::empty({layout.chunks() * layout.bundles() + 1}, DType::i32);
   kernels::resident_csr_count(from, layout, segments.data<std::int32_t>(), panel.row_of_.data<std::int32_t>(),
                               panel.group_offsets_.data<std::int32_t>(), current_stream());
   layout.group_count = panel.group_offsets_.to_host_as<std::int32_t>().back();
-  const std::int64_t places = (layout.group_count + 1) * layout.bundle_rows() * layout.kSteps;
+  const std::int64_t places = (layout.group_count + layout.slices) * layout.bundle_rows() * layout.kSteps;
   panel.values_ = Tensor::empty({places});
   panel.chunk_columns_ = Tensor::empty({places}, DType::u16);
   kernels::resident_csr_fill(from, panel.view(), segments.data<std::int32_t>(), panel.values_.data<float>(),

@@ -1,6 +1,7 @@
 // Dense layers in CSR: which arrangement serves which batch, and its product.
 #include <algorithm>
 
+#include "core/device/device_info.h"
 #include "core/device/stream.h"
 #include "kernels/sparse/csr_resident_spmm.h"
 #include "kernels/sparse/csr_slab_spmm.h"
@@ -11,9 +12,12 @@
 namespace espalier::pruning {
 namespace {
 
-// Pieces read W anew for every sample; a tile of slabs has 64 samples, one of a panel 32. Beyond kFewTiles a panel is
-// as much behind slabs as its partial sums cost, but for small layers, which leave slabs too few warps.
+// Pieces read W anew for every sample; a tile of slabs has 64 samples, one of a panel 32. A panel that holds all
+// columns makes no partial sums and is worth measuring at any batch; others are beyond kFewTiles as much behind slabs
+// as those sums cost.
 constexpr std::int64_t kFewSamples = 4, kFilledTile = 33, kFewTiles = 512;
+
+bool fits_one_panel(const kernels::CsrView& csr) { return 4 * 32 * (csr.columns + 1) <= shared_bytes_per_block(); }
 
 Tensor floats(std::int64_t count) { return Tensor::empty({std::max<std::int64_t>(count, 1)}); }
 
@@ -63,7 +67,7 @@ std::vector<CsrArrangement> csr_arrangements(const Csr& csr, std::int64_t batch,
   } else {
     if (few) found.push_back(CsrArrangement::pieces);
     if (batch >= kFilledTile && SlabCsr::takes(csr)) found.push_back(CsrArrangement::slabs);
-    if (batch > 1 && batch <= kFewTiles) found.push_back(CsrArrangement::panel);
+    if (batch > 1 && (batch <= kFewTiles || fits_one_panel(csr.view()))) found.push_back(CsrArrangement::panel);
     if (found.empty()) found.push_back(CsrArrangement::rows);
   }
   if (few && precision == Precision::fp16) found.push_back(CsrArrangement::fp16_pieces);

@@ -31,6 +31,7 @@ constexpr PrunedLayer kLayers[] = {
     {"lenet-5 dense_1, batch 1", 1, 500, 800},
     {"lenet-5 dense_1, batch 128", 128, 500, 800},
     {"lenet-5 dense_1, batch 1024", 1024, 500, 800},
+    {"lenet-5 dense_1, batch 4096", 4096, 500, 800},
     {"lenet-300-100 dense_1, batch 128", 128, 300, 784},
     {"seed-cnn dense_1, batch 128", 128, 64, 1600},
     {"4096 x 4096, batch 1", 1, 4096, 4096},
@@ -38,7 +39,8 @@ constexpr PrunedLayer kLayers[] = {
     {"4096 x 4096, batch 256", 256, 4096, 4096, true},
 };
 
-// The same product by the arrangements that a GPU prefers for one sample or for several, the one of plans first.
+// The same product by the arrangements that a GPU prefers for one sample or for several, the faster one (as
+// modelled) first.
 void add_arranged(Variants& variants, const PrunedLayer& layer, const LayerOperands& t, const pruning::Csr& csr) {
   if (layer.batch == 1) {
     const auto pieces = pruning::PieceCsr<float>::encode(csr);
@@ -50,16 +52,19 @@ void add_arranged(Variants& variants, const PrunedLayer& layer, const LayerOpera
   }
   const auto slabs = pruning::SlabCsr::encode(csr, layer.batch);
   const Scratch panels(kernels::csr_slab_panels(layer.batch, layer.columns).floats());
-  variants.push_back({"ours, slabs", [=] {
-                        kernels::csr_slab_spmm(layer.batch, slabs.view(), t.x.data<float>(), {}, t.y.data<float>(),
-                                               panels.floats(), current_stream());
-                      }});
+  const Variant of_slabs{"ours, slabs", [=] {
+                           kernels::csr_slab_spmm(layer.batch, slabs.view(), t.x.data<float>(), {}, t.y.data<float>(),
+                                                  panels.floats(), current_stream());
+                         }};
   const auto resident = pruning::ResidentCsr::encode(csr, layer.batch);
   const Scratch partial(kernels::csr_resident_scratch(layer.batch, resident.view()));
-  variants.push_back({"ours, resident panel", [=] {
-                        kernels::csr_resident_spmm(layer.batch, resident.view(), t.x.data<float>(), {},
-                                                   t.y.data<float>(), partial.floats(), current_stream());
-                      }});
+  const Variant of_panel{"ours, resident panel", [=] {
+                           kernels::csr_resident_spmm(layer.batch, resident.view(), t.x.data<float>(), {},
+                                                      t.y.data<float>(), partial.floats(), current_stream());
+                         }};
+  const bool panel_first = layer.batch < 64 || resident.view().chunks() == 1;
+  variants.push_back(panel_first ? of_panel : of_slabs);
+  variants.push_back(panel_first ? of_slabs : of_panel);
 }
 
 Variants csr_variants(const PrunedLayer& layer) {

@@ -18,9 +18,6 @@ template <int kSamples_>
 struct ResidentTile {
   static constexpr int kSamples = kSamples_, kLanes = kSamples / kLane, kRows = 32 / kLanes, kHalf = kSamples / 2;
   static constexpr int kPhaseRows = 8 / kLanes, kClasses = kPhaseRows / 2;
-  static constexpr int kQuads = kSamples < 16 ? 2 : 4;    // lanes that fetch the samples of one column
-  static constexpr int kTurns = kSamples / (4 * kQuads);  // until all its samples are there
-  static constexpr int kColumnsAtOnce = 32 / kQuads;      // of a warp
   static_assert(kClasses == (kSamples < 32 ? 32 / kSamples : 1), "as the arrangement has dealt the columns");
 };
 
@@ -32,34 +29,90 @@ struct ResidentProduct {
   float* y;
   float* partial;  // [chunks, rows, width]; null: there is one chunk
   index_t width;   // the batch, rounded up to whole tiles
+  bool by_fours;   // rows of x begin at multiples of 16 bytes
 };
 
-// shared [chunk + 1, kSamples] = the block's part of x, and a row of zeros. Eight neighbouring columns of a sample are
-// a whole sector; odd columns begin with another quad, so that the stores of a phase meet in no bank.
+// The part of x that a block keeps in shared memory, [columns, kSamples].
 template <class Tile>
-__device__ inline void load_panel(const ResidentProduct& product, float* shared) {
-  const int lane = int(threadIdx.x), warp = int(threadIdx.y), warps = int(blockDim.y);
-  const int chunk = product.weight.chunk, columns = int(product.weight.columns);
-  const int first = int(blockIdx.y) * chunk, inside = columns - first < chunk ? columns - first : chunk;
-  const index_t first_sample = index_t(blockIdx.z) * Tile::kSamples;
-  const float* from = product.x + first_sample * columns + first;
-  const int samples =
-      product.batch - first_sample < Tile::kSamples ? int(product.batch - first_sample) : Tile::kSamples;
-#pragma unroll(Tile::kTurns == 1 ? 4 : 2)
-  for (int at = warp * Tile::kColumnsAtOnce; at < inside; at += warps * Tile::kColumnsAtOnce) {
-    const int column = at + lane / Tile::kQuads;
-    if (column >= inside) continue;
-    simt::unrolled<Tile::kTurns>([&](auto turn) {
-      const int quad = lane % Tile::kQuads + (turn + column) % Tile::kTurns * Tile::kQuads;
+struct Panel {
+  const float* from;  // of the tile's first sample, the chunk's first column
+  float* to;
+  int samples, columns;  // that there are
+  index_t pitch;         // of x
+
+  __device__ Panel(const ResidentProduct& product, float* shared) : to(shared), pitch(product.weight.columns) {
+    const index_t first_sample = index_t(blockIdx.z) * Tile::kSamples, left = product.batch - first_sample;
+    const int chunk = product.weight.chunk, first = int(blockIdx.y) * chunk, inside = int(pitch) - first;
+    from = product.x + first_sample * pitch + first;
+    samples = left < Tile::kSamples ? int(left) : Tile::kSamples;
+    columns = inside < chunk ? inside : chunk;
+  }
+};
+
+// Four samples of four columns a lane, turned in registers: columns of a sample come in 128-bit loads, and the lanes of
+// a warp read whole sectors. Lanes that are a multiple of four columns apart would meet in the banks of a short tile;
+// there each begins with another of its columns.
+template <class Tile>
+__device__ inline void load_panel_by_fours(const Panel<Tile>& panel) {
+  constexpr int kQuads = Tile::kSamples / 4, kWarpColumns = 4 * (32 / kQuads), kApart = 8 / kQuads;
+  const int quad = int(threadIdx.x) % kQuads, fours = int(threadIdx.x) / kQuads, turn = fours % kApart;
+  const float* from = panel.from + 4 * quad * panel.pitch;
+#pragma unroll(kApart == 1 ? 2 : 1)
+  for (int column = int(threadIdx.y) * kWarpColumns + 4 * fours; column < panel.columns;
+       column += int(blockDim.y) * kWarpColumns) {
+    float square[4][4];
+    simt::unrolled<4>([&](auto i) {
+      float4 row = make_float4(0, 0, 0, 0);
+      if (4 * quad + i < panel.samples) row = *reinterpret_cast<const float4*>(from + i * panel.pitch + column);
+      square[0][i] = row.x, square[1][i] = row.y, square[2][i] = row.z, square[3][i] = row.w;
+    });
+    simt::unrolled<4>([&](auto i) {
+      float four[4];
+      simt::unrolled<4>([&](auto j) {
+        four[j] = square[i][j];
+        if (kApart > 1 && turn % 2 == 1) four[j] = square[i ^ 1][j];
+        if (kApart > 2 && turn == 2) four[j] = square[i ^ 2][j];
+        if (kApart > 2 && turn == 3) four[j] = square[i ^ 3][j];
+      });
+      simt::store_shared(panel.to + (column + (i ^ turn)) * Tile::kSamples + 4 * quad, four);
+    });
+  }
+}
+
+// The same where x has rows that do not begin at a multiple of 16 bytes. Odd columns begin with another quad of
+// samples, so that the stores of a phase meet in no bank.
+template <class Tile>
+__device__ inline void load_panel_by_ones(const Panel<Tile>& panel) {
+  constexpr int kQuads = Tile::kSamples < 16 ? 2 : 4;    // lanes that fetch the samples of one column
+  constexpr int kTurns = Tile::kSamples / (4 * kQuads);  // until all its samples are there
+  constexpr int kWarpColumns = 32 / kQuads;
+#pragma unroll 1
+  for (int column = int(threadIdx.y) * kWarpColumns + int(threadIdx.x) / kQuads; column < panel.columns;
+       column += int(blockDim.y) * kWarpColumns) {
+    simt::unrolled<kTurns>([&](auto turn) {
+      const int quad = int(threadIdx.x) % kQuads + (turn + column) % kTurns * kQuads;
       float four[4];
       simt::unrolled<4>([&](auto i) {
         const int sample = 4 * quad + i;
-        four[i] = sample < samples ? from[index_t(sample) * columns + column] : 0.0f;
+        four[i] = sample < panel.samples ? panel.from[sample * panel.pitch + column] : 0.0f;
       });
-      simt::store_shared(shared + column * Tile::kSamples + 4 * quad, four);
+      simt::store_shared(panel.to + column * Tile::kSamples + 4 * quad, four);
     });
   }
-  if (warp == 0 && lane < Tile::kSamples) shared[chunk * Tile::kSamples + lane] = 0.0f;
+}
+
+// shared [chunk + 1, kSamples] = the block's part of x, and a row of zeros.
+template <class Tile>
+__device__ inline void load_panel(const ResidentProduct& product, float* shared) {
+  const Panel<Tile> panel(product, shared);
+  if (product.by_fours) {
+    load_panel_by_fours(panel);
+  } else {
+    load_panel_by_ones(panel);
+  }
+  if (threadIdx.y == 0 && threadIdx.x < Tile::kSamples) {
+    shared[product.weight.chunk * Tile::kSamples + int(threadIdx.x)] = 0.0f;
+  }
 }
 
 // The nonzeros of one row that a lane multiplies next.
@@ -98,38 +151,78 @@ __device__ inline void store_four(const ResidentProduct& product, index_t row, i
   }
 }
 
+// What of a bundle a lane multiplies: eight samples of one row.
 template <class Tile>
-__global__ void __launch_bounds__(kMaxThreads) csr_resident_spmm_kernel(ResidentProduct product) {
-  float* panel = simt::dynamic_shared<float>();
-  const ResidentCsrView& weight = product.weight;
-  load_panel<Tile>(product, panel);
-  __syncthreads();
-  const int lane = int(threadIdx.x), place = lane / Tile::kLanes;
-  const bool second_first = place % Tile::kPhaseRows / Tile::kClasses == 1;
-  const int one = lane % Tile::kLanes * 4 + (second_first ? Tile::kHalf : 0);
-  const int other = second_first ? one - Tile::kHalf : one + Tile::kHalf;
-  const int bundles = int(weight.bundles());
-  for (int bundle = int(blockIdx.x + gridDim.x * threadIdx.y); bundle < bundles;
-       bundle += int(gridDim.x * blockDim.y)) {
-    const index_t index = index_t(blockIdx.y) * bundles + bundle;
-    const int groups = weight.group_offsets[index + 1] - weight.group_offsets[index];
-    const index_t first = index_t(weight.group_offsets[index]) * Tile::kRows + place;
+struct Lane {
+  int place, one, other;  // of its row; of its four samples that are read first, and of the others
+
+  __device__ Lane() : place(int(threadIdx.x) / Tile::kLanes) {
+    const bool second_first = place % Tile::kPhaseRows / Tile::kClasses == 1;
+    one = int(threadIdx.x) % Tile::kLanes * 4 + (second_first ? Tile::kHalf : 0);
+    other = second_first ? one - Tile::kHalf : one + Tile::kHalf;
+  }
+
+  // sums += those of every slices-th group of the bundle.
+  __device__ void multiply(const ResidentCsrView& weight, const float* panel, int bundle, int slice,
+                           float (&sums)[kLane]) const {
+    const index_t index = blockIdx.y * weight.bundles() + bundle;
+    const int groups = weight.group_offsets[index + 1] - weight.group_offsets[index], slices = weight.slices;
+    const index_t first = index_t(weight.group_offsets[index] + slice) * Tile::kRows + place;
     const float4* values = reinterpret_cast<const float4*>(weight.values) + first;
     const uint2* columns = reinterpret_cast<const uint2*>(weight.chunk_columns) + first;
-    float sums[kLane] = {};
     Nonzeros next{*values, *columns};
-    for (int group = 0; group < groups; ++group) {
+    for (int group = slice; group < groups; group += slices) {
       const Nonzeros current = next;
-      values += Tile::kRows, columns += Tile::kRows;
+      values += slices * Tile::kRows, columns += slices * Tile::kRows;
       next = {*values, *columns};  // on its way while these are multiplied
       multiply_group<Tile>(panel + one, panel + other, current, sums);
     }
-    const int row = weight.row_of[index_t(blockIdx.y) * weight.places() + bundle * Tile::kRows + place];
-    if (row < 0) continue;
+  }
+  __device__ void store(const ResidentProduct& product, int bundle, const float (&sums)[kLane]) const {
+    const ResidentCsrView& weight = product.weight;
+    const int row = weight.row_of[blockIdx.y * weight.places() + bundle * Tile::kRows + place];
+    if (row < 0) return;
     const index_t tile = index_t(blockIdx.z) * Tile::kSamples;
     store_four(product, row, tile + one, sums);
     store_four(product, row, tile + other, sums + 4);
   }
+};
+
+// sums of a bundle's first slice += those of its others, in their order, by way of shared memory.
+__device__ inline void add_slices(int slice, int slices, float* shared, float (&sums)[kLane]) {
+  float* mine = shared + (int(threadIdx.y) - slice) * kLane * 32 + int(threadIdx.x);  // the bundle's, this lane's
+  __syncthreads();  // nobody reads the panel any more
+  simt::unrolled<kLane>([&](auto i) {
+    if (slice > 0) mine[(slice * kLane + i) * 32] = sums[i];
+  });
+  __syncthreads();
+  for (int other = 1; slice == 0 && other < slices; ++other) {
+    simt::unrolled<kLane>([&](auto i) { sums[i] += mine[(other * kLane + i) * 32]; });
+  }
+}
+
+template <class Tile>
+__global__ void __launch_bounds__(kMaxThreads, 1) csr_resident_spmm_kernel(ResidentProduct product) {
+  float* panel = simt::dynamic_shared<float>();
+  load_panel<Tile>(product, panel);
+  __syncthreads();
+  const ResidentCsrView& weight = product.weight;
+  const Lane<Tile> lane;
+  const int bundles = int(weight.bundles()), slices = weight.slices;
+  int bundle = int(blockIdx.x + gridDim.x * (threadIdx.y / unsigned(slices)));
+  if (slices == 1) {
+    for (; bundle < bundles; bundle += int(gridDim.x * blockDim.y)) {
+      float sums[kLane] = {};
+      lane.multiply(weight, panel, bundle, 0, sums);
+      lane.store(product, bundle, sums);
+    }
+    return;
+  }
+  const int slice = int(threadIdx.y) % slices;
+  float sums[kLane] = {};
+  if (bundle < bundles) lane.multiply(weight, panel, bundle, slice, sums);
+  add_slices(slice, slices, panel, sums);
+  if (bundle < bundles && slice == 0) lane.store(product, bundle, sums);
 }
 
 constexpr int kSquare = 32, kRowsAtOnce = 8, kRowsOfThread = kSquare / kRowsAtOnce;
@@ -164,10 +257,9 @@ __global__ void add_chunks_kernel(ResidentProduct product) {
 template <int kSamples>
 void launch_product(const ResidentProduct& product, cudaStream_t stream) {
   const ResidentCsrView& weight = product.weight;
-  const std::size_t bytes = std::size_t(weight.chunk + 1) * kSamples * sizeof(float);
   simt::launch(csr_resident_spmm_kernel<ResidentTile<kSamples>>,
                {dim3(unsigned(weight.parts), unsigned(weight.chunks()), unsigned(product.width / kSamples)),
-                dim3(32, unsigned(weight.warps)), bytes, stream},
+                dim3(32, unsigned(weight.warps)), std::size_t(weight.shared_bytes()), stream},
                product);
 }
 
@@ -187,12 +279,17 @@ void csr_resident_spmm(index_t batch, const ResidentCsrView& weight, const float
           weight.rows, " x ", weight.columns, "; all must be at least 1");
   require(weight.warps > 0 && 32 * weight.warps <= kMaxThreads && weight.parts > 0, "csr_resident_spmm: ", weight.parts,
           " parts of ", weight.warps, " warps; blocks of 1 to ", kMaxThreads / 32, " warps are possible");
+  require(weight.slices > 0 && weight.warps % weight.slices == 0 &&
+              (weight.slices == 1 || index_t(weight.parts) * weight.warps / weight.slices >= weight.bundles()),
+          "csr_resident_spmm: ", weight.slices, " warps to a bundle in ", weight.parts, " parts of ", weight.warps,
+          " warps, ", weight.bundles(), " bundles; they must divide the warps, and each have one bundle at most");
   require(weight.samples == 8 || weight.samples == 16 || weight.samples == 32, "csr_resident_spmm: tiles of ",
           weight.samples, " samples; there are kernels for 8, 16 and 32");
   require(weight.chunks() == 1 || scratch != nullptr, "csr_resident_spmm: ", weight.chunks(),
           " chunks make partial sums; give scratch of csr_resident_scratch() floats");
+  const bool by_fours = weight.columns % 4 == 0 && reinterpret_cast<std::uintptr_t>(x) % 16 == 0;
   const ResidentProduct product{
-      batch, weight, x, epilogue, y, weight.chunks() == 1 ? nullptr : scratch, width_of(batch, weight)};
+      batch, weight, x, epilogue, y, weight.chunks() == 1 ? nullptr : scratch, width_of(batch, weight), by_fours};
   require(product.width / weight.samples <= kMaxGridYZ && weight.chunks() <= kMaxGridYZ,
           "csr_resident_spmm: a batch of ", batch, " is too large for one product; split it");
   if (weight.samples == 8) launch_product<8>(product, stream);

@@ -180,11 +180,17 @@ struct ResidentCsrView {
   int samples = 32;                              // of a tile
   int chunk = 8;                                 // columns, a multiple of 8
   int parts = 1, warps = 8;                      // blocks that share out a chunk's bundles, and warps of a block
-  index_t group_count = 0;                       // without the last, which is loaded and not multiplied
+  int slices = 1;                                // warps that share a bundle; more than one: each has one at most
+  index_t group_count = 0;                       // without the last `slices`, which are loaded and not multiplied
   const std::int32_t* row_of = nullptr;          // [chunks(), places()]: the row at a place, or -1
   const std::int32_t* group_offsets = nullptr;   // [chunks() * bundles() + 1]
-  const float* values = nullptr;                 // [group_count + 1, bundle_rows(), kSteps]
+  const float* values = nullptr;                 // [group_count + slices, bundle_rows(), kSteps]
   const std::uint16_t* chunk_columns = nullptr;  // the same
+  // Of a block: a panel and a row of zeros, then sums of slices in their place.
+  constexpr index_t shared_bytes() const {
+    const index_t panel = 4 * index_t(chunk + 1) * samples, sums = slices > 1 ? 4 * 32 * kLane * index_t(warps) : 0;
+    return panel > sums ? panel : sums;
+  }
   constexpr int bundle_rows() const { return 32 * kLane / samples; }
   constexpr int classes() const { return samples < 32 ? 32 / samples : 1; }
   constexpr index_t bundles() const { return (rows + bundle_rows() - 1) / bundle_rows(); }  // of a chunk

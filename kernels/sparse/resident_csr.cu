@@ -99,7 +99,7 @@ __global__ void fill_bundles_kernel(CsrView csr, ResidentCsrView view, const std
                 view.classes());
   index_t group = view.group_offsets[bundle], end = view.group_offsets[bundle + 1];
   const bool last = bundle + 1 == view.chunks() * view.bundles();
-  for (int n = 0; group < end + (last ? 1 : 0); ++group) {
+  for (int n = 0; group < end + (last ? view.slices : 0); ++group) {
     for (int step = 0; step < kSteps; ++step, ++n) {
       const int nonzero = group < end ? dealer.take((inside + n) % view.classes()) : -1;
       const index_t at = (group * rows + inside) * kSteps + step;
@@ -122,41 +122,79 @@ __global__ void resident_csr_decode_kernel(ResidentCsrView view, float* __restri
   }
 }
 
-// What the busiest multiprocessor, with two blocks, is busy for: a column of a bundle reads 102 bytes of shared memory
-// at 90 % zeros, a panel costs three times its bytes, both at 128 bytes a cycle; partial sums are written and read at
-// 40, and their launch costs some 2000 cycles, 300 more for each.
-double modelled_cycles(const ResidentCsrView& layout, index_t tiles, const ResidentDevice& device) {
-  constexpr index_t kBusyWarps = 8;  // fewer leave shared memory idle between their loads
-  const index_t blocks = layout.chunks() * tiles * layout.parts, chunks = layout.chunks();
-  const index_t turns = ceil_div<index_t>(layout.bundles(), index_t(layout.parts) * layout.warps);
-  const double bundles = double(turns * std::max<index_t>(layout.warps, kBusyWarps));
-  const double product = 2 * layout.chunk * (0.8 * bundles + 0.1 * layout.samples);
-  const double sums = 0.2 * double(chunks * layout.rows * tiles * layout.samples) / double(device.multiprocessors);
-  const double waves = double(ceil_div(blocks, 2 * device.multiprocessors));
-  return waves * product + (chunks > 1 ? 2000 + 300 * double(chunks) + sums : 0);
+// Cycles of the busiest multiprocessor. A bundle's nonzero takes eight wavefronts of shared memory, more where short
+// tiles meet in its banks; a panel costs three times its bytes, both at 128 bytes a cycle; partial sums are written and
+// read at 40, and their launch costs some 2000 cycles, 300 more for each.
+struct ResidentCost {
+  static constexpr double kLatency = 600;     // of a load, from the second level of cache
+  static constexpr double kLoaded = 32 * 24;  // floats of a panel that a warp has under way
+  static constexpr double kBusyWarps = 8;     // fewer leave shared memory idle between their loads
+
+  const ResidentCsrView& layout;
+  double density;
+  index_t tiles;
+  const ResidentDevice& device;
+
+  // Of so many blocks side by side.
+  double together(index_t blocks) const {
+    const double conflicts = layout.samples == 32 ? 1 : layout.samples == 16 ? 1.2 : 1.3;
+    const double groups = density * double(layout.chunk) / ResidentCsrView::kSteps + 0.5;  // the last is half full
+    const double bundle = 8 * ResidentCsrView::kSteps * groups * conflicts;
+    const index_t bundles = ceil_div<index_t>(layout.bundles(), layout.parts);
+    const double turns = double(ceil_div<index_t>(bundles, layout.warps / layout.slices)) / layout.slices;
+    const double slices = 10.0 * (layout.slices - 1) * double(blocks * bundles);  // written and read again
+    const double floats = double(index_t(layout.chunk) * layout.samples);
+    const double loads = std::max(0.1 * double(blocks) * floats, kLatency * floats / (kLoaded * layout.warps));
+    return loads + bundle * std::max(double(blocks * bundles), kBusyWarps * turns) + slices;
+  }
+  double cycles(index_t resident) const {
+    const index_t chunks = layout.chunks(), blocks = ceil_div(chunks * tiles * layout.parts, device.multiprocessors);
+    const double sums = 0.2 * double(chunks * layout.rows * tiles * layout.samples) / double(device.multiprocessors);
+    return double(blocks / resident) * together(resident) + (blocks % resident > 0 ? together(blocks % resident) : 0) +
+           (chunks > 1 ? 2000 + 300 * double(chunks) + sums : 0);
+  }
+};
+
+// Blocks of that layout that a multiprocessor holds; 0: it has no room for one.
+index_t resident_blocks(const ResidentCsrView& layout, const ResidentDevice& device) {
+  constexpr index_t kReserved = 1024, kRegisterWarps = 20;  // what a block takes besides; warps by registers
+  const index_t bytes = layout.shared_bytes();
+  if (bytes > device.shared_bytes) return 0;
+  return std::clamp((device.shared_bytes + kReserved) / (bytes + kReserved), index_t(1),
+                    std::max<index_t>(kRegisterWarps / layout.warps, 1));
 }
 
 }  // namespace
 
-ResidentCsrView resident_csr_layout(index_t rows, index_t columns, index_t batch, const ResidentDevice& device) {
-  constexpr index_t kReserved = 1536;  // of shared memory: what each of two blocks takes besides
+ResidentCsrView resident_csr_layout(const CsrView& csr, index_t batch, const ResidentDevice& device) {
   constexpr index_t kMostChunk = 65528, kLeastChunk = 256;
-  constexpr int kMostWarps = 16;
+  constexpr int kMostWarps = 16, kMostSlices = 4;
   ResidentCsrView layout;
-  layout.rows = rows, layout.columns = columns;
-  layout.samples = batch <= 8 ? 8 : batch <= 16 ? 16 : 32;
-  const index_t tile_bytes = index_t(sizeof(float)) * layout.samples;
-  const index_t room = std::max<index_t>((device.shared_bytes / 2 - kReserved) / tile_bytes - 1, 8);
-  const index_t least_chunks = ceil_div(columns, std::min(room / 8 * 8, kMostChunk));
-  const index_t most_chunks = std::max(least_chunks, std::min(8 * least_chunks, columns / kLeastChunk));
+  layout.rows = csr.rows, layout.columns = csr.columns;
+  const double density = double(csr.nonzeros) / double(csr.rows) / double(csr.columns);
   double least = -1;
   ResidentCsrView best;
-  for (index_t chunks = least_chunks; chunks <= most_chunks; ++chunks) {
-    layout.chunk = int(ceil_div(ceil_div(columns, chunks), index_t(8)) * 8);
-    for (layout.warps = 4; layout.warps <= kMostWarps; ++layout.warps) {
-      for (layout.parts = 1; layout.parts <= ceil_div<index_t>(layout.bundles(), layout.warps); ++layout.parts) {
-        const double cost = modelled_cycles(layout, ceil_div<index_t>(batch, layout.samples), device);
-        if (least < 0 || cost < least) least = cost, best = layout;
+  const auto consider = [&] {
+    const index_t resident = resident_blocks(layout, device);
+    if (resident == 0) return;
+    const ResidentCost cost{layout, density, ceil_div<index_t>(batch, layout.samples), device};
+    const double cycles = cost.cycles(resident);
+    if (least < 0 || cycles < least) least = cycles, best = layout;
+  };
+  for (layout.samples = 8; layout.samples <= (batch <= 8 ? 8 : batch <= 16 ? 16 : 32); layout.samples *= 2) {
+    const index_t room = std::max<index_t>(device.shared_bytes / index_t(sizeof(float)) / layout.samples - 1, 8);
+    const index_t least_chunks = ceil_div(csr.columns, std::min(room / 8 * 8, kMostChunk));
+    const index_t most_chunks = std::max(least_chunks, std::min(16 * least_chunks, csr.columns / kLeastChunk));
+    for (index_t chunks = least_chunks; chunks <= most_chunks; ++chunks) {
+      layout.chunk = int(ceil_div(ceil_div(csr.columns, chunks), index_t(8)) * 8);
+      for (layout.warps = 4; layout.warps <= kMostWarps; ++layout.warps) {
+        const index_t most_parts = std::min(layout.bundles(), 4 * device.multiprocessors);
+        for (layout.parts = 1; layout.parts <= most_parts; ++layout.parts) {
+          for (layout.slices = 1; layout.slices <= kMostSlices; ++layout.slices) {
+            const bool once = index_t(layout.parts) * (layout.warps / layout.slices) >= layout.bundles();
+            if (layout.slices == 1 || (layout.warps % layout.slices == 0 && once)) consider();
+          }
+        }
       }
     }
   }

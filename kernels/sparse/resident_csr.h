@@ -12,9 +12,9 @@ struct ResidentDevice {
   index_t multiprocessors = 1, shared_bytes = 0;  // that one block may ask for
 };
 
-// Sizes without pointers: tiles that waste least on the batch, chunks of which two blocks fit a multiprocessor, and as
-// many parts and warps as leave the busiest multiprocessor least to do.
-ResidentCsrView resident_csr_layout(index_t rows, index_t columns, index_t batch, const ResidentDevice& device);
+// Sizes without pointers: tiles, chunks, parts and warps that leave the busiest multiprocessor least to do, second
+// launch for the sums of several chunks included.
+ResidentCsrView resident_csr_layout(const CsrView& csr, index_t batch, const ResidentDevice& device);
 
 // segments [layout.chunks() + 1, rows] is scratch: where each row's part of each chunk begins.
 // row_of [layout.chunks(), layout.places()], group_offsets [layout.chunks() * layout.bundles() + 1]

@@ -57,6 +57,7 @@ TEST_CASE("dense, csr: 16-bit values only for a few samples of a product that ma
   CHECK(offers(1, Precision::fp32, simt::kEmulated ? CsrArrangement::rows : pieces));
   CHECK(offers(16, Precision::fp32, panel) == !simt::kEmulated);
   CHECK(offers(600, Precision::fp32, slabs) == !simt::kEmulated);
+  CHECK(offers(600, Precision::fp32, panel) == !simt::kEmulated);
 }
 
 TEST_CASE("plan: explain lists 16-bit values beside the dense product of that precision") {

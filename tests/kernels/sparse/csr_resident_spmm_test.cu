@@ -20,13 +20,14 @@ struct Problem {
   double sparsity = 0.9;
   Activation activation = Activation::none;
   bool with_bias = true;
+  int slices = 1;
 };
 
 ResidentCsrView sizes(const Problem& problem) {
   ResidentCsrView layout;
   layout.rows = problem.rows, layout.columns = problem.columns;
   layout.samples = problem.samples, layout.chunk = problem.chunk;
-  layout.parts = problem.parts, layout.warps = problem.warps;
+  layout.parts = problem.parts, layout.warps = problem.warps, layout.slices = problem.slices;
   return layout;
 }
 
@@ -36,6 +37,7 @@ void check(const Problem& problem) {
   CAPTURE(problem.columns);
   CAPTURE(problem.samples);
   CAPTURE(problem.chunk);
+  CAPTURE(problem.slices);
   CAPTURE(problem.sparsity);
   const auto weight = uneven_weight(problem.rows, problem.columns, problem.sparsity, 3);
   const ResidentCsrBuffers arranged({problem.rows, problem.columns, weight}, sizes(problem));
@@ -110,16 +112,22 @@ TEST_CASE("resident csr: at 90 % random zeros padding stays within 5 %, a weight
   }
 }
 
-TEST_CASE("resident csr: the layout fits two blocks into a multiprocessor and leaves none idle") {
+TEST_CASE("resident csr: the layout fits shared memory, leaves no multiprocessor idle, small layers take one launch") {
   constexpr std::int64_t kA100 = 163 * 1024, kSmall = 64 * 1024;
-  const ResidentCsrView large = kernels::resident_csr_layout(4096, 4096, 32, {108, kA100});
+  const auto of = [](std::int64_t rows, std::int64_t columns, std::int64_t batch, kernels::ResidentDevice device) {
+    return kernels::resident_csr_layout({.rows = rows, .columns = columns, .nonzeros = (rows * columns + 9) / 10},
+                                        batch, device);
+  };
+  const ResidentCsrView large = of(4096, 4096, 32, {108, kA100});
   CHECK(large.samples == 32);
-  CHECK(2 * ((large.chunk + 1) * 32 * 4 + 1024) <= kA100);
-  CHECK(large.chunks() * large.parts > 108);
+  CHECK((large.chunk + 1) * 32 * 4 <= kA100);
+  CHECK(large.chunks() * large.parts >= 100);
   CHECK(large.chunks() * large.parts <= 216);
-  const ResidentCsrView small = kernels::resident_csr_layout(300, 784, 8, {40, kSmall});
-  CHECK(small.samples == 8);
-  CHECK(kernels::resident_csr_layout(1, 1, 1, {1, 1024}).chunk == 8);
+  const ResidentCsrView medium = of(500, 800, 128, {108, kA100});
+  CHECK(medium.chunks() == 1);
+  CHECK(medium.parts * ((128 + medium.samples - 1) / medium.samples) >= 80);
+  CHECK(of(300, 784, 8, {40, kSmall}).samples == 8);
+  CHECK(of(1, 1, 1, {1, 1024}).chunk == 8);
 }
 
 TEST_CASE("csr_resident_spmm equals the dense product with zeros around the tiles of samples") {
@@ -151,6 +159,20 @@ TEST_CASE("csr_resident_spmm applies bias and activation with one chunk and with
   check({20, 18, 40, 32, 16, 1, 1, 0.8, Activation::tanh, false});
 }
 
+TEST_CASE("csr_resident_spmm where several warps share a bundle, some with no group, some with no bundle") {
+  for (const int samples : {8, 16, 32}) {
+    for (const int slices : {2, 3, 4}) {
+      check({33, 17, 100, samples, 104, 5, slices, 0.8, Activation::relu, true, slices});
+      check({5, 40, 65, samples, 32, 2, 3 * slices, 0.95, Activation::none, true, slices});
+    }
+  }
+  const auto full = sparse_weight(8, 16, 0.0, 3);
+  for (const int slices : {1, 4}) {
+    const ResidentCsrView layout = sizes({1, 8, 16, 32, 16, 1, 4, 0, {}, true, slices});
+    CHECK(decoded(ResidentCsrBuffers({8, 16, full}, layout).view()) == full);
+  }
+}
+
 TEST_CASE("csr_resident_spmm: an infinite x reaches only the rows that keep its column") {
   const ResidentCsrBuffers arranged({2, 2, {0.0f, 0.0f, 0.0f, 3.0f}}, sizes({1, 2, 2, 8, 8}));
   const GuardedBuffer<float> x(std::vector<float>{INFINITY, 2.0f}), bias(std::vector<float>{0.25f, 0.5f});
@@ -172,6 +194,9 @@ TEST_CASE("csr_resident_spmm refuses an empty batch, unknown tiles, and chunks w
   CHECK(refusal({1, 2, 3, 64}) == "csr_resident_spmm: tiles of 64 samples; there are kernels for 8, 16 and 32");
   CHECK(refusal({1, 2, 30, 8, 16}) ==
         "csr_resident_spmm: 2 chunks make partial sums; give scratch of csr_resident_scratch() floats");
+  CHECK(refusal({1, 2, 3, 8, 8, 1, 4, 0, {}, true, 3}) ==
+        "csr_resident_spmm: 3 warps to a bundle in 1 parts of 4 warps, 1 bundles; they must divide the warps, and each "
+        "have one bundle at most");
 }
 
 }  // namespace
