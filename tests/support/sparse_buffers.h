@@ -137,7 +137,8 @@ struct ResidentCsrBuffers {
         chunk_columns(0) {
     kernels::resident_csr_count(csr.view(), layout, segments.data(), row_of.data(), group_offsets.data(), nullptr);
     layout.group_count = group_offsets.download().back();
-    values = GuardedBuffer<float>(std::size_t((layout.group_count + layout.slices) * layout.bundle_rows() * layout.kSteps));
+    const std::int64_t groups = layout.group_count + layout.slices;
+    values = GuardedBuffer<float>(std::size_t(groups * layout.bundle_rows() * layout.kSteps));
     chunk_columns = GuardedBuffer<std::uint16_t>(values.size());
     kernels::resident_csr_fill(csr.view(), view(), segments.data(), values.data(), chunk_columns.data(), nullptr);
   }
