@@ -17,7 +17,11 @@ namespace {
 // as those sums cost.
 constexpr std::int64_t kFewSamples = 4, kFilledTile = 33, kFewTiles = 512;
 
-bool fits_one_panel(const kernels::CsrView& csr) { return 4 * 32 * (csr.columns + 1) <= shared_bytes_per_block(); }
+bool fits_one_panel(const kernels::CsrView& csr) {
+  kernels::ResidentCsrView layout;
+  layout.chunk = int((csr.columns + 7) / 8 * 8);
+  return layout.shared_bytes() <= shared_bytes_per_block();
+}
 
 Tensor floats(std::int64_t count) { return Tensor::empty({std::max<std::int64_t>(count, 1)}); }
 

@@ -30,8 +30,8 @@ constexpr double kSparsity = 0.9;
 constexpr PrunedLayer kLayers[] = {
     {"lenet-5 dense_1, batch 1", 1, 500, 800},
     {"lenet-5 dense_1, batch 128", 128, 500, 800},
-    {"lenet-5 dense_1, batch 1024", 1024, 500, 800},
-    {"lenet-5 dense_1, batch 4096", 4096, 500, 800},
+    {"lenet-5 dense_1, batch 1024", 1024, 500, 800, true},
+    {"lenet-5 dense_1, batch 4096", 4096, 500, 800, true},
     {"lenet-300-100 dense_1, batch 128", 128, 300, 784},
     {"seed-cnn dense_1, batch 128", 128, 64, 1600},
     {"4096 x 4096, batch 1", 1, 4096, 4096},

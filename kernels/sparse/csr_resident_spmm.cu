@@ -86,7 +86,7 @@ __device__ inline void load_panel_by_ones(const Panel<Tile>& panel) {
   constexpr int kQuads = Tile::kSamples < 16 ? 2 : 4;    // lanes that fetch the samples of one column
   constexpr int kTurns = Tile::kSamples / (4 * kQuads);  // until all its samples are there
   constexpr int kWarpColumns = 32 / kQuads;
-#pragma unroll 1
+#pragma unroll(kTurns == 1 ? 4 : 2)
   for (int column = int(threadIdx.y) * kWarpColumns + int(threadIdx.x) / kQuads; column < panel.columns;
        column += int(blockDim.y) * kWarpColumns) {
     simt::unrolled<kTurns>([&](auto turn) {

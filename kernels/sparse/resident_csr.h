@@ -13,7 +13,7 @@ struct ResidentDevice {
 };
 
 // Sizes without pointers: tiles, chunks, parts and warps that leave the busiest multiprocessor least to do, second
-// launch for the sums of several chunks included.
+// launch for the sums of several chunks included. Of `csr` only the sizes are read.
 ResidentCsrView resident_csr_layout(const CsrView& csr, index_t batch, const ResidentDevice& device);
 
 // segments [layout.chunks() + 1, rows] is scratch: where each row's part of each chunk begins.
