@@ -198,7 +198,7 @@ class Benchmark {
       names_.insert(layer.name);
       if (layer.name.find(options_.layer) == std::string::npos) continue;
       for (const MaskKind& kind : mask_kinds(options_.precision)) {
-        compile_.candidates = {dense(), csr()};
+        compile_.candidates = {dense(), csr(), compiled_conv2d()};
         if (kind.format) compile_.candidates.push_back(*kind.format);
         for (const double sparsity : sparsities_of(kind)) {
           const Tensor weight = pruned(layer.weight, kind.pattern, sparsity);
@@ -219,6 +219,7 @@ class Benchmark {
   void own_masks() {
     SavedModel saved = load_model(options_.checkpoint);
     compile_.candidates = fitting_formats(*saved.module);
+    compile_.candidates.push_back(compiled_conv2d());
     const auto padding = saved.notes.find("padding");
     const std::int64_t side = 28 + 2 * (padding == saved.notes.end() ? 0 : std::stoll(padding->second));
     for (const std::int64_t batch : options_.batches) {

@@ -2,6 +2,7 @@
 
 #include "core/device/stream.h"
 #include "kernels/require.h"
+#include "pruning/compiled_code.h"
 
 namespace espalier::pruning {
 namespace {
@@ -11,29 +12,14 @@ using kernels::vendor::CompiledNetwork;
 using kernels::vendor::CompileError;
 constexpr std::int64_t kInstructionBytes = 16;  // of a multiply-add with its weight, on a GPU
 
-// From the cache if what it has of this compiler can be loaded, else compiled.
-CompiledNetwork loaded_or_compiled(const NetworkSource& source, const std::string& compiler,
-                                   const ObjectCache& objects) {
-  const std::string key = compiler + "\n" + source.text;
-  if (const auto known = objects.find(key)) {
-    try {
-      return CompiledNetwork(source, *known);
-    } catch (const CompileError&) {  // of a machine that is no longer this one: compiled again below
-    }
-  }
-  const std::string object = kernels::vendor::compiled_object(source.text);
-  CompiledNetwork network(source, object);
-  objects.store(key, object);
-  return network;
-}
-
 Implementation compiled(const Trace& traced, const ObjectCache& objects) {
   NetworkChain chain = chain_of(traced);
   read_weights(chain, traced);
   const NetworkSource source = network_source(chain.products, CompiledNetwork::target());
   const std::string compiler = kernels::vendor::compiler_identity();
-  const auto function = std::make_shared<CompiledNetworkFunction>(loaded_or_compiled(source, compiler, objects),
-                                                                  chain.input, chain.output);
+  const auto load = [&](const std::string& object) { return CompiledNetwork(source, object); };
+  const auto function = std::make_shared<CompiledNetworkFunction>(
+      loaded_or_compiled(source.text, compiler, objects, load), chain.input, chain.output);
   function->made_with = compiler;
   return {.format = "compiled",
           .library = std::string(kernels::vendor::compiler_name()),

@@ -368,8 +368,7 @@ std::vector<Implementation> lower(const RecordedCall& call, const VnmCandidate& 
   return found;
 }
 
-std::vector<Implementation> lower(const RecordedCall&, const FusedNetworkCandidate&) { return {}; }
-std::vector<Implementation> lower(const RecordedCall&, const CompiledNetworkCandidate&) { return {}; }
+std::vector<Implementation> lower(const RecordedCall&, const MadeElsewhere&) { return {}; }
 
 }  // namespace
 

@@ -2,12 +2,14 @@
 //   implementations_of(step, csr()) -> {csr of ours, csr of the vendor's}, each a Function or the reason why it is none
 // A new format adds a candidate here and a Function in sparse_functions.h; a layer that is no product is left alone.
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "core/autograd/function.h"
+#include "core/device/gpu_model.h"
 #include "core/device/math.h"
 #include "core/device/precision.h"
 
@@ -30,17 +32,23 @@ struct VectorNmCandidate {
 struct VnmCandidate {
   std::int64_t height = 128, window = 8;
 };
+// Those that implementations_of() knows nothing of.
+struct MadeElsewhere {};
+// A convolution as code compiled for its weights alone (compiled_conv2d.h).
+struct CompiledConv2dCandidate : MadeElsewhere {};
 // All layers in one launch (fused_plan.h): of the network as a whole, no single product has an implementation.
-struct FusedNetworkCandidate {};
+struct FusedNetworkCandidate : MadeElsewhere {};
 // The same as code compiled for its weights alone (compiled_plan.h).
-struct CompiledNetworkCandidate {};
-using Candidate = std::variant<DenseCandidate, CsrCandidate, BlockCsrCandidate, TwoFourCandidate, VectorNmCandidate,
-                               VnmCandidate, FusedNetworkCandidate, CompiledNetworkCandidate>;
+struct CompiledNetworkCandidate : MadeElsewhere {};
+using Candidate =
+    std::variant<DenseCandidate, CsrCandidate, BlockCsrCandidate, TwoFourCandidate, VectorNmCandidate, VnmCandidate,
+                 CompiledConv2dCandidate, FusedNetworkCandidate, CompiledNetworkCandidate>;
 
 inline Candidate dense(Math math = Math::fastest) { return DenseCandidate{math}; }
 inline Candidate csr() { return CsrCandidate{}; }
 inline Candidate block_csr(std::int64_t rows, std::int64_t columns) { return BlockCsrCandidate{rows, columns}; }
 inline Candidate two_four() { return TwoFourCandidate{}; }
+inline Candidate compiled_conv2d() { return CompiledConv2dCandidate{}; }
 inline Candidate fused_network() { return FusedNetworkCandidate{}; }
 inline Candidate compiled_network() { return CompiledNetworkCandidate{}; }
 inline Candidate vnm(std::int64_t height, std::int64_t window) { return VnmCandidate{height, window}; }
@@ -64,6 +72,7 @@ struct Implementation {
   std::int64_t stored = 0;                // weights that it multiplies, zeros among them too; 0: none of the zeros
   double rows_sharing = 1;                // rows of the weight that use one read of x
   Precision precision = Precision::fp32;  // of its operands
+  std::function<KernelWork(const GpuModel&)> work = {};  // in place of all that, where it is known better
 };
 
 // Whether the call is a product with a weight that sparse kernels know: Dense or Conv2d, alone or with a max pool.

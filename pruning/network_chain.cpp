@@ -24,6 +24,8 @@ void encode(const std::vector<float>& weight, FusedProduct& product) {
   }
 }
 
+}  // namespace
+
 FusedProduct product_of(const Function& function, const Shape& x, const Shape& weight) {
   FusedProduct product;
   if (const auto* block = dynamic_cast<const ConvPool2dFunction*>(&function)) {
@@ -42,7 +44,10 @@ FusedProduct product_of(const Function& function, const Shape& x, const Shape& w
   return product;
 }
 
-}  // namespace
+void read_weights(FusedProduct& product, const Tensor& weight, const Tensor* bias) {
+  encode(weight.to_host(), product);
+  if (bias) product.bias = bias->to_host();
+}
 
 NetworkChain chain_of(const Trace& traced) {
   const auto shape_of = [&](int value) { return traced.values[std::size_t(value)].tensor.shape(); };
@@ -65,11 +70,9 @@ NetworkChain chain_of(const Trace& traced) {
 
 void read_weights(NetworkChain& chain, const Trace& traced) {
   for (std::size_t i = 0; i < chain.products.size(); ++i) {
-    const auto value = [&](std::size_t input) {
-      return traced.values[std::size_t(chain.steps[i]->inputs[input])].tensor.to_host();
-    };
-    encode(value(1), chain.products[i]);
-    if (chain.steps[i]->inputs.size() > 2) chain.products[i].bias = value(2);
+    const std::vector<int>& inputs = chain.steps[i]->inputs;
+    const auto value = [&](std::size_t input) { return &traced.values[std::size_t(inputs[input])].tensor; };
+    read_weights(chain.products[i], *value(1), inputs.size() > 2 ? value(2) : nullptr);
   }
 }
 

@@ -19,6 +19,11 @@ struct NetworkChain {
   Shape input, output;
 };
 
+// Of one product in fp32, a convolution or a dense layer; weight and bias are left empty. Throws Refused.
+kernels::FusedProduct product_of(const Function& function, const Shape& x, const Shape& weight);
+// The weight as CSR, and the bias if there is one. Waits for the device.
+void read_weights(kernels::FusedProduct& product, const Tensor& weight, const Tensor* bias);
+
 // Shapes and attributes of a trace whose products have taken in what follows them. Throws Refused where a step is
 // neither a product in fp32 nor a flatten, or where the layers are no chain.
 NetworkChain chain_of(const Trace& traced);

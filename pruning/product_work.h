@@ -4,6 +4,7 @@
 //   sparse  fp32 at 80 %, one read of shared memory (4 bytes, at 85 %) per multiply-add and `rows_sharing` rows, and x
 //           read from the second level once for every 128 rows
 //   both    every operand once, at 85 % of the memory's bandwidth, or of the second level's where all of it fits there
+// Code for a layer's own weights is counted as its layout was chosen (kernels/sparse/conv2d_source.h), at these rates.
 // It is the speed limit of a format, not a forecast: kernels reach 50 to 70 % of it.
 #pragma once
 #include <cstdint>
@@ -44,8 +45,8 @@ bool has_products(const GpuModel& gpu, Precision precision);
 
 ModelledTime modelled_time(const GpuModel& gpu, const ProductSize& size, const ProductWork& work);
 
-// The best that any way of ours could do with so many weights left, in one launch: as rows of 4-byte values with 2-byte
-// indices, or dense.
+// The best that any way that reads so many weights as data could do, in one launch: as rows of 4-byte values with
+// 2-byte indices, or dense.
 double speed_limit_us(const GpuModel& gpu, const ProductSize& size, std::int64_t nonzeros);
 
 // Of a step that is no product: everything read and written once.

@@ -9,7 +9,9 @@
 #include "kernels/elementwise.h"
 #include "kernels/vendor/blas.h"
 #include "kernels/vendor/sparse.h"
+#include "layers/conv_pool.h"
 #include "layers/product.h"
+#include "pruning/compiled_conv2d.h"
 #include "pruning/format.h"
 #include "pruning/reason.h"
 
@@ -37,6 +39,9 @@ std::vector<Implementation> implementations(const RecordedCall& product, const C
   std::vector<Implementation> found;
   for (const Candidate& candidate : options.candidates) {
     for (Implementation& one : implementations_of(product, candidate)) found.push_back(std::move(one));
+    if (std::holds_alternative<CompiledConv2dCandidate>(candidate) && convolution_of(*product.function)) {
+      found.push_back(compile_conv2d(product, options));
+    }
   }
   if (options.selection == Selection::fastest) return found;
   const auto first = std::find_if(found.begin(), found.end(), [](const auto& one) { return one.function != nullptr; });
@@ -55,6 +60,11 @@ ProductWork work_of(const Implementation& one, const PlanStep& step, int launche
           .rows_sharing = one.rows_sharing,
           .precision = one.precision,
           .launches = launches};
+}
+
+double modelled_us(const GpuModel& gpu, const Implementation& one, const PlanStep& step, int launches) {
+  if (one.work) return modelled_time(gpu, one.work(gpu), launches * kGraphNodeFloorUs).us;
+  return modelled_time(gpu, step.size, work_of(one, step, launches)).us;
 }
 
 std::string question_about(const RecordedCall& call, const std::vector<MeasuredImplementation>& candidates,
@@ -94,8 +104,7 @@ std::vector<CachedTime> model(const Ways& ways, const RecordedCall& call, const 
   std::vector<CachedTime> times;
   for (const Implementation* one : ways) {
     const int launches = int(captured(*one, call).node_count());
-    const double us = modelled_time(gpu, step.size, work_of(*one, step, launches)).us;
-    times.push_back({{.median_us = us}, launches});
+    times.push_back({{.median_us = modelled_us(gpu, *one, step, launches)}, launches});
   }
   return times;
 }
@@ -135,7 +144,7 @@ void judge(PlanStep& step, std::vector<Implementation>& found, const RecordedCal
                                .bytes = one.weight_bytes + around});
     if (!one.function) continue;
     ways.push_back(&one);
-    if (gpu) step.candidates.back().limit_us = modelled_time(*gpu, step.size, work_of(one, step, 1)).us;
+    if (gpu) step.candidates.back().limit_us = modelled_us(*gpu, one, step, 1);
   }
   set_times(step.candidates,
             options.gpu ? model(ways, call, step, *options.gpu) : measure_or_recall(ways, call, step, options));

@@ -42,6 +42,7 @@ Measurement measure(Module& model, const Shape& image, const std::vector<std::in
   Table times({"batch", "dense µs", "pruned µs", "speed-up", "pruned images/s", "formats of the pruned plan"}, {5});
   Table choices({"batch", "layer", "format", "by", "µs", "reason"}, {1, 2, 3, 5});
   pruning::CompileOptions options{.objects = pruning::ObjectCache(pruning::user_object_cache())};
+  options.candidates.push_back(pruning::compiled_conv2d());
   options.candidates.push_back(pruning::fused_network());
   options.candidates.push_back(pruning::compiled_network());
   for (const std::int64_t batch : batches) {

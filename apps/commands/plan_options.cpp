@@ -38,6 +38,7 @@ pruning::CompileOptions compile_options_of_layers(const PlanOptions& options, Mo
 
 pruning::CompileOptions compile_options_of_all(const PlanOptions& options, Module& model) {
   pruning::CompileOptions result = compile_options_of_layers(options, model);
+  result.candidates.push_back(pruning::compiled_conv2d());
   result.candidates.push_back(pruning::fused_network());
   result.candidates.push_back(pruning::compiled_network());
   return result;

@@ -10,10 +10,11 @@ struct Words {
   const char *task, *place, *here, *restrict_word, *first, *step;
 };
 
+std::string define(const char* name, const char* meaning) {
+  return std::string("#define ") + name + " " + meaning + "\n";
+}
+
 std::string defined(const Words& words) {
-  const auto define = [](const char* name, const char* meaning) {
-    return std::string("#define ") + name + " " + meaning + "\n";
-  };
   return define("TASK", words.task) + define("PLACE", words.place) + define("HERE", words.here) +
          define("RESTRICT", words.restrict_word) + define("FIRST", words.first) + define("STEP", words.step);
 }
@@ -38,7 +39,13 @@ extern __shared__ float espalier_shared[];
 [[maybe_unused]] static __device__ inline void clear(float* map, int count) {
   for (int i = threadIdx.x; i < count; i += blockDim.x) map[i] = 0.0f;
 }
-[[maybe_unused]] static __device__ inline float larger(float a, float b) { return a != a || b <= a ? a : b; }
+)";
+
+constexpr const char* kAdd = "ADD(sum, weight, value)";
+
+// For one number at a time, on a GPU or as the emulation runs it.
+constexpr const char* kScalarWords =
+    R"([[maybe_unused]] static __device__ inline float larger(float a, float b) { return a != a || b <= a ? a : b; }
 [[maybe_unused]] static __device__ inline float relu(float x) { return x <= 0.0f ? 0.0f : x; }
 [[maybe_unused]] static __device__ inline float leaky_relu(float x, float slope) { return x <= 0.0f ? slope * x : x; }
 [[maybe_unused]] static __device__ inline float gelu(float x) {
@@ -81,6 +88,10 @@ std::string staging(const NetworkSource& source, const SourceMap& first) {
 
 }  // namespace
 
+// NVIDIA's compilers make a product with a negative number that is added to a sum a product and a difference, two
+// instructions: hence fmaf.
+std::string scalar_words() { return define(kAdd, "sum = fmaf(weight, value, sum)") + kScalarWords; }
+
 std::string activation_name(Activation activation) {
   switch (activation) {
     case Activation::none:
@@ -101,6 +112,7 @@ std::string activation_name(Activation activation) {
 
 std::string host_prelude(int lanes) {
   std::string prelude = "#define LANES " + std::to_string(lanes) + "\n" + kHostWords +
+                        define(kAdd, "sum += weight * value") +
                         defined({.task = "static __attribute__((noinline)) void",
                                  .place = "[[maybe_unused]] V* memory, [[maybe_unused]] Activate activate",
                                  .here = "memory, activate",
@@ -121,7 +133,7 @@ std::string host_function(const std::string& calls) {
 
 // A scratch map is read by other warps than wrote it: no pointer may promise that nobody else writes.
 std::string cuda_prelude() {
-  return "#define WARPS " + std::to_string(NetworkSource::kWarps) + "\n" + kCudaWords +
+  return "#define WARPS " + std::to_string(NetworkSource::kWarps) + "\n" + kCudaWords + scalar_words() +
          defined({.task = "static __device__ __noinline__ void",
                   .place = "[[maybe_unused]] int lane, [[maybe_unused]] int warp, [[maybe_unused]] float* scratch",
                   .here = "lane, warp, scratch",

@@ -13,6 +13,8 @@ std::string cuda_prelude();
 std::string cuda_kernel(const NetworkSource& source, const SourceMap& first, const SourceMap& last,
                         const std::string& calls);
 
+std::string scalar_words();  // CUDA: a product added to a sum, the larger of two numbers, activations of one
+
 std::string activation_name(Activation activation);  // as the preludes call it; empty: none
 
 }  // namespace espalier::kernels

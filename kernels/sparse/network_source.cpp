@@ -1,31 +1,21 @@
 #include "kernels/sparse/network_source.h"
 
 #include <cmath>
-#include <cstdio>
 #include <map>
 
 #include "kernels/require.h"
 #include "kernels/sparse/network_layout.h"
 #include "kernels/sparse/network_prelude.h"
+#include "kernels/sparse/source_text.h"
 
 namespace espalier::kernels {
 namespace {
 
+using source_text::line;
+using source_text::number;
 constexpr index_t kMostInTask = 1024;  // products of one function: compilers take longer than in proportion
 constexpr index_t kCudaRows = 64;      // sums that a thread keeps in registers
 constexpr index_t kCudaSums = 32;      // of a convolution, beside its addresses
-
-// The shortest text that gives the very number back: hexadecimal digits.
-std::string number(float value) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%af", double(value));
-  return text;
-}
-
-template <class... Parts>
-std::string line(const Parts&... parts) {
-  return (detail::text(parts) + ...) + "\n";
-}
 
 struct Use {
   index_t sum;
@@ -172,7 +162,7 @@ class Writer {
     }
     for (const auto& [place, uses] : uses_of(product, in, filters)) {
       text += "  { const V v = x[" + std::to_string(place) + "];";
-      for (const Use& use : uses) text += " a" + std::to_string(use.sum) + " += " + number(use.weight) + " * v;";
+      for (const Use& use : uses) text += " ADD(a" + std::to_string(use.sum) + ", " + number(use.weight) + ", v);";
       text += " }\n";
       source_.loads += times, source_.products += times * index_t(uses.size()), written_ += index_t(uses.size());
     }
