@@ -20,7 +20,7 @@ using kernels::FusedProduct;
 using kernels::SourceDevice;
 using kernels::vendor::CompiledConv2d;
 using kernels::vendor::CompileError;
-constexpr double kLeastSparsity = 0.5;  // below it the dense kernel, whose weights take no instruction, is as fast
+constexpr double kLeastSparsity = 0.25;  // below it the dense kernel, whose weights take no instruction, is as fast
 constexpr double kInstructionBytes = 16;
 
 std::string compiler_of(const CompileOptions& options) {

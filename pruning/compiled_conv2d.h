@@ -23,8 +23,8 @@ struct CompiledConv2dFunction final : Function {
   kernels::ConvPool pool;
 };
 
-// Of a recorded convolution, alone or with its pool. Not eligible where less than half of its weights are zero, where
-// there are too many nonzeros to compile or where no compiler is found. What was compiled before comes from
+// Of a recorded convolution, alone or with its pool. Not eligible where less than a quarter of its weights are zero,
+// where there are too many nonzeros to compile or where no compiler is found. What was compiled before comes from
 // options.objects. Where a GPU is modelled nothing is compiled: the CSR convolution stands in, with the time that the
 // code would take.
 Implementation compile_conv2d(const RecordedCall& call, const CompileOptions& options);

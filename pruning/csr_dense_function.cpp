@@ -7,6 +7,7 @@
 #include "kernels/sparse/csr_slab_spmm.h"
 #include "kernels/sparse/csr_spmm.h"
 #include "kernels/sparse/csr_spmv.h"
+#include "kernels/sparse/resident_csr.h"
 #include "pruning/sparse_functions.h"
 
 namespace espalier::pruning {
@@ -77,6 +78,14 @@ std::vector<CsrArrangement> csr_arrangements(const Csr& csr, std::int64_t batch,
   if (few && precision == Precision::fp16) found.push_back(CsrArrangement::fp16_pieces);
   if (few && precision == Precision::bf16) found.push_back(CsrArrangement::bf16_pieces);
   return found;
+}
+
+std::function<int(const GpuModel&)> launches_on_gpu(const Csr& csr, std::int64_t batch) {
+  const bool few = batch <= kFewSamples && PieceCsr<float>::takes(csr);
+  return [few, batch, view = csr.view()](const GpuModel& gpu) {
+    const kernels::ResidentDevice device{gpu.multiprocessors, gpu.shared_kibibytes * 1024};
+    return few || kernels::resident_csr_layout(view, batch, device).chunks() == 1 ? 1 : 2;
+  };
 }
 
 CsrDenseFunction::CsrDenseFunction(Csr csr, std::int64_t expected_batch, CsrArrangement arrangement)

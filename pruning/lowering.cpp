@@ -137,6 +137,7 @@ std::vector<Implementation> lower(const RecordedCall& call, const CsrCandidate&)
     found.push_back(implementation(as_it_is ? ours : fmt::format("{} {}", ours, name_of(one)), nullptr));
     found.back().function = finished(product, call);
     found.back().weight_bytes = product->bytes();
+    if (as_it_is) found.back().launches = launches_on_gpu(csr, batch);
   }
   found.push_back(implementation(vendor, finished(std::make_shared<VendorDenseFunction<Csr>>(csr, batch), call)));
   return found;

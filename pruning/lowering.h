@@ -73,6 +73,7 @@ struct Implementation {
   double rows_sharing = 1;                // rows of the weight that use one read of x
   Precision precision = Precision::fp32;  // of its operands
   std::function<KernelWork(const GpuModel&)> work = {};  // in place of all that, where it is known better
+  std::function<int(const GpuModel&)> launches = {};     // where they are others there than here
 };
 
 // Whether the call is a product with a weight that sparse kernels know: Dense or Conv2d, alone or with a max pool.

@@ -103,7 +103,7 @@ std::vector<CachedTime> measure(const Ways& ways, const RecordedCall& call, cons
 std::vector<CachedTime> model(const Ways& ways, const RecordedCall& call, const PlanStep& step, const GpuModel& gpu) {
   std::vector<CachedTime> times;
   for (const Implementation* one : ways) {
-    const int launches = int(captured(*one, call).node_count());
+    const int launches = one->launches ? one->launches(gpu) : int(captured(*one, call).node_count());
     times.push_back({{.median_us = modelled_us(gpu, *one, step, launches)}, launches});
   }
   return times;

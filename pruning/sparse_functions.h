@@ -1,10 +1,12 @@
 // Products with an encoded weight, as steps of a Plan: they hold weight and bias and take x alone. A plan never runs
 // backward, so neither do they.
 #pragma once
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
 
+#include "core/device/gpu_model.h"
 #include "core/device/precision.h"
 #include "kernels/sparse/csr_conv2d.h"
 #include "kernels/vendor/sparse.h"
@@ -34,6 +36,10 @@ std::string_view name_of(CsrArrangement arrangement);
 // tiles, slabs where a tile of samples is filled; on a CPU rows. Where products may compute in 16 bits, values may have
 // so many: that is what reading them costs.
 std::vector<CsrArrangement> csr_arrangements(const Csr& csr, std::int64_t batch, Precision precision);
+
+// Of the product in the arrangement that it would have on a GPU: one where it reads rows for few samples, or where a
+// panel holds all columns; else something goes before it or follows it.
+std::function<int(const GpuModel&)> launches_on_gpu(const Csr& csr, std::int64_t batch);
 
 // Any batch is right; the arrangement is made for the one expected.
 struct CsrDenseFunction final : SparseFunction {

@@ -77,7 +77,7 @@ TEST_CASE("compiled convolution: weights that are mostly left, and groups, are r
     REQUIRE(compiled_of(plan.steps()[0]));
     return compiled_of(plan.steps()[0])->note;
   };
-  CHECK(note_of(Sequential(Conv2d(4, 8)), 0.25).find("25.0 % of its weights are zero") != std::string::npos);
+  CHECK(note_of(Sequential(Conv2d(4, 8)), 0.125).find("12.5 % of its weights are zero") != std::string::npos);
   CHECK(note_of(Sequential(Conv2d(4, 8, {.groups = 2})), 0.75).find("groups") != std::string::npos);
 }
 
