@@ -12,18 +12,6 @@ namespace {
 using kernels::FusedProduct;
 constexpr std::int64_t kMostWeights = 1 << 24;  // of a layer: a larger one belongs to no small network
 
-void encode(const std::vector<float>& weight, FusedProduct& product) {
-  const std::int64_t columns = product.shape.patch();
-  product.row_offsets.assign(1, 0);
-  for (std::int64_t i = 0; i < std::int64_t(weight.size()); ++i) {
-    if (weight[std::size_t(i)] != 0.0f) {
-      product.column_indices.push_back(std::int32_t(i % columns));
-      product.values.push_back(weight[std::size_t(i)]);
-    }
-    if (i % columns == columns - 1) product.row_offsets.push_back(std::int32_t(product.values.size()));
-  }
-}
-
 }  // namespace
 
 FusedProduct product_of(const Function& function, const Shape& x, const Shape& weight) {
@@ -45,7 +33,7 @@ FusedProduct product_of(const Function& function, const Shape& x, const Shape& w
 }
 
 void read_weights(FusedProduct& product, const Tensor& weight, const Tensor* bias) {
-  encode(weight.to_host(), product);
+  product.set_weight(weight.to_host());
   if (bias) product.bias = bias->to_host();
 }
 

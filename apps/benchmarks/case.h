@@ -43,6 +43,7 @@ Cases training_cases();    // optimizers, loss scaling
 Cases pruning_cases();     // scores, masks, patterns, encoding
 Cases penalty_cases();     // what pulls weights to zero while a model trains
 Cases sparse_cases();      // sparse products beside dense ones
+Cases compiled_convolution_cases();
 Cases structured_cases();  // those of structured sparsity; then its convolutions
 Cases structured_convolution_cases();
 
@@ -50,7 +51,8 @@ inline Cases all_cases() {
   Cases all;
   for (const auto& family :
        {gemm_cases, convolution_cases, tensor_core_convolution_cases, map_cases, reduction_cases, image_cases,
-        training_cases, pruning_cases, penalty_cases, sparse_cases, structured_cases, structured_convolution_cases}) {
+        training_cases, pruning_cases, penalty_cases, sparse_cases, compiled_convolution_cases, structured_cases,
+        structured_convolution_cases}) {
     for (Case& one : family()) all.push_back(std::move(one));
   }
   return all;

@@ -1,8 +1,8 @@
 #include "apps/benchmarks/operands.h"
 
-#include <random>
 #include <vector>
 
+#include "apps/benchmarks/sparse_values.h"
 #include "core/device/stream.h"
 #include "kernels/random.h"
 #include "kernels/sparse/panels.h"
@@ -17,8 +17,6 @@ Tensor from_host(const Shape& shape, std::int64_t count, Draw draw) {
   for (T& value : values) value = draw(engine);
   return Tensor::from(shape, values);
 }
-
-double unit(std::mt19937& engine) { return double(engine() >> 8) * 0x1p-24; }
 
 }  // namespace
 
@@ -47,11 +45,7 @@ Tensor random_bits(std::int64_t count, double density) {
 }
 
 Tensor sparse_weight(const Shape& shape, double sparsity) {
-  return from_host<float>(shape, shape.size(), [&](auto& engine) {
-    const bool kept = unit(engine) >= sparsity;
-    const float value = 0.01f + float(unit(engine));
-    return kept ? value : 0.0f;
-  });
+  return Tensor::from(shape, sparse_values(std::size_t(shape.size()), sparsity));
 }
 
 Tensor block_sparse_weight(std::int64_t rows, std::int64_t columns, double sparsity) {

@@ -85,6 +85,19 @@ function(espalier_compile_options target)
   endif()
 endfunction()
 
+# kind_NAME.cu, code that `writer` writes and whose kernel is called espalier_kind_NAME, for each NAME: part of target.
+function(espalier_written target writer kind)
+  foreach(name IN LISTS ARGN)
+    set(code ${CMAKE_CURRENT_BINARY_DIR}/${kind}_${name}.cu)
+    add_custom_command(OUTPUT ${code} COMMAND ${writer} ${name} ${code} DEPENDS ${writer})
+    set_source_files_properties(${code} PROPERTIES COMPILE_DEFINITIONS espalier_${kind}=espalier_${kind}_${name})
+    if(NOT ESPALIER_CUDA)
+      set_source_files_properties(${code} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++;-O1")   # long, and runs once
+    endif()
+    target_sources(${target} PRIVATE ${code})
+  endforeach()
+endfunction()
+
 function(espalier_library name)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${name}/*.cpp ${PROJECT_SOURCE_DIR}/${name}/*.cu)
   if(ESPALIER_CUDA)   # the emulation exists only under g++, a vendor library only in its build

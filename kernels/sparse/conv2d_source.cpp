@@ -210,32 +210,43 @@ class Conv2dWriter {
   }
 
   void write_results() {
-    const index_t cell = layout_.cell_rows * layout_.cell_columns, area = y_height() * y_width();
+    const index_t area = y_height() * y_width();
     text() += line("  const int to_row = (tile_row + row) / ", step(), ", to_column = (tile_column + column) / ",
                    step(), ";");
     text() += line("  if (image >= count || to_row >= ", y_height(), " || to_column >= ", y_width(), ") return;");
     text() += line("  float* const to = y + (first + image) * ", shape_.filters * area, "LL + to_row * ", y_width(),
                    " + to_column;");
-    const index_t rows = product_.pool ? 1 : layout_.cell_rows, columns = product_.pool ? 1 : layout_.cell_columns;
-    if (rows > 1) text() += line("  const bool below = to_row + 1 < ", y_height(), ";");
-    if (columns > 1) text() += line("  const bool right = to_column + 1 < ", y_width(), ";");
+    if (!product_.pool) {
+      text() += line("  [[maybe_unused]] const bool below = to_row + 1 < ", y_height(), ", right = to_column + 1 < ",
+                     y_width(), ";");
+    }
     for (index_t f = 0; f < layout_.filters; ++f) {
-      const auto sum = [&](index_t t) { return "a" + std::to_string(f * cell + t); };
       text() +=
           line("  if (const int filter = espalier_filters[part * ", layout_.filters, " + ", f, "]; filter >= 0) {");
       text() += line("    float* const out = to + filter * ", area, ";");
-      if (product_.pool) {
-        text() += line(
-            "    out[0] = ",
-            activated("larger(larger(" + sum(0) + ", " + sum(1) + "), larger(" + sum(2) + ", " + sum(3) + "))"), ";");
-      }
-      for (index_t t = 0; !product_.pool && t < cell; ++t) {
-        const index_t down = t / layout_.cell_columns, across = t % layout_.cell_columns;
-        const char* const where[] = {"", "if (right) ", "if (below) ", "if (below && right) "};
-        text() +=
-            line("    ", where[2 * down + across], "out[", down * y_width() + across, "] = ", activated(sum(t)), ";");
-      }
+      product_.pool ? write_largest(f) : write_cell(f);
       text() += "  }\n";
+    }
+  }
+
+  void write_largest(index_t f) {
+    const auto sum = [&](index_t t) { return "a" + std::to_string(4 * f + t); };
+    text() +=
+        line("    out[0] = ",
+             activated("larger(larger(" + sum(0) + ", " + sum(1) + "), larger(" + sum(2) + ", " + sum(3) + "))"), ";");
+  }
+
+  // Two neighbours at once where every row of y has them in pairs.
+  void write_cell(index_t f) {
+    const index_t columns = layout_.cell_columns, cell = layout_.cell_rows * columns;
+    const bool pairs = columns == 2 && y_width() % 2 == 0;
+    const char* const where[] = {"", "if (right) ", "if (below) ", "if (below && right) "};
+    for (index_t t = 0; t < cell; t += pairs ? 2 : 1) {
+      const index_t down = t / columns, across = t % columns, at = down * y_width() + across;
+      const auto value = [&](index_t i) { return activated("a" + std::to_string(f * cell + i)); };
+      text() += pairs ? line("    ", where[2 * down], "*reinterpret_cast<float2*>(out + ", at, ") = make_float2(",
+                             value(t), ", ", value(t + 1), ");")
+                      : line("    ", where[2 * down + across], "out[", at, "] = ", value(t), ";");
     }
   }
 

@@ -102,13 +102,13 @@ class Chooser {
   }
 
   Conv2dSourceLayout choose() {
+    const auto products = index_t(product_.values.size()) * step() * step();
+    require(products <= Conv2dSource::kMostCode, "more than ", Conv2dSource::kMostCode,
+            " multiply-adds would be written out: too long to compile");
     for (const auto& [rows, columns] : {std::pair<index_t, index_t>{2, 2}, {1, 2}, {1, 1}}) {
       if (product_.pool && rows == 1) break;
       try_cells(rows, columns);
     }
-    const auto products = index_t(product_.values.size()) * step() * step();
-    require(products <= Conv2dSource::kMostCode, "more than ", Conv2dSource::kMostCode,
-            " multiply-adds would be written out: too long to compile");
     require(best_.has_value(), "shared memory of ", device_.shared_bytes,
             " bytes holds no part of what its outputs see, or a filter has too many weights");
     return *best_;
@@ -215,7 +215,10 @@ Conv2dSourceWork conv2d_source_work(const FusedProduct& product, const Conv2dSou
   Conv2dSourceWork work{.products = warps * double(product.values.size()) * cell / double(layout.groups)};
   work.instructions = work.products + warps * (loads + kLoadInstructions * floats + kPlaceInstructions * places +
                                                kSumInstructions * double(layout.sums()) + kBlockInstructions);
-  work.wavefronts = warps * (loads * layout.wavefronts + floats);
+  // Neighbours in a row are stored together where rows of y have them in pairs, else they share sectors.
+  const bool pairs = product.shape.out_width() % 2 == 0;
+  const double stores = product.pool ? 1.0 : cell * (layout.cell_columns == 1 || pairs ? 1.0 : 2.0);
+  work.wavefronts = warps * (loads * layout.wavefronts + floats + stores * double(layout.filters));
   return work;
 }
 

@@ -27,6 +27,7 @@ struct FusedProduct {
   std::vector<std::int32_t> row_offsets = {}, column_indices = {};  // CSR of [filters, patch]
   std::vector<float> values = {}, bias = {};                        // bias [filters], or empty
 
+  void set_weight(std::span<const float> weight);  // [filters, patch]: its nonzeros
   bool single() const { return shape.out_height() == 1 && shape.out_width() == 1; }  // one output per filter
   index_t out_height() const { return pool ? shape.out_height() / 2 : shape.out_height(); }
   index_t out_width() const { return pool ? shape.out_width() / 2 : shape.out_width(); }

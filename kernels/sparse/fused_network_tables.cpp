@@ -126,6 +126,19 @@ bool must_be_cleared(const Map& map) { return map.padding > 0 || map.floats > ma
 
 }  // namespace
 
+void FusedProduct::set_weight(std::span<const float> weight) {
+  require(index_t(weight.size()) == shape.weight_size(), "a weight of ", weight.size(), " elements, the shape has ",
+          shape.weight_size());
+  row_offsets.assign(1, 0), column_indices.clear(), values.clear();
+  for (index_t i = 0; i < index_t(weight.size()); ++i) {
+    const index_t column = i % shape.patch();
+    if (weight[std::size_t(i)] != 0.0f) {
+      column_indices.push_back(std::int32_t(column)), values.push_back(weight[std::size_t(i)]);
+    }
+    if (column == shape.patch() - 1) row_offsets.push_back(std::int32_t(values.size()));
+  }
+}
+
 FusedTables fused_tables(std::span<const FusedProduct> products, int images, SparseTeam team) {
   require(!products.empty() && products.size() <= std::size_t(FusedNetwork::kMostLayers),
           "fused network: ", products.size(), " layers; there may be 1 to ", FusedNetwork::kMostLayers);

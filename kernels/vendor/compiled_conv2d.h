@@ -19,7 +19,7 @@ class CompiledConv2d {
   CompiledConv2d(Conv2dSource source, const void* function);
 
   // x [batch, channels, height, width], y [batch, filters, out_height, out_width], or half as high and wide behind a
-  // pool.
+  // pool; y at a multiple of 8 bytes.
   void operator()(index_t batch, const float* x, float* y, cudaStream_t stream) const;
   const Conv2dSource& source() const { return source_; }
 

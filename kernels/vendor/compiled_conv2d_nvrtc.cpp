@@ -22,6 +22,7 @@ CompiledConv2d::CompiledConv2d(Conv2dSource source, const void* function)
 void CompiledConv2d::operator()(index_t batch, const float* x, float* y, cudaStream_t stream) const {
   if (batch == 0) return;
   require(source_.blocks(batch) <= kMaxGridX, "compiled convolution: a batch of ", batch);
+  require(reinterpret_cast<std::uintptr_t>(y) % 8 == 0, "compiled convolution: y is at no multiple of 8 bytes");
   long long count = batch;
   void* arguments[] = {&count, &x, &y};
   library_->launch({dim3(unsigned(source_.blocks(batch))), dim3(unsigned(source_.layout.threads)),

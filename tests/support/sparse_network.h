@@ -11,15 +11,6 @@
 
 namespace espalier::test {
 
-inline void encode(const std::vector<float>& weight, kernels::FusedProduct& product) {
-  product.row_offsets.assign(1, 0);
-  for (std::size_t i = 0; i < weight.size(); ++i) {
-    const auto column = std::int64_t(i) % product.shape.patch();
-    if (weight[i] != 0.0f) product.column_indices.push_back(std::int32_t(column)), product.values.push_back(weight[i]);
-    if (column == product.shape.patch() - 1) product.row_offsets.push_back(std::int32_t(product.values.size()));
-  }
-}
-
 // A network under construction, with what it makes of x.
 struct SparseNetwork {
   std::int64_t batch;
@@ -38,7 +29,7 @@ struct SparseNetwork {
     kernels::FusedProduct product{.shape = shape, .pool = pool, .activation = activation};
     const std::vector<float> weight = uneven_weight(shape.filters, shape.patch(), sparsity, seed + 1);
     if (seed % 20 == 1) product.bias = random_floats(std::size_t(shape.filters), seed + 2);  // every other layer
-    encode(weight, product);
+    product.set_weight(weight);
     std::vector<double> out(std::size_t(shape.output_size()), 0.0);
     for_each_conv2d_product(
         shape, [&](std::size_t i, std::size_t k, std::size_t o, std::size_t) { out[o] += y[i] * double(weight[k]); });
