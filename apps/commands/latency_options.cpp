@@ -33,6 +33,8 @@ pruning::LatencyPlan find_rates(const LatencyRequest& request, Module& model, co
   pruning::LatencyOptions options{
       .compile = compile_options(request.plan), .pattern = pattern_of(asked.pattern), .ignore = asked.ignore};
   options.compile.candidates = formats_for(asked.pattern);
+  // To measure it, code would have to be compiled for each layer at each rate: minutes.
+  if (options.compile.gpu) options.compile.candidates.push_back(pruning::compiled_conv2d());
   const double most = std::min(options.grid.back(), 1.0 - asked.min_density);
   std::erase_if(options.grid, [&](double sparsity) { return sparsity >= most && sparsity > 0; });
   if (most > 0) options.grid.push_back(most);

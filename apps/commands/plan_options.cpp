@@ -33,12 +33,12 @@ pruning::CompileOptions compile_options(const PlanOptions& options) {
 pruning::CompileOptions compile_options_of_layers(const PlanOptions& options, Module& model) {
   pruning::CompileOptions result = compile_options(options);
   result.candidates = pruning::fitting_formats(model);
+  result.candidates.push_back(pruning::compiled_conv2d());
   return result;
 }
 
 pruning::CompileOptions compile_options_of_all(const PlanOptions& options, Module& model) {
   pruning::CompileOptions result = compile_options_of_layers(options, model);
-  result.candidates.push_back(pruning::compiled_conv2d());
   result.candidates.push_back(pruning::fused_network());
   result.candidates.push_back(pruning::compiled_network());
   return result;
