@@ -2,7 +2,10 @@
 #pragma once
 #include <string>
 
+#include "kernels/require.h"
 #include "kernels/vendor/compiler.h"
+#include "pruning/lowering.h"
+#include "pruning/network_chain.h"
 #include "pruning/object_cache.h"
 
 namespace espalier::pruning {
@@ -22,6 +25,22 @@ auto loaded_or_compiled(const std::string& text, const std::string& compiler, co
   auto loaded = load(object);
   objects.store(key, object);
   return loaded;
+}
+
+// What make() gives, or its refusal as an implementation that is not eligible.
+template <class Make>
+Implementation or_refused(std::string format, std::string library, const Make& make) {
+  Implementation refused{.format = std::move(format), .library = std::move(library)};
+  try {
+    return make();
+  } catch (const Refused& reason) {
+    refused.not_eligible = reason.why;
+  } catch (const InvalidArgument& error) {
+    refused.not_eligible = error.what();
+  } catch (const kernels::vendor::CompileError& error) {
+    refused.not_eligible = error.what();
+  }
+  return refused;
 }
 
 }  // namespace espalier::pruning

@@ -19,7 +19,6 @@ using kernels::Conv2dSourceLayout;
 using kernels::FusedProduct;
 using kernels::SourceDevice;
 using kernels::vendor::CompiledConv2d;
-using kernels::vendor::CompileError;
 constexpr double kLeastSparsity = 0.25;  // below it the dense kernel, whose weights take no instruction, is as fast
 constexpr double kInstructionBytes = 16;
 
@@ -116,19 +115,8 @@ Tensors CompiledConv2dFunction::backward(const Tensor&, const Context&) const {
 }
 
 Implementation compile_conv2d(const RecordedCall& call, const CompileOptions& options) {
-  const auto refused = [&](std::string why) {
-    return Implementation{
-        .format = std::string(kCompiledConv2d), .library = compiler_of(options), .not_eligible = std::move(why)};
-  };
-  try {
-    return compiled_or_modelled(call, options);
-  } catch (const Refused& reason) {
-    return refused(reason.why);
-  } catch (const InvalidArgument& error) {
-    return refused(error.what());
-  } catch (const CompileError& error) {
-    return refused(error.what());
-  }
+  return or_refused(std::string(kCompiledConv2d), compiler_of(options),
+                    [&] { return compiled_or_modelled(call, options); });
 }
 
 }  // namespace espalier::pruning

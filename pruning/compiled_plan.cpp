@@ -9,7 +9,6 @@ namespace {
 
 using kernels::NetworkSource;
 using kernels::vendor::CompiledNetwork;
-using kernels::vendor::CompileError;
 constexpr std::int64_t kInstructionBytes = 16;  // of a multiply-add with its weight, on a GPU
 
 Implementation compiled(const Trace& traced, const ObjectCache& objects) {
@@ -27,11 +26,6 @@ Implementation compiled(const Trace& traced, const ObjectCache& objects) {
           .weight_bytes = kInstructionBytes * source.nonzeros};
 }
 
-Implementation refused(std::string why) {
-  return {
-      .format = "compiled", .library = std::string(kernels::vendor::compiler_name()), .not_eligible = std::move(why)};
-}
-
 }  // namespace
 
 Tensor CompiledNetworkFunction::forward(const Tensors& inputs, Context&) const {
@@ -43,15 +37,8 @@ Tensor CompiledNetworkFunction::forward(const Tensors& inputs, Context&) const {
 }
 
 Implementation compile_network(const Trace& traced, const ObjectCache& objects) {
-  try {
-    return compiled(traced, objects);
-  } catch (const Refused& reason) {
-    return refused(reason.why);
-  } catch (const InvalidArgument& error) {
-    return refused(error.what());
-  } catch (const CompileError& error) {
-    return refused(error.what());
-  }
+  return or_refused("compiled", std::string(kernels::vendor::compiler_name()),
+                    [&] { return compiled(traced, objects); });
 }
 
 }  // namespace espalier::pruning

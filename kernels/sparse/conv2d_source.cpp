@@ -3,7 +3,6 @@
 #include <climits>
 #include <cmath>
 #include <map>
-#include <tuple>
 #include <vector>
 
 #include "kernels/grid.h"
@@ -262,6 +261,15 @@ class Conv2dWriter {
 
 index_t Conv2dSource::blocks(index_t batch) const {
   return layout.groups * layout.tiles() * ceil_div(batch, layout.images);
+}
+
+simt::Launch Conv2dSource::launch(index_t batch, const float* y, cudaStream_t stream,
+                                  std::source_location where) const {
+  require(blocks(batch) <= kMaxGridX, "compiled convolution: a batch of ", batch, " takes ", blocks(batch),
+          " blocks, more than a grid has; split it");
+  require(reinterpret_cast<std::uintptr_t>(y) % sizeof(float2) == 0,
+          "compiled convolution: y must begin at a multiple of ", sizeof(float2), " bytes");
+  return {dim3(unsigned(blocks(batch))), dim3(unsigned(layout.threads)), std::size_t(shared_bytes()), stream, where};
 }
 
 Conv2dSource conv2d_source(const FusedProduct& product, const Conv2dSourceLayout& layout, SourceTarget target) {

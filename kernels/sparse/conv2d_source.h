@@ -66,6 +66,9 @@ struct Conv2dSource {
 
   index_t blocks(index_t batch) const;
   index_t shared_bytes() const { return index_t(sizeof(float)) * layout.slab_floats(); }
+  // Of the kernel. Throws InvalidArgument where the batch has too many blocks, or y is at no multiple of 8 bytes.
+  simt::Launch launch(index_t batch, const float* y, cudaStream_t stream,
+                      std::source_location where = std::source_location::current()) const;
 };
 
 // The layout that leaves the busiest multiprocessor least to do, by an account of instructions, wavefronts and waiting.

@@ -11,6 +11,7 @@
 #include "kernels/grid.h"
 #include "kernels/require.h"
 #include "kernels/sparse/conv2d_source.h"
+#include "kernels/sparse/conv_halo.h"
 
 namespace espalier::kernels {
 namespace {
@@ -28,15 +29,6 @@ constexpr double kSumInstructions = 3, kBlockInstructions = 60;
 constexpr double kCyclesAlone = 1.4, kGoCycles = 800, kColdCycles = 1;
 constexpr double kOverlap = 1.5;  // norm of what is busy and what waits: 1 none, large all of it
 constexpr double kHidden = 0.8;   // of the lesser pipe's cycles, behind those of the other
-
-struct Geometry {
-  explicit Geometry(const Conv2dShape& shape)
-      : reach_y(shape.dilation * (shape.kernel_height - 1)),
-        reach_x(shape.dilation * (shape.kernel_width - 1)),
-        halo_rows(reach_y / shape.stride),
-        halo_columns(reach_x / shape.stride) {}
-  index_t reach_y, reach_x, halo_rows, halo_columns;
-};
 
 // Reads of shared memory that the outputs of a cell need of a channel, if every tap has a weight: pairs of columns
 // where cells are two wide.
@@ -92,9 +84,9 @@ double wavefronts_of(const Conv2dSourceLayout& layout) {
 class Chooser {
  public:
   Chooser(const FusedProduct& product, index_t batch, const SourceDevice& device)
-      : product_(product), shape_(product.shape), geometry_(shape_), batch_(batch), device_(device) {
-    base_.phases_y = std::min(shape_.stride, geometry_.reach_y + 1);
-    base_.phases_x = std::min(shape_.stride, geometry_.reach_x + 1);
+      : product_(product), shape_(product.shape), halo_(shape_), batch_(batch), device_(device) {
+    base_.phases_y = std::min(shape_.stride, halo_.reach_y + 1);
+    base_.phases_x = std::min(shape_.stride, halo_.reach_x + 1);
     base_.out_rows = shape_.out_height() / step() * step();
     base_.out_columns = shape_.out_width() / step() * step();
     require(base_.out_rows > 0 && base_.out_columns > 0, "compiled convolution: outputs of ", shape_.out_height(),
@@ -139,8 +131,8 @@ class Chooser {
 
   // Rows a little longer, and images a little farther apart, may lie in other banks.
   void try_slabs(Conv2dSourceLayout layout) {
-    layout.rows = layout.tile_rows + geometry_.halo_rows;
-    const index_t least = ceil_div(layout.tile_columns + geometry_.halo_columns, layout.cell_columns);
+    layout.rows = layout.tile_rows + halo_.rows;
+    const index_t least = ceil_div(layout.tile_columns + halo_.columns, layout.cell_columns);
     for (index_t pitch = least; pitch < least + 4; ++pitch) {
       layout.pitch = pitch * layout.cell_columns, layout.wavefronts = 0;
       for (index_t channels = shape_.channels; channels > 0; channels /= 2) {
@@ -196,7 +188,7 @@ class Chooser {
 
   const FusedProduct& product_;
   const Conv2dShape& shape_;
-  Geometry geometry_;
+  ConvHalo halo_;
   index_t batch_;
   SourceDevice device_;
   Conv2dSourceLayout base_;

@@ -5,6 +5,7 @@
 
 #include "kernels/grid.h"
 #include "kernels/require.h"
+#include "kernels/sparse/conv_halo.h"
 #include "kernels/sparse/csr_conv2d.h"
 #include "kernels/sparse/vector_nm_conv2d.h"
 
@@ -15,16 +16,6 @@ namespace {
 constexpr index_t kWarpSharedFloats = 12 * 1024, kThreadSlabFloats = 32 * 1024;
 constexpr index_t kMostRegisters = 8, kMostVectors = 12;  // of a strip: GPU, CPU
 constexpr double kOverhead = 1.5;  // of a nonzero beside its reads: value, index and loop, in reads
-
-// What outputs see of the image beyond their own extent, counted in the steps of a phase.
-struct Halo {
-  explicit Halo(const Conv2dShape& shape)
-      : reach_y(shape.dilation * (shape.kernel_height - 1)),
-        reach_x(shape.dilation * (shape.kernel_width - 1)),
-        rows(reach_y / shape.stride),
-        columns(reach_x / shape.stride) {}
-  index_t reach_y, reach_x, rows, columns;
-};
 
 class Chooser {
  public:
@@ -117,7 +108,7 @@ class Chooser {
   }
 
   const Conv2dShape& shape_;
-  Halo halo_;
+  ConvHalo halo_;
   SparseTeam team_;
   CsrConv2dLayout made_;
 };

@@ -1,7 +1,5 @@
 // The cpu build's way: the emulation runs a kernel that is part of the program, so that tests see the code that a GPU
 // would. Nothing is compiled at run time.
-#include "kernels/grid.h"
-#include "kernels/require.h"
 #include "kernels/vendor/compiled_conv2d.h"
 
 namespace espalier::kernels::vendor {
@@ -24,12 +22,7 @@ CompiledConv2d::CompiledConv2d(Conv2dSource source, const void* function)
 
 void CompiledConv2d::operator()(index_t batch, const float* x, float* y, cudaStream_t stream) const {
   if (batch == 0) return;
-  require(source_.blocks(batch) <= kMaxGridX, "compiled convolution: a batch of ", batch);
-  require(reinterpret_cast<std::uintptr_t>(y) % 8 == 0, "compiled convolution: y is at no multiple of 8 bytes");
-  simt::launch(library_->kernel,
-               {dim3(unsigned(source_.blocks(batch))), dim3(unsigned(source_.layout.threads)),
-                std::size_t(source_.shared_bytes()), stream},
-               batch, x, y);
+  simt::launch(library_->kernel, source_.launch(batch, y, stream), batch, x, y);
 }
 
 }  // namespace espalier::kernels::vendor

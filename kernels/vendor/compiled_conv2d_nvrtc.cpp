@@ -1,6 +1,4 @@
 // The cuda build's way: the cubin is loaded by the runtime.
-#include "kernels/grid.h"
-#include "kernels/require.h"
 #include "kernels/vendor/compiled_conv2d.h"
 #include "kernels/vendor/loaded_kernel.h"
 
@@ -21,13 +19,9 @@ CompiledConv2d::CompiledConv2d(Conv2dSource source, const void* function)
 
 void CompiledConv2d::operator()(index_t batch, const float* x, float* y, cudaStream_t stream) const {
   if (batch == 0) return;
-  require(source_.blocks(batch) <= kMaxGridX, "compiled convolution: a batch of ", batch);
-  require(reinterpret_cast<std::uintptr_t>(y) % 8 == 0, "compiled convolution: y is at no multiple of 8 bytes");
   long long count = batch;
   void* arguments[] = {&count, &x, &y};
-  library_->launch({dim3(unsigned(source_.blocks(batch))), dim3(unsigned(source_.layout.threads)),
-                    std::size_t(source_.shared_bytes()), stream},
-                   arguments);
+  library_->launch(source_.launch(batch, y, stream), arguments);
 }
 
 }  // namespace espalier::kernels::vendor

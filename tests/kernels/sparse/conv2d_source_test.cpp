@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "kernels/require.h"
-#include "kernels/vendor/compiler.h"
+#include "tests/support/nvrtc.h"
 #include "tests/written/convolutions.h"
 
 namespace espalier::kernels {
@@ -90,19 +90,10 @@ TEST_CASE("convolution source: what cannot be written is refused") {
 }
 
 TEST_CASE("convolution source: NVRTC compiles it for old and new devices without a spilled register") {
-  if (vendor::compiler_name() != "NVRTC") return;
   const FusedProduct product = convolution({1, 16, 13, 13, 64, 3, 3}, 0.9, /*pool=*/true);
   for (const index_t batch : {8, 1024}) {
     const auto layout = conv2d_source_layout(product, batch, kA100);
-    const std::string text = conv2d_source(product, layout, SourceTarget::cuda).text;
-    for (const char* architecture : {"sm_75", "sm_80", "sm_90"}) {
-      CAPTURE(architecture);
-      try {
-        CHECK(!vendor::compiled_object(text, architecture).empty());
-      } catch (const vendor::CompileError& error) {
-        CHECK(std::string(error.what()).find("is not installed") != std::string::npos);
-      }
-    }
+    test::check_nvrtc_compiles(conv2d_source(product, layout, SourceTarget::cuda).text);
   }
 }
 

@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "kernels/require.h"
-#include "kernels/vendor/compiler.h"
+#include "tests/support/nvrtc.h"
 
 namespace espalier::kernels {
 namespace {
@@ -85,16 +85,7 @@ TEST_CASE("network source: too many nonzeros, weights that are no numbers and la
 }
 
 TEST_CASE("network source: NVRTC compiles it for old and new devices without a spilled register") {
-  if (vendor::compiler_name() != "NVRTC") return;
-  const std::string text = network_source(small_network(), SourceTarget::cuda).text;
-  for (const char* architecture : {"sm_75", "sm_80", "sm_90"}) {
-    CAPTURE(architecture);
-    try {
-      CHECK(!vendor::compiled_object(text, architecture).empty());
-    } catch (const vendor::CompileError& error) {
-      CHECK(std::string(error.what()).find("is not installed") != std::string::npos);
-    }
-  }
+  test::check_nvrtc_compiles(network_source(small_network(), SourceTarget::cuda).text);
 }
 
 }  // namespace

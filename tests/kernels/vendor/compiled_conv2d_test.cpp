@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include "kernels/require.h"
 #include "tests/support/guarded_buffer.h"
 #include "tests/written/convolutions.h"
 
@@ -44,6 +45,11 @@ TEST_CASE("compiled convolution: equals the dense one with zeros at batches arou
 TEST_CASE("compiled convolution: a batch of nothing is no launch") {
   compiled("narrow")(0, nullptr, nullptr, nullptr);
   CHECK(cudaGetLastError() == cudaSuccess);
+}
+
+TEST_CASE("compiled convolution: y between two multiples of 8 bytes is refused") {
+  GuardedBuffer<float> y(2);
+  CHECK_THROWS_AS(compiled("narrow")(1, nullptr, y.data() + 1, nullptr), InvalidArgument);
 }
 
 }  // namespace
