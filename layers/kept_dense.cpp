@@ -11,7 +11,7 @@ namespace {
 
 Tensor panels_of(const Tensor& x) {  // [batch, features]
   const kernels::PanelShape shape = kernels::panel_shape(x.shape()[0], x.shape()[1], kernels::SparseTeam::automatic);
-  Tensor panels = Tensor::empty({shape.floats()});
+  Tensor panels = Tensor::empty({shape.elements()});
   kernels::make_panels(shape, x.data<float>(), panels.data<float>(), kernels::SparseTeam::automatic, current_stream());
   return panels;
 }

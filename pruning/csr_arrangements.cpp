@@ -28,12 +28,16 @@ double longest_over_mean(const Csr& csr) {
 
 }  // namespace
 
-SlabCsr SlabCsr::encode(const Csr& csr, std::int64_t batch) {
+SlabCsr SlabCsr::encode(const Csr& csr, std::int64_t batch, Precision of_x) {
   const kernels::CsrView from = csr.view();
   SlabCsr slabs;
+  slabs.of_x_ = of_x;
   kernels::SlabCsrView& layout = slabs.layout_;
-  layout =
-      kernels::slab_csr_layout(from.rows, from.columns, batch, device_info().multiprocessors, longest_over_mean(csr));
+  const int multiprocessors = device_info().multiprocessors;
+  layout = of_x == Precision::fp32 ? kernels::slab_csr_layout<float>(from.rows, from.columns, batch, multiprocessors,
+                                                                     longest_over_mean(csr))
+                                   : kernels::slab_csr_layout<kernels::half>(from.rows, from.columns, batch,
+                                                                             multiprocessors, longest_over_mean(csr));
   slabs.first_rows_ = Tensor::empty({layout.blocks + 1}, DType::i32);
   slabs.column_counts_ = Tensor::empty({layout.blocks}, DType::i32);
   slabs.block_columns_ = Tensor::empty({layout.blocks * layout.columns}, DType::u16);

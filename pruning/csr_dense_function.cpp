@@ -17,6 +17,7 @@ namespace {
 // columns makes no partial sums and is worth measuring at any batch; others are beyond kFewTiles as much behind slabs
 // as those sums cost.
 constexpr std::int64_t kFewSamples = 4, kFilledTile = 33, kFewTiles = 512;
+constexpr std::int64_t kFilledWideTile = 65;  // of 128 samples in 16 bits
 
 bool fits_one_panel(const kernels::CsrView& csr) {
   kernels::ResidentCsrView layout;
@@ -51,16 +52,24 @@ struct Multiply {
                                current_stream());
   }
   void operator()(const SlabCsr& slabs) const {
-    const Tensor panels = floats(kernels::csr_slab_panels(batch(), csr.view().columns).floats());
-    kernels::csr_slab_spmm(batch(), slabs.view(), x.data<float>(), epilogue, y.data<float>(), panels.data<float>(),
-                           current_stream());
+    if (slabs.of_x() == Precision::fp16) return by_slabs<kernels::half>(slabs);
+    if (slabs.of_x() == Precision::bf16) return by_slabs<kernels::bfloat16>(slabs);
+    by_slabs<float>(slabs);
+  }
+  template <class T>
+  void by_slabs(const SlabCsr& slabs) const {
+    const std::int64_t wanted = kernels::csr_slab_panels<T>(batch(), csr.view().columns).elements();
+    const Tensor panels = Tensor::empty({wanted}, sizeof(T) == sizeof(float) ? DType::f32 : DType::u16);
+    kernels::csr_slab_spmm(batch(), slabs.view(), x.data<float>(), epilogue, y.data<float>(),
+                           static_cast<T*>(panels.raw()), current_stream());
   }
 };
 
 }  // namespace
 
 std::string_view name_of(CsrArrangement arrangement) {
-  constexpr std::string_view names[] = {"rows", "pieces", "fp16 pieces", "bf16 pieces", "panel", "slabs"};
+  constexpr std::string_view names[] = {"rows", "pieces", "fp16 pieces", "bf16 pieces",
+                                        "panel", "slabs", "fp16 slabs", "bf16 slabs"};
   return names[std::size_t(arrangement)];
 }
 
@@ -77,7 +86,15 @@ std::vector<CsrArrangement> csr_arrangements(const Csr& csr, std::int64_t batch,
   }
   if (few && precision == Precision::fp16) found.push_back(CsrArrangement::fp16_pieces);
   if (few && precision == Precision::bf16) found.push_back(CsrArrangement::bf16_pieces);
+  const bool wide = batch >= kFilledWideTile && SlabCsr::takes(csr);
+  if (wide && precision == Precision::fp16) found.push_back(CsrArrangement::fp16_slabs);
+  if (wide && precision == Precision::bf16) found.push_back(CsrArrangement::bf16_slabs);
   return found;
+}
+
+bool runs_here(CsrArrangement arrangement) {
+  const bool narrow = arrangement == CsrArrangement::fp16_slabs || arrangement == CsrArrangement::bf16_slabs;
+  return !(simt::kEmulated && narrow);
 }
 
 std::function<int(const GpuModel&)> launches_on_gpu(const Csr& csr, std::int64_t batch) {
@@ -95,6 +112,8 @@ CsrDenseFunction::CsrDenseFunction(Csr csr, std::int64_t expected_batch, CsrArra
   if (arrangement == CsrArrangement::bf16_pieces) arranged = PieceCsr<kernels::bfloat16>::encode(weight);
   if (arrangement == CsrArrangement::panel) arranged = ResidentCsr::encode(weight, expected_batch);
   if (arrangement == CsrArrangement::slabs) arranged = SlabCsr::encode(weight, expected_batch);
+  if (arrangement == CsrArrangement::fp16_slabs) arranged = SlabCsr::encode(weight, expected_batch, Precision::fp16);
+  if (arrangement == CsrArrangement::bf16_slabs) arranged = SlabCsr::encode(weight, expected_batch, Precision::bf16);
 }
 
 std::int64_t CsrDenseFunction::bytes() const {

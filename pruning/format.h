@@ -4,6 +4,7 @@
 #pragma once
 #include <variant>
 
+#include "core/device/precision.h"
 #include "core/tensor/tensor.h"
 #include "kernels/sparse/encode.h"
 
@@ -37,17 +38,21 @@ class Csr {
   Tensor row_offsets_, column_indices_, values_;
 };
 
-// A Csr arranged for csr_slab_spmm() on the current device, at batches of about `batch`.
+// A Csr arranged for csr_slab_spmm() on the current device, at batches of about `batch`; x is read in fp32, fp16 or
+// bf16.
 class SlabCsr {
  public:
   static bool takes(const Csr& csr) { return csr.view().columns <= kernels::SlabCsrView::kMaxColumns; }
-  static SlabCsr encode(const Csr& csr, std::int64_t batch);  // waits for the device, to learn the sizes
+  // Waits for the device, to learn the sizes.
+  static SlabCsr encode(const Csr& csr, std::int64_t batch, Precision of_x = Precision::fp32);
   Tensor decode() const;
   std::int64_t bytes() const { return view().bytes(); }
   kernels::SlabCsrView view() const;
+  Precision of_x() const { return of_x_; }
 
  private:
   kernels::SlabCsrView layout_;
+  Precision of_x_ = Precision::fp32;
   Tensor first_rows_, column_counts_, block_columns_, parts_, part_of_, row_of_, counts_, group_offsets_;
   Tensor values_, ring_rows_;
 };

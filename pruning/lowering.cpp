@@ -10,16 +10,13 @@
 #include "kernels/sparse/vector_nm_spmm.h"
 #include "kernels/vendor/blas.h"
 #include "layers/activation.h"
-#include "layers/conv_pool.h"
 #include "layers/dense.h"
+#include "pruning/lowering_parts.h"
 #include "pruning/structured_functions.h"
 
 namespace espalier::pruning {
 namespace {
 
-const ConvPool2dFunction* as_block(const Function& function) {
-  return dynamic_cast<const ConvPool2dFunction*>(&function);
-}
 const DenseFunction* as_dense(const Function& function) { return dynamic_cast<const DenseFunction*>(&function); }
 
 // A copy that may be changed; null where the function is no product.
@@ -34,24 +31,6 @@ std::shared_ptr<ProductFunction> copy_of(const Function& function) {
 std::shared_ptr<const Function> pooled(std::shared_ptr<const Function> product, const RecordedCall& call) {
   if (!as_block(*call.function)) return product;
   return std::make_shared<PooledFunction>(std::move(product));
-}
-
-// The sparse function with the bias and the activation of the product that it replaces. A convolution pools by itself.
-template <class Sparse>
-std::shared_ptr<const Function> finished(std::shared_ptr<Sparse> sparse, const RecordedCall& call) {
-  const auto& product = dynamic_cast<const ProductFunction&>(*call.function);
-  if (call.inputs.size() > 2) sparse->bias = call.inputs[2].clone();
-  sparse->activation = product.activation;
-  sparse->slope = product.slope;
-  return sparse;
-}
-
-kernels::ConvPool pool_of(const RecordedCall& call) {
-  return as_block(*call.function) ? kernels::ConvPool::halves : kernels::ConvPool::none;
-}
-
-Implementation refused(std::string format, std::string library, std::string reason) {
-  return {.format = std::move(format), .library = std::move(library), .not_eligible = std::move(reason)};
 }
 
 // The vendor has no block: its convolution, then the pool.
@@ -108,40 +87,7 @@ std::vector<Implementation> lower(const RecordedCall& call, const DenseCandidate
   return found;
 }
 
-std::vector<Implementation> lower(const RecordedCall& call, const CsrCandidate&) {
-  const Tensor &x = call.inputs[0], &weight = call.inputs[1];
-  const std::string ours(to_string(Math::handwritten)), vendor(kernels::vendor::sparse_name());
-  const Csr csr = Csr::encode(weight);
-  const auto implementation = [&](const std::string& library, std::shared_ptr<const Function> function) {
-    return Implementation{
-        .format = "csr", .library = library, .function = std::move(function), .weight_bytes = csr.bytes()};
-  };
-  if (const auto* conv2d = convolution_of(*call.function)) {
-    std::vector<Implementation> found;
-    try {
-      const auto shape = conv2d->shape_for(x.shape(), weight.shape());
-      found.push_back(
-          implementation(ours, finished(std::make_shared<CsrConv2dFunction>(csr, shape, pool_of(call)), call)));
-    } catch (const InvalidArgument& error) {
-      found.push_back(refused("csr", ours, error.what()));
-    }
-    found.push_back(refused("csr", vendor, "this library has no sparse convolution"));
-    return found;
-  }
-  const std::int64_t batch = x.shape()[0];
-  const Precision precision = dynamic_cast<const ProductFunction&>(*call.function).precision;
-  std::vector<Implementation> found;
-  for (const CsrArrangement one : csr_arrangements(csr, batch, precision)) {
-    const auto product = std::make_shared<CsrDenseFunction>(csr, batch, one);
-    const bool as_it_is = one == CsrArrangement::rows;
-    found.push_back(implementation(as_it_is ? ours : fmt::format("{} {}", ours, name_of(one)), nullptr));
-    found.back().function = finished(product, call);
-    found.back().weight_bytes = product->bytes();
-    if (as_it_is) found.back().launches = launches_on_gpu(csr, batch);
-  }
-  found.push_back(implementation(vendor, finished(std::make_shared<VendorDenseFunction<Csr>>(csr, batch), call)));
-  return found;
-}
+std::vector<Implementation> lower(const RecordedCall& call, const CsrCandidate&) { return csr_implementations(call); }
 
 // What the format is on tensor cores, in the precision that the recorded product has; nothing for fp32. make(T()) gives
 // the implementation, where T is the type of its operands. `sparse`: the format wants mma.sp.

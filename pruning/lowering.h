@@ -71,9 +71,11 @@ struct Implementation {
   // What a model of a GPU must know of a sparse one (product_work.h).
   std::int64_t stored = 0;                // weights that it multiplies, zeros among them too; 0: none of the zeros
   double rows_sharing = 1;                // rows of the weight that use one read of x
+  double x_bytes = 4;                     // of an element of x as it is read for each multiply-add
   Precision precision = Precision::fp32;  // of its operands
   std::function<KernelWork(const GpuModel&)> work = {};  // in place of all that, where it is known better
   std::function<int(const GpuModel&)> launches = {};     // where they are others there than here
+  std::string only_on_gpus = {};  // why it is no choice here; `function` stands in for it where a GPU is modelled
 };
 
 // Whether the call is a product with a weight that sparse kernels know: Dense or Conv2d, alone or with a max pool.

@@ -75,8 +75,10 @@ ModelledTime modelled_time(const GpuModel& gpu, const ProductSize& size, const P
   }
   if (!work.dense) {
     const double slabs = std::ceil(double(size.rows) / kRowsOfBlock);
-    kernel.l2_bytes = std::max(kernel.l2_bytes, slabs * x / kMemoryRate);
-    if (work.precision == Precision::fp32) kernel.l1_wavefronts = 4 * macs / work.rows_sharing / 128 / kMemoryRate;
+    kernel.l2_bytes = std::max(kernel.l2_bytes, slabs * x * work.x_bytes / sizeof(float) / kMemoryRate);
+    if (work.precision == Precision::fp32) {
+      kernel.l1_wavefronts = work.x_bytes * macs / work.rows_sharing / 128 / kMemoryRate;
+    }
   }
   return modelled_time(gpu, kernel, work.launches * kGraphNodeFloorUs);
 }

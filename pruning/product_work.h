@@ -1,8 +1,8 @@
 // The size of a product, whatever layer it belongs to, and what it would take on a GPU that is not here.
 // The model is core/device/gpu_model.h's, at the rates that well-made kernels are known to reach:
 //   dense   fp32 at 90 % of its peak, tensor cores at 75 %
-//   sparse  fp32 at 80 %, one read of shared memory (4 bytes, at 85 %) per multiply-add and `rows_sharing` rows, and x
-//           read from the second level once for every 128 rows
+//   sparse  fp32 at 80 %, one read of shared memory (`x_bytes`, 4 in fp32, at 85 %) per multiply-add and `rows_sharing`
+//           rows, and x read from the second level once for every 128 rows
 //   both    every operand once, at 85 % of the memory's bandwidth, or of the second level's where all of it fits there
 // Code for a layer's own weights is counted as its layout was chosen (kernels/sparse/conv2d_source.h), at these rates.
 // It is the speed limit of a format, not a forecast: kernels reach 50 to 70 % of it.
@@ -31,6 +31,7 @@ struct ProductWork {
   double stored = 0;        // weights that are multiplied
   double weight_bytes = 0;  // that are read of them
   double rows_sharing = 1;  // of a sparse one: rows that use one read of x
+  double x_bytes = 4;       // of an element of x in that read
   Precision precision = Precision::fp32;
   int launches = 1;
 };

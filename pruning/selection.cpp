@@ -58,6 +58,7 @@ ProductWork work_of(const Implementation& one, const PlanStep& step, int launche
           .stored = double(stored),
           .weight_bytes = double(one.weight_bytes),
           .rows_sharing = one.rows_sharing,
+          .x_bytes = one.x_bytes,
           .precision = one.precision,
           .launches = launches};
 }
@@ -118,9 +119,9 @@ std::vector<CachedTime> measure_or_recall(const Ways& ways, const RecordedCall& 
   return times;
 }
 
-// Why the GPU that is to be modelled cannot do it; empty: it can, or none is to be.
-std::string why_not_modelled(const Implementation& one, const CompileOptions& options) {
-  if (!options.gpu) return "";
+// Why what is to be measured, or the GPU that is to be modelled, cannot do it; empty: it can.
+std::string why_not(const Implementation& one, const CompileOptions& options) {
+  if (!options.gpu) return one.only_on_gpus;
   if (!has_products(*options.gpu, one.precision)) return fmt::format("{} has no such products", options.gpu->name);
   const bool stand_in = one.library == kernels::vendor::blas_name() || one.library == kernels::vendor::sparse_name();
   return simt::kEmulated && stand_in ? "this build has no library of a GPU" : "";
@@ -134,7 +135,7 @@ void judge(PlanStep& step, std::vector<Implementation>& found, const RecordedCal
   const GpuModel* const gpu = datasheet(options);
   Ways ways;
   for (Implementation& one : found) {
-    if (const std::string reason = why_not_modelled(one, options); one.function && !reason.empty()) {
+    if (const std::string reason = why_not(one, options); one.function && !reason.empty()) {
       one.function = nullptr, one.not_eligible = reason;
     }
     step.candidates.push_back({.format = one.format,

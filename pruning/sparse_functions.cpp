@@ -21,7 +21,7 @@ Tensor floats(std::int64_t count) { return Tensor::empty({std::max<std::int64_t>
 }
 
 Tensor panels_for(const Tensor& x) {
-  return floats(kernels::panel_shape(x.shape()[0], x.shape()[1], kernels::SparseTeam::automatic).floats());
+  return floats(kernels::panel_shape(x.shape()[0], x.shape()[1], kernels::SparseTeam::automatic).elements());
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ Tensor VectorNmDenseFunction::forward(const Tensors& inputs, Context&) const {
   const kernels::VectorNmView view = weight.view();
   Tensor y = output_of(*this, x, view.rows, view.columns);
   const std::int64_t batch = x.shape()[0];
-  const Tensor panels = Tensor::empty({kernels::vector_nm_panels(batch, view).floats()});
+  const Tensor panels = Tensor::empty({kernels::vector_nm_panels(batch, view).elements()});
   kernels::vector_nm_spmm(batch, view, x.data<float>(), epilogue(), y.data<float>(), panels.data<float>(),
                           current_stream());
   return y;

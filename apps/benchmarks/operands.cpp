@@ -78,7 +78,7 @@ Tensor keep_of(const Tensor& weight) {
 Tensor panels_of(const Tensor& x) {
   constexpr auto kTeam = kernels::SparseTeam::automatic;
   const auto shape = kernels::panel_shape(x.shape()[0], x.shape()[1], kTeam);
-  const Tensor panels = Tensor::empty({shape.floats()});
+  const Tensor panels = Tensor::empty({shape.elements()});
   kernels::make_panels(shape, x.data<float>(), panels.data<float>(), kTeam, current_stream());
   return panels;
 }

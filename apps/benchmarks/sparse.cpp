@@ -51,7 +51,7 @@ void add_arranged(Variants& variants, const PrunedLayer& layer, const LayerOpera
     return;
   }
   const auto slabs = pruning::SlabCsr::encode(csr, layer.batch);
-  const Scratch panels(kernels::csr_slab_panels(layer.batch, layer.columns).floats());
+  const Scratch panels(kernels::csr_slab_panels<float>(layer.batch, layer.columns).elements());
   const Variant of_slabs{"ours, slabs", [=] {
                            kernels::csr_slab_spmm(layer.batch, slabs.view(), t.x.data<float>(), {}, t.y.data<float>(),
                                                   panels.floats(), current_stream());
@@ -90,7 +90,7 @@ Variants csr_variants(const PrunedLayer& layer) {
 }
 
 Scratch panels(const PrunedLayer& layer) {
-  return Scratch(kernels::panel_shape(layer.batch, layer.columns, SparseTeam::automatic).floats());
+  return Scratch(kernels::panel_shape(layer.batch, layer.columns, SparseTeam::automatic).elements());
 }
 
 Variants block_variants(const PrunedLayer& layer) {

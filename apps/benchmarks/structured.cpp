@@ -36,7 +36,7 @@ Variants vector_variants(const PrunedLayer& layer) {
   const LayerOperands t(layer);
   const Tensor weight = pruned_weight(layer, pruning::vector_n_of_m(kHeight, 4, 32));
   const auto vectors = pruning::VectorNm::encode(weight, kHeight);
-  const Scratch panels(kernels::vector_nm_panels(layer.batch, vectors.view()).floats());
+  const Scratch panels(kernels::vector_nm_panels(layer.batch, vectors.view()).elements());
   Variants variants{{"ours", [=] {
                        kernels::vector_nm_spmm(layer.batch, vectors.view(), t.x.data<float>(), {}, t.y.data<float>(),
                                                panels.floats(), current_stream());

@@ -136,7 +136,7 @@ void require_computable(index_t batch, const CsrView& weight) {
 }  // namespace
 
 index_t csr_spmm_workspace(index_t batch, const CsrView& weight, SparseTeam team) {
-  return batch <= largest_gather(team) ? 0 : panel_shape(batch, weight.columns, team).floats();
+  return batch <= largest_gather(team) ? 0 : panel_shape(batch, weight.columns, team).elements();
 }
 
 void csr_spmm(index_t batch, const CsrView& weight, const float* x, const BiasActivation& epilogue, float* y,

@@ -57,19 +57,18 @@ constexpr int kSquare = 32, kRowsAtOnce = 8;
 
 // Squares through shared memory, so that both sides are coalesced.
 template <class T>
-__global__ void narrow_columns_kernel(index_t batch, index_t columns, index_t padded, const float* __restrict__ x,
-                                      T* __restrict__ operand) {
+__global__ void narrow_columns_kernel(PanelShape shape, const float* __restrict__ x, T* __restrict__ panels) {
   __shared__ float square[kSquare][kSquare + 1];  // the odd pitch spreads a column over all banks
   const index_t sample = index_t(blockIdx.x) * kSquare, column = index_t(blockIdx.y) * kSquare;
   for (int i = int(threadIdx.y); i < kSquare; i += kRowsAtOnce) {
-    const bool inside = sample + i < batch && column + threadIdx.x < columns;
-    square[i][threadIdx.x] = inside ? x[(sample + i) * columns + column + threadIdx.x] : 0.0f;
+    const bool inside = sample + i < shape.batch && column + threadIdx.x < shape.features;
+    square[i][threadIdx.x] = inside ? x[(sample + i) * shape.features + column + threadIdx.x] : 0.0f;
   }
   __syncthreads();
-  for (int i = int(threadIdx.y); i < kSquare && column + i < columns; i += kRowsAtOnce) {
+  T* const panel = panels + sample / shape.width * shape.features * shape.width + sample % shape.width + threadIdx.x;
+  for (int i = int(threadIdx.y); i < kSquare && column + i < shape.features; i += kRowsAtOnce) {
     const float value = square[threadIdx.x][i];
-    operand[(column + i) * padded + sample + threadIdx.x] =
-        from_float<T>(sizeof(T) == 4 ? round_to_tf32(value) : value);
+    panel[(column + i) * shape.width] = from_float<T>(sizeof(T) == 4 ? round_to_tf32(value) : value);
   }
 }
 
@@ -92,12 +91,14 @@ void narrow_panels(index_t batch, index_t columns, index_t padded, const float* 
 }
 
 template <class T>
-void narrow_columns(index_t batch, index_t columns, index_t padded, const float* x, T* operand, cudaStream_t stream) {
-  const index_t squares = ceil_div<index_t>(columns, kSquare);
-  require(squares <= kMaxGridYZ, "narrow_columns: ", columns, " columns need more blocks than a grid has");
+void narrow_columns(const PanelShape& shape, const float* x, T* panels, cudaStream_t stream) {
+  const index_t squares = ceil_div<index_t>(shape.features, kSquare);
+  require(shape.width % kSquare == 0, "narrow_columns: width is ", shape.width, "; it must be a multiple of ", kSquare);
+  require(squares <= kMaxGridYZ, "narrow_columns: ", shape.features, " columns need more blocks than a grid has");
   simt::launch(narrow_columns_kernel<T>,
-               {dim3(unsigned(padded / kSquare), unsigned(squares)), dim3(kSquare, kRowsAtOnce), 0, stream}, batch,
-               columns, padded, x, operand);
+               {dim3(unsigned(shape.panels() * shape.width / kSquare), unsigned(squares)), dim3(kSquare, kRowsAtOnce),
+                0, stream},
+               shape, x, panels);
 }
 
 template void narrow_operand(index_t, index_t, index_t, const float*, half*, cudaStream_t);
@@ -106,8 +107,8 @@ template void narrow_operand(index_t, index_t, index_t, const float*, float*, cu
 template void narrow_panels(index_t, index_t, index_t, const float*, half*, cudaStream_t);
 template void narrow_panels(index_t, index_t, index_t, const float*, bfloat16*, cudaStream_t);
 template void narrow_panels(index_t, index_t, index_t, const float*, float*, cudaStream_t);
-template void narrow_columns(index_t, index_t, index_t, const float*, half*, cudaStream_t);
-template void narrow_columns(index_t, index_t, index_t, const float*, bfloat16*, cudaStream_t);
-template void narrow_columns(index_t, index_t, index_t, const float*, float*, cudaStream_t);
+template void narrow_columns(const PanelShape&, const float*, half*, cudaStream_t);
+template void narrow_columns(const PanelShape&, const float*, bfloat16*, cudaStream_t);
+template void narrow_columns(const PanelShape&, const float*, float*, cudaStream_t);
 
 }  // namespace espalier::kernels

@@ -3,6 +3,7 @@
 #pragma once
 #include "kernels/shapes.h"
 #include "kernels/simt/simt.h"
+#include "kernels/sparse/panels.h"
 
 namespace espalier::kernels {
 
@@ -20,9 +21,8 @@ inline constexpr index_t kNarrowPanel = 64;
 template <class T>
 void narrow_panels(index_t batch, index_t columns, index_t padded, const float* x, T* operand, cudaStream_t stream);
 
-// operand [columns, padded] = the transposed x [batch, columns], rounded, with zeros behind the batch: what products
-// gather columns of. padded is a multiple of 32.
+// x as panels (panels.h), rounded: what products gather columns of. shape.width is a multiple of 32.
 template <class T>
-void narrow_columns(index_t batch, index_t columns, index_t padded, const float* x, T* operand, cudaStream_t stream);
+void narrow_columns(const PanelShape& shape, const float* x, T* panels, cudaStream_t stream);
 
 }  // namespace espalier::kernels

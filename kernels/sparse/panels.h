@@ -9,7 +9,7 @@ namespace espalier::kernels {
 struct PanelShape {
   index_t batch = 0, features = 0, width = 0;
   index_t panels() const { return (batch + width - 1) / width; }
-  index_t floats() const { return panels() * features * width; }
+  index_t elements() const { return panels() * features * width; }
 };
 
 // One, two or four times what a team reads at once, whichever wastes least on this batch.

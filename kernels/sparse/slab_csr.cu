@@ -8,7 +8,6 @@
 namespace espalier::kernels {
 namespace {
 
-constexpr index_t kTileSamples = 64;
 constexpr int kQuad = SlabCsrView::kQuad, kSteps = SlabCsrView::kSteps;
 
 // Where the block ends that begins at a row: it has at most so many nonzeros, and a place for each row.
@@ -189,6 +188,7 @@ index_t product_cost(index_t block_rows, int warps, index_t all_blocks, index_t 
 
 }  // namespace
 
+template <class T>
 SlabCsrView slab_csr_layout(index_t rows, index_t columns, index_t batch, index_t multiprocessors, double skew) {
   constexpr double kEven = 1.25;                // beyond it, half of the rows may take a second place
   constexpr index_t kFewestRows = 4;            // of a block
@@ -196,16 +196,19 @@ SlabCsrView slab_csr_layout(index_t rows, index_t columns, index_t batch, index_
   SlabCsrView best, layout;
   best.rows = layout.rows = rows, best.columns = layout.columns = columns;
   index_t least = INT64_MAX;
-  for (layout.warps = SlabCsrView::kMinWarps; layout.warps <= SlabCsrView::kMaxWarps; ++layout.warps) {
+  for (layout.warps = SlabCsrView::kMinWarps; layout.warps <= slab_csr_warps<T>(); ++layout.warps) {
     const index_t fewest = ceil_div(rows, layout.block_places() * 2 / halves);
     for (layout.blocks = fewest; layout.blocks <= std::max(fewest, rows / kFewestRows); ++layout.blocks) {
-      const index_t all = layout.blocks * ceil_div(batch, kTileSamples);
+      const index_t all = layout.blocks * ceil_div<index_t>(batch, slab_csr_samples<T>());
       const index_t cost = product_cost(ceil_div(rows, layout.blocks), layout.warps, all, multiprocessors);
       if (cost < least) least = cost, best = layout;
     }
   }
   return best;
 }
+template SlabCsrView slab_csr_layout<float>(index_t, index_t, index_t, index_t, double);
+template SlabCsrView slab_csr_layout<half>(index_t, index_t, index_t, index_t, double);
+template SlabCsrView slab_csr_layout<bfloat16>(index_t, index_t, index_t, index_t, double);
 
 void slab_csr_count(const CsrView& csr, const SlabCsrView& layout, const SlabCsrOrder& order, std::uint32_t* counts,
                     std::int32_t* group_offsets, std::int64_t* scratch, cudaStream_t stream) {

@@ -3,14 +3,26 @@
 // the quads' groups, whose last element is the size to allocate; fill writes the groups. A block of threads for each
 // block of rows chooses one column after the other, then which rows stand together, which is what takes the time.
 #pragma once
+#include "kernels/simt/half.h"
 #include "kernels/simt/simt.h"
 #include "kernels/sparse/formats.h"
 
 namespace espalier::kernels {
 
+// A tile of the product has so many samples of type T, a block at most so many warps: a lane's sums are its registers.
+template <class T>
+constexpr int slab_csr_samples() {
+  return 256 / int(sizeof(T));
+}
+template <class T>
+constexpr int slab_csr_warps() {
+  return sizeof(T) == 4 ? SlabCsrView::kMaxWarps : 12;
+}
+
 // Sizes without pointers: blocks of so many warps that the busiest of so many multiprocessors has least to do in a
-// product with a batch of that size. `skew`: nonzeros of the longest row over those of a mean one; where rows differ
-// much there are places for parts of the long ones. Sums are those of a row's parts, in ascending order.
+// product with a batch of that size, x read as T. `skew`: nonzeros of the longest row over those of a mean one; where
+// rows differ much there are places for parts of the long ones. Sums are those of a row's parts, in ascending order.
+template <class T>
 SlabCsrView slab_csr_layout(index_t rows, index_t columns, index_t batch, index_t multiprocessors, double skew);
 
 // Words of 64 bits that the steps hand on to each other: needed until slab_csr_fill() is done.

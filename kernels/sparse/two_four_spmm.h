@@ -9,7 +9,7 @@
 
 namespace espalier::kernels {
 
-// panels: panel_shape(batch, weight.columns, team).floats() of scratch.
+// panels: panel_shape(batch, weight.columns, team).elements() of scratch.
 void two_four_spmm(index_t batch, const TwoFourView& weight, const float* x, const BiasActivation& epilogue, float* y,
                    float* panels, cudaStream_t stream, SparseTeam team = SparseTeam::automatic);
 

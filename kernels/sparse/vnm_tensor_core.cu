@@ -149,7 +149,7 @@ void vnm_tensor_core(index_t batch, const VnmTensorView<T>& weight, const float*
           "vnm_tensor_core: sparse tensor cores begin with compute capability 8.0; take csr_spmm, which runs on "
           "ordinary cores");
   const index_t padded = vnm_operand_size(batch, weight) / weight.columns;
-  narrow_columns(batch, weight.columns, padded, x, operand, stream);
+  narrow_columns({batch, weight.columns, padded}, x, operand, stream);
   if (weight.height % 128 == 0) {
     launch<T, 128>(batch, weight, operand, epilogue, y, stream);
   } else {

@@ -18,6 +18,18 @@ using namespace espalier::test;
 
 namespace {
 
+// Both halves of every word that holds a pattern twice, or beside a one.
+template <class T>
+void check_halves() {
+  for (std::uint32_t pattern = 0; pattern < 0x10000; ++pattern) {
+    const float expected = to_float(std::bit_cast<T>(std::uint16_t(pattern)));
+    const std::uint32_t one = std::bit_cast<std::uint16_t>(from_float<T>(1.0f));
+    const float low = low_half<T>(one << 16 | pattern), high = high_half<T>(pattern << 16 | one);
+    const bool same = std::isnan(expected) ? std::isnan(low) && std::isnan(high) : low == expected && high == expected;
+    if (!same) FAIL_CHECK("pattern ", pattern, " is ", expected, ", read as ", low, " and ", high);
+  }
+}
+
 constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
 
 template <class T>
@@ -106,6 +118,11 @@ void check_ties(unsigned first, unsigned last) {
 }
 
 }  // namespace
+
+TEST_CASE("precision: a word's halves are the numbers that it holds") {
+  check_halves<half>();
+  check_halves<bfloat16>();
+}
 
 TEST_CASE("precision: every pattern of fp16 and bf16 widens exactly and comes back") {
   check_every_pattern<half>(10);

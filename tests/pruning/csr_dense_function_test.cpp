@@ -25,16 +25,18 @@ TEST_CASE("dense, csr: every arrangement equals the dense product with zeros") {
   const std::int64_t rows = 37, columns = 150;
   const auto values = test::sparse_weight(rows, columns, 0.9, 1), bias = test::random_floats(std::size_t(rows), 2);
   const Csr csr = Csr::encode(Tensor::from({rows, columns}, std::span<const float>(values)));
-  for (const std::int64_t batch : {1, 3, 40}) {
+  for (const std::int64_t batch : {1, 3, 70}) {
     const Tensor x = drawn({batch, columns});
     const auto expected =
         test::reference_linear(batch, rows, columns, x.to_host(), values, bias, kernels::Activation::none);
-    for (const CsrArrangement one : {CsrArrangement::rows, pieces, fp16_pieces, bf16_pieces, panel, slabs}) {
+    for (const CsrArrangement one :
+         {CsrArrangement::rows, pieces, fp16_pieces, bf16_pieces, panel, slabs, fp16_slabs, bf16_slabs}) {
       CAPTURE(name_of(one));
       CsrDenseFunction function(csr, batch, one);
       function.bias = Tensor::from({rows}, std::span<const float>(bias));
       Context context{.recording = false};
-      const double rounding = one == bf16_pieces ? 1e-2 : one == fp16_pieces ? 1e-3 : 1e-5;
+      const bool fp16 = one == fp16_pieces || one == fp16_slabs, bf16 = one == bf16_pieces || one == bf16_slabs;
+      const double rounding = bf16 ? 1e-2 : fp16 ? 1e-3 : 1e-5;
       const auto y = function.forward({x}, context).to_host();
       CHECK(test::difference(y, expected, rounding, rounding + test::sum_tolerance(columns)) == "");
       CHECK(function.bytes() > 0);
@@ -42,7 +44,7 @@ TEST_CASE("dense, csr: every arrangement equals the dense product with zeros") {
   }
 }
 
-TEST_CASE("dense, csr: 16-bit values only for a few samples of a product that may compute so") {
+TEST_CASE("dense, csr: 16-bit values for a few samples, a 16-bit x for many, of a product that may compute so") {
   const Csr csr = Csr::encode(drawn({4, 6}));
   const auto offers = [&](std::int64_t batch, Precision precision, CsrArrangement wanted) {
     const auto found = csr_arrangements(csr, batch, precision);
@@ -58,6 +60,38 @@ TEST_CASE("dense, csr: 16-bit values only for a few samples of a product that ma
   CHECK(offers(16, Precision::fp32, panel) == !simt::kEmulated);
   CHECK(offers(600, Precision::fp32, slabs) == !simt::kEmulated);
   CHECK(offers(600, Precision::fp32, panel) == !simt::kEmulated);
+  CHECK(offers(65, Precision::fp16, fp16_slabs));
+  CHECK(offers(600, Precision::bf16, bf16_slabs));
+  CHECK_FALSE(offers(64, Precision::fp16, fp16_slabs));
+  CHECK_FALSE(offers(600, Precision::fp16, bf16_slabs));
+  CHECK_FALSE(offers(600, Precision::fp32, fp16_slabs));
+  CHECK_FALSE(offers(600, Precision::tf32, bf16_slabs));
+}
+
+// Half of what reading x costs, where shared memory is the limit; on a CPU no choice, but for the model of a GPU.
+TEST_CASE("plan: a 16-bit x is modelled at half the reads, and measured where there is a GPU") {
+  Sequential model(Dense(2048, 2048, {.seed = 1}));
+  Pruner(model, {}).prune_to(0.9);
+  const PrecisionScope scope(Precision::bf16);
+  const auto candidate = [&](const CompileOptions& options, const std::string& library) {
+    const Plan plan = compile(model, {256, 2048}, options);
+    const std::vector<MeasuredImplementation>& candidates = plan.steps()[0].candidates;
+    const auto found = std::find_if(candidates.begin(), candidates.end(),
+                                    [&](const auto& one) { return one.library == library; });
+    REQUIRE(found != candidates.end());
+    return *found;
+  };
+  CompileOptions modelled{.candidates = {csr()}, .gpu = &gpu_model("4090")};
+  const auto narrow = candidate(modelled, "handwritten bf16 slabs");
+  REQUIRE(narrow.us.has_value());
+  if (!simt::kEmulated) return;  // measuring there takes an emulator of PTX minutes
+  CHECK(*narrow.us < 0.6 * *candidate(modelled, "handwritten").us);
+  const CompileOptions measured{.candidates = {csr()},
+                                .timing = {.warmup = 0, .min_repeats = 1, .max_repeats = 1, .budget_ms = 0},
+                                .rounds = 1};
+  const auto here = candidate(measured, "handwritten bf16 slabs");
+  CHECK_FALSE(here.us.has_value());
+  CHECK(here.note == "16 bits of x save reads of a GPU's shared memory, and none here");
 }
 
 TEST_CASE("plan: explain lists 16-bit values beside the dense product of that precision") {

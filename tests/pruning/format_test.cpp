@@ -35,7 +35,10 @@ TEST_CASE(
   for (const double sparsity : {0.0, 0.9, 1.0}) {
     const auto values = test::sparse_weight(21, 130, sparsity, 2);
     const Csr csr = Csr::encode(weight_of({21, 130}, values));
-    for (const std::int64_t batch : {1, 200}) CHECK(SlabCsr::encode(csr, batch).decode().to_host() == values);
+    for (const std::int64_t batch : {1, 200}) {
+      CHECK(SlabCsr::encode(csr, batch).decode().to_host() == values);
+      CHECK(SlabCsr::encode(csr, batch, Precision::bf16).decode().to_host() == values);
+    }
     for (const std::int64_t batch : {8, 16, 70}) CHECK(ResidentCsr::encode(csr, batch).decode().to_host() == values);
     CHECK(PieceCsr<float>::encode(csr).decode().to_host() == values);
     std::vector<float> narrow = values;

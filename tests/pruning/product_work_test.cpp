@@ -59,11 +59,12 @@ TEST_CASE("product work: the speed limits of kept weights in the table") {
 TEST_CASE("product work: rows that share a read of x lift the limit of shared memory, tensor cores that of fp32") {
   const ProductSize size = dense_layer(4096, 4096, 256);
   ProductWork rows{.dense = false, .stored = 2e6, .weight_bytes = 12e6};
-  ProductWork shared = rows, tensor = rows;
-  shared.rows_sharing = 8, tensor.precision = Precision::fp16;
+  ProductWork shared = rows, tensor = rows, narrow = rows;
+  shared.rows_sharing = 8, tensor.precision = Precision::fp16, narrow.x_bytes = 2;
   const auto us = [&](const ProductWork& work) { return modelled_time(gpu_model("a100"), size, work).us; };
   CHECK(us(shared) < 0.7 * us(rows));
   CHECK(us(tensor) < 0.5 * us(rows));
+  CHECK(us(narrow) < 0.7 * us(rows));
   CHECK(modelled_time(gpu_model("a100"), size, rows).bound == Bound::l1);
 }
 

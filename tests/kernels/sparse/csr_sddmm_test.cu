@@ -15,7 +15,7 @@ using kernels::SparseTeam;
 GuardedBuffer<float> panels_of(std::int64_t batch, std::int64_t features, const std::vector<float>& x,
                                SparseTeam team) {
   const kernels::PanelShape shape = kernels::panel_shape(batch, features, team);
-  GuardedBuffer<float> panels(std::size_t(shape.floats()));
+  GuardedBuffer<float> panels(std::size_t(shape.elements()));
   kernels::make_panels(shape, GuardedBuffer<float>(x).data(), panels.data(), team, nullptr);
   cuda_check(cudaDeviceSynchronize());
   return panels;

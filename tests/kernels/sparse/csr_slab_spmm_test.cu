@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "kernels/require.h"
+#include "tests/support/narrow.h"
 #include "tests/support/sparse_buffers.h"
 #include "tests/support/sparse_product.h"
 
@@ -13,7 +14,9 @@ namespace espalier::test {
 namespace {
 
 using kernels::Activation;
+using kernels::bfloat16;
 using kernels::CsrView;
+using kernels::half;
 using kernels::SlabCsrView;
 
 struct Problem {
@@ -24,7 +27,15 @@ struct Problem {
   bool with_bias = true;
 };
 
+template <class T>
+std::vector<float> as_read(const std::vector<float>& x) {
+  if constexpr (sizeof(T) == 4) return x;
+  return floats(rounded<T>(x));
+}
+
+template <class T = float>
 void check(const Problem& problem, const std::vector<float>& weight) {
+  CAPTURE(sizeof(T));
   CAPTURE(problem.batch);
   CAPTURE(problem.rows);
   CAPTURE(problem.columns);
@@ -33,14 +44,21 @@ void check(const Problem& problem, const std::vector<float>& weight) {
   const CsrBuffers csr(problem.rows, problem.columns, weight);
   const SlabCsrBuffers slabs(csr, problem.warps);
   CHECK(slabs.guards_intact());
-  check_sparse_product(problem, weight, kernels::csr_slab_panels(problem.batch, problem.columns).floats(),
-                       [&](const float* x, const auto& epilogue, float* y, float* panels) {
-                         kernels::csr_slab_spmm(problem.batch, slabs.view(), x, epilogue, y, panels, nullptr);
-                       });
+  check_sparse_product<T>(
+      problem, weight, kernels::csr_slab_panels<T>(problem.batch, problem.columns).elements(),
+      [&](const float* x, const auto& epilogue, float* y, T* panels) {
+        kernels::csr_slab_spmm(problem.batch, slabs.view(), x, epilogue, y, panels, nullptr);
+      },
+      as_read<T>);
 }
 
+// With x read as it is, and in 16 bits.
 void check(const Problem& problem) {
-  check(problem, uneven_weight(problem.rows, problem.columns, problem.sparsity, 3));
+  const auto weight = uneven_weight(problem.rows, problem.columns, problem.sparsity, 3);
+  check<float>(problem, weight);
+  if (problem.warps > kernels::slab_csr_warps<half>()) return;
+  check<half>(problem, weight);
+  check<bfloat16>(problem, weight);
 }
 
 std::vector<float> decoded(const SlabCsrView& view) {
@@ -184,20 +202,23 @@ TEST_CASE("slab csr: a row that is longer than all others together takes several
 
 TEST_CASE("slab csr: the layout fills a device, but no block has fewer than four rows") {
   for (const std::int64_t multiprocessors : {108, 128}) {
-    const SlabCsrView even = kernels::slab_csr_layout(4096, 4096, 256, multiprocessors, 1.2);
+    const SlabCsrView even = kernels::slab_csr_layout<float>(4096, 4096, 256, multiprocessors, 1.2);
     CHECK(even.blocks == multiprocessors / 4);
     CHECK(even.warps == 16);
+    const SlabCsrView narrow = kernels::slab_csr_layout<half>(4096, 4096, 256, multiprocessors, 1.2);
+    CHECK(narrow.blocks == multiprocessors / 2);
+    CHECK(narrow.warps <= kernels::slab_csr_warps<half>());
   }
-  const SlabCsrView uneven = kernels::slab_csr_layout(500, 800, 256, 108, 4);
+  const SlabCsrView uneven = kernels::slab_csr_layout<float>(500, 800, 256, 108, 4);
   CHECK(uneven.blocks == 27);
   CHECK(double(uneven.places()) / 500 >= 1.5);
-  CHECK(kernels::slab_csr_layout(64, 1600, 256, 108, 2).blocks == 16);
-  CHECK(kernels::slab_csr_layout(64, 1600, 256, 108, 2).warps == 4);
-  CHECK(kernels::slab_csr_layout(7, 10, 1, 108, 1).blocks == 1);
+  CHECK(kernels::slab_csr_layout<float>(64, 1600, 256, 108, 2).blocks == 16);
+  CHECK(kernels::slab_csr_layout<float>(64, 1600, 256, 108, 2).warps == 4);
+  CHECK(kernels::slab_csr_layout<float>(7, 10, 1, 108, 1).blocks == 1);
 }
 
 TEST_CASE("csr_slab_spmm equals the dense product with zeros around a tile of samples") {
-  for (const std::int64_t batch : {1, 31, 33, 63, 64, 65, 130}) check({batch, 19, 70});
+  for (const std::int64_t batch : {1, 31, 33, 63, 64, 65, 127, 130}) check({batch, 19, 70});
 }
 
 TEST_CASE("csr_slab_spmm equals the dense product with zeros at odd, prime and tile-edge sizes") {
@@ -221,7 +242,7 @@ TEST_CASE("csr_slab_spmm: an infinite x reaches only the rows that keep its colu
   const CsrBuffers csr(2, 2, {0.0f, 0.0f, 0.0f, 3.0f});
   const SlabCsrBuffers slabs(csr, 2);
   const GuardedBuffer<float> x(std::vector<float>{INFINITY, 2.0f}), bias(std::vector<float>{0.25f, 0.5f});
-  GuardedBuffer<float> y(2), panels(std::size_t(kernels::csr_slab_panels(1, 2).floats()));
+  GuardedBuffer<float> y(2), panels(std::size_t(kernels::csr_slab_panels<float>(1, 2).elements()));
   kernels::csr_slab_spmm(1, slabs.view(), x.data(), {bias.data()}, y.data(), panels.data(), nullptr);
   CHECK(y.download() == std::vector<float>{0.25f, 6.5f});
 }
@@ -238,8 +259,16 @@ TEST_CASE("slab csr: more columns than 16-bit indices reach are refused") {
 TEST_CASE("csr_slab_spmm: an empty batch is refused with the sizes") {
   SlabCsrView weight;
   weight.rows = 2, weight.columns = 3;
-  CHECK_THROWS_WITH_AS(kernels::csr_slab_spmm(0, weight, nullptr, {}, nullptr, nullptr, nullptr),
+  CHECK_THROWS_WITH_AS(kernels::csr_slab_spmm<float>(0, weight, nullptr, {}, nullptr, nullptr, nullptr),
                        "csr_slab_spmm: batch 0, weight 2 x 3; all must be at least 1", InvalidArgument);
+}
+
+TEST_CASE("csr_slab_spmm: a layout with more warps than sums of 16-bit samples leave registers for is refused") {
+  SlabCsrView weight;
+  weight.rows = 2, weight.columns = 3, weight.warps = 13;
+  CHECK_THROWS_WITH_AS(kernels::csr_slab_spmm<half>(1, weight, nullptr, {}, nullptr, nullptr, nullptr),
+                       "csr_slab_spmm: blocks of 13 warps, but of x in 2 bytes have at most 12; make the layout for it",
+                       InvalidArgument);
 }
 
 }  // namespace

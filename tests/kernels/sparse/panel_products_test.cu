@@ -32,7 +32,7 @@ void check(const Problem& p, const std::vector<float>& weight, const auto& produ
     if (team == SparseTeam::warp && !simt::kEmulated) continue;  // automatic is a warp there
     CAPTURE(int(team));
     GuardedBuffer<float> y(std::size_t(p.batch * p.rows));
-    GuardedBuffer<float> panels(std::size_t(kernels::panel_shape(p.batch, p.columns, team).floats()));
+    GuardedBuffer<float> panels(std::size_t(kernels::panel_shape(p.batch, p.columns, team).elements()));
     product(device_x.data(), BiasActivation{device_bias.data(), p.activation}, y.data(), panels.data(), team);
     CHECK(y.guards_intact());
     CHECK(panels.guards_intact());

@@ -62,7 +62,7 @@ void check(const Problem& p, const std::vector<float>& weight) {
     if (team == SparseTeam::warp && !simt::kEmulated) continue;  // automatic is a warp there
     CAPTURE(int(team));
     GuardedBuffer<float> y(expected.size());
-    GuardedBuffer<float> panels(std::size_t(kernels::vector_nm_panels(p.batch, vectors.layout, team).floats()));
+    GuardedBuffer<float> panels(std::size_t(kernels::vector_nm_panels(p.batch, vectors.layout, team).elements()));
     kernels::vector_nm_spmm(p.batch, vectors.layout, device_x.data(), {device_bias.data(), p.activation}, y.data(),
                             panels.data(), nullptr, team);
     CHECK(y.guards_intact());
