@@ -84,11 +84,13 @@ kernels::SlabCsrView SlabCsr::view() const {
   return view;
 }
 
-ResidentCsr ResidentCsr::encode(const Csr& csr, std::int64_t batch) {
+ResidentCsr ResidentCsr::encode(const Csr& csr, std::int64_t batch, Precision of_x) {
   const kernels::CsrView from = csr.view();
   ResidentCsr panel;
+  panel.of_x_ = of_x;
   kernels::ResidentCsrView& layout = panel.layout_;
-  layout = kernels::resident_csr_layout(from, batch, {device_info().multiprocessors, shared_bytes_per_block()});
+  layout = kernels::resident_csr_layout(from, batch, {device_info().multiprocessors, shared_bytes_per_block()},
+                                        of_x == Precision::fp32 ? 1 : 2);
   const Tensor segments = Tensor::empty({(layout.chunks() + 1) * from.rows}, DType::i32);
   panel.row_of_ = Tensor::empty({layout.chunks() * layout.places()}, DType::i32);
   panel.group_offsets_ = Tensor::empty({layout.chunks() * layout.bundles() + 1}, DType::i32);

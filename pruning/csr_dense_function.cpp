@@ -17,7 +17,7 @@ namespace {
 // columns makes no partial sums and is worth measuring at any batch; others are beyond kFewTiles as much behind slabs
 // as those sums cost.
 constexpr std::int64_t kFewSamples = 4, kFilledTile = 33, kFewTiles = 512;
-constexpr std::int64_t kFilledWideTile = 65;  // of 128 samples in 16 bits
+constexpr std::int64_t kFilledWideTile = 65, kFilledPair = 9;  // with two samples to a word: of 128, of 16
 
 bool fits_one_panel(const kernels::CsrView& csr) {
   kernels::ResidentCsrView layout;
@@ -47,9 +47,15 @@ struct Multiply {
     kernels::csr_spmv(batch(), pieces.view(), x.data<float>(), epilogue, y.data<float>(), current_stream());
   }
   void operator()(const ResidentCsr& panel) const {
+    if (panel.of_x() == Precision::fp16) return by_panel<kernels::half>(panel);
+    if (panel.of_x() == Precision::bf16) return by_panel<kernels::bfloat16>(panel);
+    by_panel<float>(panel);
+  }
+  template <class T>
+  void by_panel(const ResidentCsr& panel) const {
     const Tensor scratch = floats(kernels::csr_resident_scratch(batch(), panel.view()));
-    kernels::csr_resident_spmm(batch(), panel.view(), x.data<float>(), epilogue, y.data<float>(), scratch.data<float>(),
-                               current_stream());
+    kernels::csr_resident_spmm<T>(batch(), panel.view(), x.data<float>(), epilogue, y.data<float>(),
+                                  scratch.data<float>(), current_stream());
   }
   void operator()(const SlabCsr& slabs) const {
     if (slabs.of_x() == Precision::fp16) return by_slabs<kernels::half>(slabs);
@@ -68,8 +74,8 @@ struct Multiply {
 }  // namespace
 
 std::string_view name_of(CsrArrangement arrangement) {
-  constexpr std::string_view names[] = {"rows", "pieces", "fp16 pieces", "bf16 pieces",
-                                        "panel", "slabs", "fp16 slabs", "bf16 slabs"};
+  constexpr std::string_view names[] = {"rows", "pieces",     "fp16 pieces", "bf16 pieces", "panel",
+                                        "fp16 panel", "bf16 panel", "slabs",       "fp16 slabs",  "bf16 slabs"};
   return names[std::size_t(arrangement)];
 }
 
@@ -87,21 +93,30 @@ std::vector<CsrArrangement> csr_arrangements(const Csr& csr, std::int64_t batch,
   if (few && precision == Precision::fp16) found.push_back(CsrArrangement::fp16_pieces);
   if (few && precision == Precision::bf16) found.push_back(CsrArrangement::bf16_pieces);
   const bool wide = batch >= kFilledWideTile && SlabCsr::takes(csr);
+  const bool paired = batch >= kFilledPair && (batch <= kFewTiles || fits_one_panel(csr.view()));
   if (wide && precision == Precision::fp16) found.push_back(CsrArrangement::fp16_slabs);
   if (wide && precision == Precision::bf16) found.push_back(CsrArrangement::bf16_slabs);
+  if (paired && precision == Precision::fp16) found.push_back(CsrArrangement::fp16_panel);
+  if (paired && precision == Precision::bf16) found.push_back(CsrArrangement::bf16_panel);
   return found;
 }
 
-bool runs_here(CsrArrangement arrangement) {
-  const bool narrow = arrangement == CsrArrangement::fp16_slabs || arrangement == CsrArrangement::bf16_slabs;
-  return !(simt::kEmulated && narrow);
+bool reads_x_in_16_bits(CsrArrangement arrangement) {
+  using enum CsrArrangement;
+  return arrangement == fp16_slabs || arrangement == bf16_slabs || arrangement == fp16_panel ||
+         arrangement == bf16_panel;
 }
 
-std::function<int(const GpuModel&)> launches_on_gpu(const Csr& csr, std::int64_t batch) {
-  const bool few = batch <= kFewSamples && PieceCsr<float>::takes(csr);
-  return [few, batch, view = csr.view()](const GpuModel& gpu) {
+std::function<int(const GpuModel&)> launches_on_gpu(const Csr& csr, std::int64_t batch, CsrArrangement arrangement) {
+  using enum CsrArrangement;
+  if (arrangement == slabs || arrangement == fp16_slabs || arrangement == bf16_slabs) {
+    return [](const GpuModel&) { return 2; };
+  }
+  const bool few = arrangement == rows && batch <= kFewSamples && PieceCsr<float>::takes(csr);
+  const int to_word = reads_x_in_16_bits(arrangement) ? 2 : 1;
+  return [few, batch, to_word, view = csr.view()](const GpuModel& gpu) {
     const kernels::ResidentDevice device{gpu.multiprocessors, gpu.shared_kibibytes * 1024};
-    return few || kernels::resident_csr_layout(view, batch, device).chunks() == 1 ? 1 : 2;
+    return few || kernels::resident_csr_layout(view, batch, device, to_word).chunks() == 1 ? 1 : 2;
   };
 }
 
@@ -111,6 +126,12 @@ CsrDenseFunction::CsrDenseFunction(Csr csr, std::int64_t expected_batch, CsrArra
   if (arrangement == CsrArrangement::fp16_pieces) arranged = PieceCsr<kernels::half>::encode(weight);
   if (arrangement == CsrArrangement::bf16_pieces) arranged = PieceCsr<kernels::bfloat16>::encode(weight);
   if (arrangement == CsrArrangement::panel) arranged = ResidentCsr::encode(weight, expected_batch);
+  if (arrangement == CsrArrangement::fp16_panel) {
+    arranged = ResidentCsr::encode(weight, expected_batch, Precision::fp16);
+  }
+  if (arrangement == CsrArrangement::bf16_panel) {
+    arranged = ResidentCsr::encode(weight, expected_batch, Precision::bf16);
+  }
   if (arrangement == CsrArrangement::slabs) arranged = SlabCsr::encode(weight, expected_batch);
   if (arrangement == CsrArrangement::fp16_slabs) arranged = SlabCsr::encode(weight, expected_batch, Precision::fp16);
   if (arrangement == CsrArrangement::bf16_slabs) arranged = SlabCsr::encode(weight, expected_batch, Precision::bf16);

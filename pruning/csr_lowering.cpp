@@ -32,17 +32,15 @@ std::vector<Implementation> of_convolution(const RecordedCall& call, const Csr& 
 // Where only a GPU gains by the arrangement, rows stand in for it, of which a model is told how it reads.
 Implementation arranged(const RecordedCall& call, const Csr& csr, const std::string& ours, CsrArrangement arrangement) {
   const std::int64_t batch = call.inputs[0].shape()[0];
-  const bool as_it_is = arrangement == CsrArrangement::rows;
-  const auto product =
-      std::make_shared<CsrDenseFunction>(csr, batch, runs_here(arrangement) ? arrangement : CsrArrangement::rows);
+  const bool as_it_is = arrangement == CsrArrangement::rows, narrow = reads_x_in_16_bits(arrangement);
+  const bool stand_in = narrow && simt::kEmulated;
+  const auto product = std::make_shared<CsrDenseFunction>(csr, batch, stand_in ? CsrArrangement::rows : arrangement);
   Implementation one = csr_implementation(csr, as_it_is ? ours : fmt::format("{} {}", ours, name_of(arrangement)),
                                           finished(product, call));
   one.weight_bytes = product->bytes();
-  if (as_it_is) one.launches = launches_on_gpu(csr, batch);
-  if (arrangement == CsrArrangement::fp16_slabs || arrangement == CsrArrangement::bf16_slabs) {
-    one.x_bytes = 2, one.launches = [](const GpuModel&) { return 2; };
-  }
-  if (!runs_here(arrangement)) one.only_on_gpus = "16 bits of x save reads of a GPU's shared memory, and none here";
+  if (as_it_is || narrow) one.launches = launches_on_gpu(csr, batch, arrangement);
+  if (narrow) one.x_bytes = 2;
+  if (stand_in) one.only_on_gpus = "16 bits of x save reads of a GPU's shared memory, and none here";
   return one;
 }
 

@@ -57,16 +57,19 @@ class SlabCsr {
   Tensor values_, ring_rows_;
 };
 
-// A Csr arranged for csr_resident_spmm() on the current device, at batches of about `batch`.
+// A Csr arranged for csr_resident_spmm() on the current device, at batches of about `batch`; x as for SlabCsr.
 class ResidentCsr {
  public:
-  static ResidentCsr encode(const Csr& csr, std::int64_t batch);  // waits for the device once, to learn the size
+  // Waits for the device once, to learn the size.
+  static ResidentCsr encode(const Csr& csr, std::int64_t batch, Precision of_x = Precision::fp32);
   Tensor decode() const;
   std::int64_t bytes() const { return view().bytes(); }
   kernels::ResidentCsrView view() const;
+  Precision of_x() const { return of_x_; }
 
  private:
   kernels::ResidentCsrView layout_;
+  Precision of_x_ = Precision::fp32;
   Tensor row_of_, group_offsets_, values_, chunk_columns_;
 };
 

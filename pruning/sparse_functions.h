@@ -29,19 +29,30 @@ struct SparseFunction : Function {
 Tensor output_of(const Function& function, const Tensor& x, std::int64_t rows, std::int64_t columns);
 
 // How the rows of a Csr lie in memory: as they are, or as one of the kernels of a GPU wants them.
-enum class CsrArrangement { rows, pieces, fp16_pieces, bf16_pieces, panel, slabs, fp16_slabs, bf16_slabs };
+enum class CsrArrangement {
+  rows,
+  pieces,
+  fp16_pieces,
+  bf16_pieces,
+  panel,
+  fp16_panel,
+  bf16_panel,
+  slabs,
+  fp16_slabs,
+  bf16_slabs
+};
 std::string_view name_of(CsrArrangement arrangement);
 
 // Those that a product at such a batch may profit from: on a GPU pieces for a few samples, a resident panel up to a few
 // tiles, slabs where a tile of samples is filled; on a CPU rows. Where products may compute in 16 bits, the values of a
-// few samples' product may have so many, and the x of slabs: that is what reading them costs. Slabs of such an x are
-// named on a CPU, too, for models of GPUs.
+// few samples' product may have so many, else x: that is what reading them costs. Those of such an x are named on a
+// CPU, too, for models of GPUs.
 std::vector<CsrArrangement> csr_arrangements(const Csr& csr, std::int64_t batch, Precision precision);
-bool runs_here(CsrArrangement arrangement);
+bool reads_x_in_16_bits(CsrArrangement arrangement);
 
-// Of the product in the arrangement that it would have on a GPU: one where it reads rows for few samples, or where a
-// panel holds all columns; else something goes before it or follows it.
-std::function<int(const GpuModel&)> launches_on_gpu(const Csr& csr, std::int64_t batch);
+// Of the product in that arrangement on a GPU, rows being what is best there: one where it reads rows for few samples,
+// or where a panel holds all columns; else something goes before it or follows it.
+std::function<int(const GpuModel&)> launches_on_gpu(const Csr& csr, std::int64_t batch, CsrArrangement arrangement);
 
 // Any batch is right; the arrangement is made for the one expected.
 struct CsrDenseFunction final : SparseFunction {

@@ -59,12 +59,19 @@ void add_arranged(Variants& variants, const PrunedLayer& layer, const LayerOpera
   const auto resident = pruning::ResidentCsr::encode(csr, layer.batch);
   const Scratch partial(kernels::csr_resident_scratch(layer.batch, resident.view()));
   const Variant of_panel{"ours, resident panel", [=] {
-                           kernels::csr_resident_spmm(layer.batch, resident.view(), t.x.data<float>(), {},
+                           kernels::csr_resident_spmm<float>(layer.batch, resident.view(), t.x.data<float>(), {},
                                                       t.y.data<float>(), partial.floats(), current_stream());
                          }};
   const bool panel_first = layer.batch < 64 || resident.view().chunks() == 1;
   variants.push_back(panel_first ? of_panel : of_slabs);
   variants.push_back(panel_first ? of_slabs : of_panel);
+  const auto paired = pruning::ResidentCsr::encode(csr, layer.batch, Precision::bf16);
+  const Scratch paired_partial(kernels::csr_resident_scratch(layer.batch, paired.view()));
+  variants.push_back({"ours, resident panel of bf16", [=] {
+                        kernels::csr_resident_spmm<kernels::bfloat16>(layer.batch, paired.view(), t.x.data<float>(), {},
+                                                                      t.y.data<float>(), paired_partial.floats(),
+                                                                      current_stream());
+                      }});
 }
 
 Variants csr_variants(const PrunedLayer& layer) {

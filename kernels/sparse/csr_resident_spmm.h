@@ -18,7 +18,11 @@ namespace espalier::kernels {
 // Floats of scratch memory for the partial sums; 0 where there is one chunk.
 index_t csr_resident_scratch(index_t batch, const ResidentCsrView& weight);
 
-// y [batch, rows] of x [batch, columns]. Throws InvalidArgument for sizes that no launch can have.
+// y [batch, rows] of x [batch, columns], kept in shared memory as T: float, or half or bfloat16 at weight.to_word == 2,
+// which is read at 2 bytes per multiply-add and leaves room for twice the samples; sums are fp32. Throws
+// InvalidArgument for sizes that no launch can have. Modelled, 1024 x 1024 at 90 % zeros, batch 4096: A100 184 us in
+// fp32, 122 in bf16, RTX 4090 96 and 74.
+template <class T>
 void csr_resident_spmm(index_t batch, const ResidentCsrView& weight, const float* x, const BiasActivation& epilogue,
                        float* y, float* scratch, cudaStream_t stream);
 

@@ -177,7 +177,8 @@ struct ResidentCsrView {
   static constexpr int kSteps = 4;  // nonzeros of each row in a group
   static constexpr int kLane = 8;
   index_t rows = 0, columns = 0;
-  int samples = 32;                              // of a tile
+  int samples = 32;                              // of a tile; words of shared memory, where several share one
+  int to_word = 1;                               // 2: x is read in 16 bits, and a tile has twice as many samples
   int chunk = 8;                                 // columns, a multiple of 8
   int parts = 1, warps = 8;                      // blocks that share out a chunk's bundles, and warps of a block
   int slices = 1;                                // warps that share a bundle; more than one: each has one at most
@@ -188,9 +189,11 @@ struct ResidentCsrView {
   const std::uint16_t* chunk_columns = nullptr;  // the same
   // Of a block: a panel and a row of zeros, then sums of slices in their place.
   constexpr index_t shared_bytes() const {
-    const index_t panel = 4 * index_t(chunk + 1) * samples, sums = slices > 1 ? 4 * 32 * kLane * index_t(warps) : 0;
+    const index_t panel = 4 * index_t(chunk + 1) * samples;
+    const index_t sums = slices > 1 ? 4 * 32 * kLane * to_word * index_t(warps) : 0;
     return panel > sums ? panel : sums;
   }
+  constexpr int tile_samples() const { return samples * to_word; }
   constexpr int bundle_rows() const { return 32 * kLane / samples; }
   constexpr int classes() const { return samples < 32 ? 32 / samples : 1; }
   constexpr index_t bundles() const { return (rows + bundle_rows() - 1) / bundle_rows(); }  // of a chunk

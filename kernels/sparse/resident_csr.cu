@@ -142,14 +142,16 @@ struct ResidentCost {
     const double bundle = 8 * ResidentCsrView::kSteps * groups * conflicts;
     const index_t bundles = ceil_div<index_t>(layout.bundles(), layout.parts);
     const double turns = double(ceil_div<index_t>(bundles, layout.warps / layout.slices)) / layout.slices;
-    const double slices = 10.0 * (layout.slices - 1) * double(blocks * bundles);  // written and read again
+    const double slices = 10.0 * layout.to_word * (layout.slices - 1) * double(blocks * bundles);  // there and back
     const double floats = double(index_t(layout.chunk) * layout.samples);
-    const double loads = std::max(0.1 * double(blocks) * floats, kLatency * floats / (kLoaded * layout.warps));
+    const double loads =
+        layout.to_word * std::max(0.1 * double(blocks) * floats, kLatency * floats / (kLoaded * layout.warps));
     return loads + bundle * std::max(double(blocks * bundles), kBusyWarps * turns) + slices;
   }
   double cycles(index_t resident) const {
     const index_t chunks = layout.chunks(), blocks = ceil_div(chunks * tiles * layout.parts, device.multiprocessors);
-    const double sums = 0.2 * double(chunks * layout.rows * tiles * layout.samples) / double(device.multiprocessors);
+    const double sums =
+        0.2 * double(chunks * layout.rows * tiles * layout.tile_samples()) / double(device.multiprocessors);
     return double(blocks / resident) * together(resident) + (blocks % resident > 0 ? together(blocks % resident) : 0) +
            (chunks > 1 ? 2000 + 300 * double(chunks) + sums : 0);
   }
@@ -166,22 +168,23 @@ index_t resident_blocks(const ResidentCsrView& layout, const ResidentDevice& dev
 
 }  // namespace
 
-ResidentCsrView resident_csr_layout(const CsrView& csr, index_t batch, const ResidentDevice& device) {
+ResidentCsrView resident_csr_layout(const CsrView& csr, index_t batch, const ResidentDevice& device, int to_word) {
   constexpr index_t kMostChunk = 65528, kLeastChunk = 256;
   constexpr int kMostWarps = 16, kMostSlices = 4;
   ResidentCsrView layout;
-  layout.rows = csr.rows, layout.columns = csr.columns;
+  layout.rows = csr.rows, layout.columns = csr.columns, layout.to_word = to_word;
+  const index_t words = ceil_div<index_t>(batch, to_word);
   const double density = double(csr.nonzeros) / double(csr.rows) / double(csr.columns);
   double least = -1;
   ResidentCsrView best;
   const auto consider = [&] {
     const index_t resident = resident_blocks(layout, device);
     if (resident == 0) return;
-    const ResidentCost cost{layout, density, ceil_div<index_t>(batch, layout.samples), device};
+    const ResidentCost cost{layout, density, ceil_div<index_t>(words, layout.samples), device};
     const double cycles = cost.cycles(resident);
     if (least < 0 || cycles < least) least = cycles, best = layout;
   };
-  for (layout.samples = 8; layout.samples <= (batch <= 8 ? 8 : batch <= 16 ? 16 : 32); layout.samples *= 2) {
+  for (layout.samples = 8; layout.samples <= (words <= 8 ? 8 : words <= 16 ? 16 : 32); layout.samples *= 2) {
     const index_t room = std::max<index_t>(device.shared_bytes / index_t(sizeof(float)) / layout.samples - 1, 8);
     const index_t least_chunks = ceil_div(csr.columns, std::min(room / 8 * 8, kMostChunk));
     const index_t most_chunks = std::max(least_chunks, std::min(16 * least_chunks, csr.columns / kLeastChunk));

@@ -13,8 +13,8 @@ struct ResidentDevice {
 };
 
 // Sizes without pointers: tiles, chunks, parts and warps that leave the busiest multiprocessor least to do, second
-// launch for the sums of several chunks included. Of `csr` only the sizes are read.
-ResidentCsrView resident_csr_layout(const CsrView& csr, index_t batch, const ResidentDevice& device);
+// launch for the sums of several chunks included. Of `csr` only the sizes are read. to_word is the view's.
+ResidentCsrView resident_csr_layout(const CsrView& csr, index_t batch, const ResidentDevice& device, int to_word = 1);
 
 // segments [layout.chunks() + 1, rows] is scratch: where each row's part of each chunk begins.
 // row_of [layout.chunks(), layout.places()], group_offsets [layout.chunks() * layout.bundles() + 1]

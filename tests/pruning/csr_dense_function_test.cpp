@@ -30,12 +30,13 @@ TEST_CASE("dense, csr: every arrangement equals the dense product with zeros") {
     const auto expected =
         test::reference_linear(batch, rows, columns, x.to_host(), values, bias, kernels::Activation::none);
     for (const CsrArrangement one :
-         {CsrArrangement::rows, pieces, fp16_pieces, bf16_pieces, panel, slabs, fp16_slabs, bf16_slabs}) {
+         {CsrArrangement::rows, pieces, fp16_pieces, bf16_pieces, panel, fp16_panel, bf16_panel, slabs, fp16_slabs,
+          bf16_slabs}) {
       CAPTURE(name_of(one));
       CsrDenseFunction function(csr, batch, one);
       function.bias = Tensor::from({rows}, std::span<const float>(bias));
       Context context{.recording = false};
-      const bool fp16 = one == fp16_pieces || one == fp16_slabs, bf16 = one == bf16_pieces || one == bf16_slabs;
+      const bool fp16 = name_of(one).starts_with("fp16"), bf16 = name_of(one).starts_with("bf16");
       const double rounding = bf16 ? 1e-2 : fp16 ? 1e-3 : 1e-5;
       const auto y = function.forward({x}, context).to_host();
       CHECK(test::difference(y, expected, rounding, rounding + test::sum_tolerance(columns)) == "");
@@ -60,6 +61,10 @@ TEST_CASE("dense, csr: 16-bit values for a few samples, a 16-bit x for many, of 
   CHECK(offers(16, Precision::fp32, panel) == !simt::kEmulated);
   CHECK(offers(600, Precision::fp32, slabs) == !simt::kEmulated);
   CHECK(offers(600, Precision::fp32, panel) == !simt::kEmulated);
+  CHECK(offers(9, Precision::fp16, fp16_panel));
+  CHECK(offers(600, Precision::bf16, bf16_panel));
+  CHECK_FALSE(offers(8, Precision::fp16, fp16_panel));
+  CHECK_FALSE(offers(9, Precision::fp32, fp16_panel));
   CHECK(offers(65, Precision::fp16, fp16_slabs));
   CHECK(offers(600, Precision::bf16, bf16_slabs));
   CHECK_FALSE(offers(64, Precision::fp16, fp16_slabs));

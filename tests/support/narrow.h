@@ -23,6 +23,13 @@ std::vector<float> floats(const std::vector<T>& x, std::size_t from = 0) {
   return y;
 }
 
+// x as a product reads it in 16 bits, or as it is.
+template <class T>
+std::vector<float> as_read(const std::vector<float>& x) {
+  if constexpr (sizeof(T) == 4) return x;
+  return floats(rounded<T>(x));
+}
+
 inline std::vector<kernels::Precision> reduced_precisions() {
   std::vector<kernels::Precision> all;
   for (const auto one : {kernels::Precision::tf32, kernels::Precision::bf16, kernels::Precision::fp16}) {

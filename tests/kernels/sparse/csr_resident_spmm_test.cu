@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include "kernels/require.h"
+#include "tests/support/narrow.h"
 #include "tests/support/sparse_buffers.h"
 #include "tests/support/sparse_product.h"
 
@@ -12,6 +13,8 @@ namespace espalier::test {
 namespace {
 
 using kernels::Activation;
+using kernels::bfloat16;
+using kernels::half;
 using kernels::ResidentCsrView;
 
 struct Problem {
@@ -31,7 +34,9 @@ ResidentCsrView sizes(const Problem& problem) {
   return layout;
 }
 
-void check(const Problem& problem) {
+template <class T>
+void check_read_as(const Problem& problem) {
+  CAPTURE(sizeof(T));
   CAPTURE(problem.batch);
   CAPTURE(problem.rows);
   CAPTURE(problem.columns);
@@ -40,12 +45,23 @@ void check(const Problem& problem) {
   CAPTURE(problem.slices);
   CAPTURE(problem.sparsity);
   const auto weight = uneven_weight(problem.rows, problem.columns, problem.sparsity, 3);
-  const ResidentCsrBuffers arranged({problem.rows, problem.columns, weight}, sizes(problem));
+  ResidentCsrView layout = sizes(problem);
+  layout.to_word = int(sizeof(float) / sizeof(T));
+  const ResidentCsrBuffers arranged({problem.rows, problem.columns, weight}, layout);
   CHECK(arranged.guards_intact());
-  check_sparse_product(problem, weight, kernels::csr_resident_scratch(problem.batch, arranged.view()),
-                       [&](const float* x, const auto& epilogue, float* y, float* scratch) {
-                         csr_resident_spmm(problem.batch, arranged.view(), x, epilogue, y, scratch, nullptr);
-                       });
+  check_sparse_product(
+      problem, weight, kernels::csr_resident_scratch(problem.batch, arranged.view()),
+      [&](const float* x, const auto& epilogue, float* y, float* scratch) {
+        kernels::csr_resident_spmm<T>(problem.batch, arranged.view(), x, epilogue, y, scratch, nullptr);
+      },
+      as_read<T>);
+}
+
+// With x read as it is, and in 16 bits.
+void check(const Problem& problem) {
+  check_read_as<float>(problem);
+  check_read_as<half>(problem);
+  check_read_as<bfloat16>(problem);
 }
 
 std::vector<float> decoded(const ResidentCsrView& view) {
@@ -127,13 +143,17 @@ TEST_CASE("resident csr: a layout fits shared memory; large: no multiprocessor i
   CHECK(medium.chunks() == 1);
   CHECK(medium.parts * ((128 + medium.samples - 1) / medium.samples) >= 80);
   CHECK(of(300, 784, 8, {40, kSmall}).samples == 8);
+  const ResidentCsrView paired =
+      kernels::resident_csr_layout({.rows = 300, .columns = 784, .nonzeros = 23520}, 16, {40, kSmall}, 2);
+  CHECK(paired.samples == 8);
+  CHECK(paired.tile_samples() == 16);
   CHECK(of(1, 1, 1, {1, 1024}).chunk == 8);
 }
 
 TEST_CASE("csr_resident_spmm equals the dense product with zeros around the tiles of samples") {
-  for (const std::int64_t batch : {1, 7, 8, 9}) check({batch, 40, 70, 8});
-  for (const std::int64_t batch : {1, 15, 16, 17}) check({batch, 40, 70, 16});
-  for (const std::int64_t batch : {1, 31, 32, 33, 65}) check({batch, 40, 70, 32});
+  for (const std::int64_t batch : {1, 7, 8, 9, 17}) check({batch, 40, 70, 8});
+  for (const std::int64_t batch : {1, 15, 16, 17, 33}) check({batch, 40, 70, 16});
+  for (const std::int64_t batch : {1, 31, 32, 33, 63, 65}) check({batch, 40, 70, 32});
 }
 
 TEST_CASE("csr_resident_spmm equals the dense product with zeros at odd, prime and tile-edge sizes") {
@@ -177,14 +197,14 @@ TEST_CASE("csr_resident_spmm: an infinite x reaches only the rows that keep its 
   const ResidentCsrBuffers arranged({2, 2, {0.0f, 0.0f, 0.0f, 3.0f}}, sizes({1, 2, 2, 8, 8}));
   const GuardedBuffer<float> x(std::vector<float>{INFINITY, 2.0f}), bias(std::vector<float>{0.25f, 0.5f});
   GuardedBuffer<float> y(2);
-  kernels::csr_resident_spmm(1, arranged.view(), x.data(), {bias.data()}, y.data(), nullptr, nullptr);
+  kernels::csr_resident_spmm<float>(1, arranged.view(), x.data(), {bias.data()}, y.data(), nullptr, nullptr);
   CHECK(y.download() == std::vector<float>{0.25f, 6.5f});
 }
 
 TEST_CASE("csr_resident_spmm refuses an empty batch, unknown tiles, and chunks without scratch") {
   const auto refusal = [](const Problem& problem) {
     try {
-      kernels::csr_resident_spmm(problem.batch, sizes(problem), nullptr, {}, nullptr, nullptr, nullptr);
+      kernels::csr_resident_spmm<float>(problem.batch, sizes(problem), nullptr, {}, nullptr, nullptr, nullptr);
     } catch (const InvalidArgument& error) {
       return std::string(error.what());
     }
@@ -197,6 +217,10 @@ TEST_CASE("csr_resident_spmm refuses an empty batch, unknown tiles, and chunks w
   CHECK(refusal({1, 2, 3, 8, 8, 1, 4, 0, {}, true, 3}) ==
         "csr_resident_spmm: 3 warps to a bundle in 1 parts of 4 warps, 1 bundles; they must divide the warps, and each "
         "have one bundle at most");
+  CHECK_THROWS_WITH_AS(kernels::csr_resident_spmm<half>(1, sizes({1, 2, 3}), nullptr, {}, nullptr, nullptr, nullptr),
+                       "csr_resident_spmm: the weight is arranged for 1 samples to a word, x is to be read with 2; "
+                       "make the layout for it",
+                       InvalidArgument);
 }
 
 }  // namespace

@@ -27,12 +27,6 @@ struct Problem {
   bool with_bias = true;
 };
 
-template <class T>
-std::vector<float> as_read(const std::vector<float>& x) {
-  if constexpr (sizeof(T) == 4) return x;
-  return floats(rounded<T>(x));
-}
-
 template <class T = float>
 void check(const Problem& problem, const std::vector<float>& weight) {
   CAPTURE(sizeof(T));
