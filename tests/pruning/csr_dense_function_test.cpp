@@ -77,7 +77,7 @@ TEST_CASE("dense, csr: 16-bit values for a few samples, a 16-bit x for many, of 
 TEST_CASE("plan: a 16-bit x is modelled at half the reads, and measured where there is a GPU") {
   Sequential model(Dense(2048, 2048, {.seed = 1}));
   Pruner(model, {}).prune_to(0.9);
-  const PrecisionScope scope(Precision::bf16);
+  const PrecisionScope scope(Precision::fp16);  // which every GPU has
   const auto candidate = [&](const CompileOptions& options, const std::string& library) {
     const Plan plan = compile(model, {256, 2048}, options);
     const std::vector<MeasuredImplementation>& candidates = plan.steps()[0].candidates;
@@ -87,14 +87,14 @@ TEST_CASE("plan: a 16-bit x is modelled at half the reads, and measured where th
     return *found;
   };
   CompileOptions modelled{.candidates = {csr()}, .gpu = &gpu_model("4090")};
-  const auto narrow = candidate(modelled, "handwritten bf16 slabs");
+  const auto narrow = candidate(modelled, "handwritten fp16 slabs");
   REQUIRE(narrow.us.has_value());
   if (!simt::kEmulated) return;  // measuring there takes an emulator of PTX minutes
   CHECK(*narrow.us < 0.6 * *candidate(modelled, "handwritten").us);
   const CompileOptions measured{.candidates = {csr()},
                                 .timing = {.warmup = 0, .min_repeats = 1, .max_repeats = 1, .budget_ms = 0},
                                 .rounds = 1};
-  const auto here = candidate(measured, "handwritten bf16 slabs");
+  const auto here = candidate(measured, "handwritten fp16 slabs");
   CHECK_FALSE(here.us.has_value());
   CHECK(here.note == "16 bits of x save reads of a GPU's shared memory, and none here");
 }
