@@ -3,6 +3,7 @@
 
 #include "core/device/device_info.h"
 #include "core/device/stream.h"
+#include "kernels/require.h"
 #include "kernels/sparse/piece_csr.h"
 #include "kernels/sparse/resident_csr.h"
 #include "kernels/sparse/slab_csr.h"
@@ -17,6 +18,12 @@ template <>
 constexpr DType kValueType<kernels::half> = DType::f16;
 template <>
 constexpr DType kValueType<kernels::bfloat16> = DType::bf16;
+
+// Two samples share a word where x is read in 16 bits.
+bool in_16_bits(Precision of_x) {
+  require(of_x != Precision::tf32, "CSR: x is read in fp32, fp16 or bf16, not in tf32, which saves no bytes");
+  return of_x != Precision::fp32;
+}
 
 // How uneven the rows are: nonzeros of the longest over those of a mean one.
 double longest_over_mean(const Csr& csr) {
@@ -33,11 +40,8 @@ SlabCsr SlabCsr::encode(const Csr& csr, std::int64_t batch, Precision of_x) {
   SlabCsr slabs;
   slabs.of_x_ = of_x;
   kernels::SlabCsrView& layout = slabs.layout_;
-  const int multiprocessors = device_info().multiprocessors;
-  layout = of_x == Precision::fp32 ? kernels::slab_csr_layout<float>(from.rows, from.columns, batch, multiprocessors,
-                                                                     longest_over_mean(csr))
-                                   : kernels::slab_csr_layout<kernels::half>(from.rows, from.columns, batch,
-                                                                             multiprocessors, longest_over_mean(csr));
+  const auto layout_for = in_16_bits(of_x) ? kernels::slab_csr_layout<kernels::half> : kernels::slab_csr_layout<float>;
+  layout = layout_for(from.rows, from.columns, batch, device_info().multiprocessors, longest_over_mean(csr));
   slabs.first_rows_ = Tensor::empty({layout.blocks + 1}, DType::i32);
   slabs.column_counts_ = Tensor::empty({layout.blocks}, DType::i32);
   slabs.block_columns_ = Tensor::empty({layout.blocks * layout.columns}, DType::u16);
@@ -90,7 +94,7 @@ ResidentCsr ResidentCsr::encode(const Csr& csr, std::int64_t batch, Precision of
   panel.of_x_ = of_x;
   kernels::ResidentCsrView& layout = panel.layout_;
   layout = kernels::resident_csr_layout(from, batch, {device_info().multiprocessors, shared_bytes_per_block()},
-                                        of_x == Precision::fp32 ? 1 : 2);
+                                        in_16_bits(of_x) ? 2 : 1);
   const Tensor segments = Tensor::empty({(layout.chunks() + 1) * from.rows}, DType::i32);
   panel.row_of_ = Tensor::empty({layout.chunks() * layout.places()}, DType::i32);
   panel.group_offsets_ = Tensor::empty({layout.chunks() * layout.bundles() + 1}, DType::i32);

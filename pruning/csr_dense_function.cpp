@@ -27,6 +27,14 @@ bool fits_one_panel(const kernels::CsrView& csr) {
 
 Tensor floats(std::int64_t count) { return Tensor::empty({std::max<std::int64_t>(count, 1)}); }
 
+// visit(T()) where x is read as T.
+template <class Visit>
+void read_as(Precision of_x, const Visit& visit) {
+  if (of_x == Precision::fp16) return visit(kernels::half());
+  if (of_x == Precision::bf16) return visit(kernels::bfloat16());
+  visit(float());
+}
+
 // y of one arrangement of the weight.
 struct Multiply {
   const Csr& csr;
@@ -47,9 +55,7 @@ struct Multiply {
     kernels::csr_spmv(batch(), pieces.view(), x.data<float>(), epilogue, y.data<float>(), current_stream());
   }
   void operator()(const ResidentCsr& panel) const {
-    if (panel.of_x() == Precision::fp16) return by_panel<kernels::half>(panel);
-    if (panel.of_x() == Precision::bf16) return by_panel<kernels::bfloat16>(panel);
-    by_panel<float>(panel);
+    read_as(panel.of_x(), [&]<class T>(T) { by_panel<T>(panel); });
   }
   template <class T>
   void by_panel(const ResidentCsr& panel) const {
@@ -58,9 +64,7 @@ struct Multiply {
                                   scratch.data<float>(), current_stream());
   }
   void operator()(const SlabCsr& slabs) const {
-    if (slabs.of_x() == Precision::fp16) return by_slabs<kernels::half>(slabs);
-    if (slabs.of_x() == Precision::bf16) return by_slabs<kernels::bfloat16>(slabs);
-    by_slabs<float>(slabs);
+    read_as(slabs.of_x(), [&]<class T>(T) { by_slabs<T>(slabs); });
   }
   template <class T>
   void by_slabs(const SlabCsr& slabs) const {

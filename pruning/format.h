@@ -43,7 +43,7 @@ class Csr {
 class SlabCsr {
  public:
   static bool takes(const Csr& csr) { return csr.view().columns <= kernels::SlabCsrView::kMaxColumns; }
-  // Waits for the device, to learn the sizes.
+  // Waits for the device, to learn the sizes. Throws InvalidArgument for tf32.
   static SlabCsr encode(const Csr& csr, std::int64_t batch, Precision of_x = Precision::fp32);
   Tensor decode() const;
   std::int64_t bytes() const { return view().bytes(); }
@@ -60,7 +60,7 @@ class SlabCsr {
 // A Csr arranged for csr_resident_spmm() on the current device, at batches of about `batch`; x as for SlabCsr.
 class ResidentCsr {
  public:
-  // Waits for the device once, to learn the size.
+  // Waits for the device once, to learn the size. Throws InvalidArgument for tf32.
   static ResidentCsr encode(const Csr& csr, std::int64_t batch, Precision of_x = Precision::fp32);
   Tensor decode() const;
   std::int64_t bytes() const { return view().bytes(); }

@@ -65,6 +65,13 @@ void add_arranged(Variants& variants, const PrunedLayer& layer, const LayerOpera
   const bool panel_first = layer.batch < 64 || resident.view().chunks() == 1;
   variants.push_back(panel_first ? of_panel : of_slabs);
   variants.push_back(panel_first ? of_slabs : of_panel);
+  const auto narrow = pruning::SlabCsr::encode(csr, layer.batch, Precision::bf16);
+  const auto narrow_shape = kernels::csr_slab_panels<kernels::bfloat16>(layer.batch, layer.columns);
+  const Tensor narrow_panels = Tensor::empty({narrow_shape.elements()}, DType::bf16);
+  variants.push_back({"ours, slabs of bf16", [=] {
+                        kernels::csr_slab_spmm(layer.batch, narrow.view(), t.x.data<float>(), {}, t.y.data<float>(),
+                                               static_cast<kernels::bfloat16*>(narrow_panels.raw()), current_stream());
+                      }});
   const auto paired = pruning::ResidentCsr::encode(csr, layer.batch, Precision::bf16);
   const Scratch paired_partial(kernels::csr_resident_scratch(layer.batch, paired.view()));
   variants.push_back({"ours, resident panel of bf16", [=] {

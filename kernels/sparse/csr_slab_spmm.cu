@@ -10,8 +10,8 @@
 namespace espalier::kernels {
 namespace {
 
-constexpr int kRowBytes = 256, kChunkBytes = 16;                     // of a tile's samples of a column: a ring row
-constexpr int kLanesOfRow = 8, kHalf = kLanesOfRow * kChunkBytes;    // a lane has a chunk of each half of a ring row
+constexpr int kRowBytes = kSlabRowBytes, kChunkBytes = 16;
+constexpr int kLanesOfRow = 8, kHalf = kLanesOfRow * kChunkBytes;  // a lane has a chunk of each half of a ring row
 constexpr int kRingRows = SlabCsrView::kSlabs * SlabCsrView::kPitch;
 constexpr int kQuads = SlabCsrView::kQuads, kQuad = SlabCsrView::kQuad, kSteps = SlabCsrView::kSteps;
 static_assert(kRingRows == 256 && kRowBytes == 256, "a byte at the second place is a row's address");
@@ -20,7 +20,7 @@ static_assert(kLanesOfRow * kQuad == 32 && kSteps == 4, "a lane loads four value
 // What a ring row holds where samples are T.
 template <class T>
 struct Tile {
-  static constexpr int kSamples = kRowBytes / int(sizeof(T)), kChunk = kChunkBytes / int(sizeof(T));
+  static constexpr int kSamples = slab_csr_samples<T>(), kChunk = kChunkBytes / int(sizeof(T));
   static constexpr int kLaneSamples = 2 * kChunk;  // sums of a row that a lane has
   static constexpr int kMaxThreads = 32 * slab_csr_warps<T>();
 };

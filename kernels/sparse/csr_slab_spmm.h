@@ -28,6 +28,8 @@ PanelShape csr_slab_panels(index_t batch, index_t columns) {
   return {batch, columns, slab_csr_samples<T>()};
 }
 
+// y [batch, rows] of x [batch, columns]. Throws InvalidArgument for sizes that no launch can have, and where blocks of
+// the weight have more warps than slab_csr_warps<T>().
 template <class T>
 void csr_slab_spmm(index_t batch, const SlabCsrView& weight, const float* x, const BiasActivation& epilogue, float* y,
                    T* panels, cudaStream_t stream);

@@ -9,14 +9,17 @@
 
 namespace espalier::kernels {
 
-// A tile of the product has so many samples of type T, a block at most so many warps: a lane's sums are its registers.
+// Samples of type T that a tile of the product has: a row of the ring in shared memory.
+inline constexpr int kSlabRowBytes = 256;
 template <class T>
 constexpr int slab_csr_samples() {
-  return 256 / int(sizeof(T));
+  return kSlabRowBytes / int(sizeof(T));
 }
+// Warps that a block has at most. Of 16-bit samples a lane has twice the sums, in some 140 registers: of the 65536 that
+// a block may have, 12 warps' worth.
 template <class T>
 constexpr int slab_csr_warps() {
-  return sizeof(T) == 4 ? SlabCsrView::kMaxWarps : 12;
+  return sizeof(T) == sizeof(float) ? SlabCsrView::kMaxWarps : 12;
 }
 
 // Sizes without pointers: blocks of so many warps that the busiest of so many multiprocessors has least to do in a

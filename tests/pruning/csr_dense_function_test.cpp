@@ -5,6 +5,7 @@
 
 #include "core/device/precision.h"
 #include "kernels/gemm_tensor_core.h"
+#include "kernels/require.h"
 #include "layers/dense.h"
 #include "layers/sequential.h"
 #include "pruning/plan.h"
@@ -47,30 +48,36 @@ TEST_CASE("dense, csr: every arrangement equals the dense product with zeros") {
 
 TEST_CASE("dense, csr: 16-bit values for a few samples, a 16-bit x for many, of a product that may compute so") {
   const Csr csr = Csr::encode(drawn({4, 6}));
-  const auto offers = [&](std::int64_t batch, Precision precision, CsrArrangement wanted) {
-    const auto found = csr_arrangements(csr, batch, precision);
-    return std::find(found.begin(), found.end(), wanted) != found.end();
+  struct Offer {
+    std::int64_t batch;
+    Precision precision;
+    CsrArrangement arrangement;
+    bool made;
   };
-  CHECK(offers(1, Precision::fp16, fp16_pieces));
-  CHECK(offers(4, Precision::bf16, bf16_pieces));
-  CHECK_FALSE(offers(5, Precision::fp16, fp16_pieces));
-  CHECK_FALSE(offers(1, Precision::bf16, fp16_pieces));
-  CHECK_FALSE(offers(1, Precision::fp32, fp16_pieces));
-  CHECK_FALSE(offers(1, Precision::tf32, bf16_pieces));
-  CHECK(offers(1, Precision::fp32, simt::kEmulated ? CsrArrangement::rows : pieces));
-  CHECK(offers(16, Precision::fp32, panel) == !simt::kEmulated);
-  CHECK(offers(600, Precision::fp32, slabs) == !simt::kEmulated);
-  CHECK(offers(600, Precision::fp32, panel) == !simt::kEmulated);
-  CHECK(offers(9, Precision::fp16, fp16_panel));
-  CHECK(offers(600, Precision::bf16, bf16_panel));
-  CHECK_FALSE(offers(8, Precision::fp16, fp16_panel));
-  CHECK_FALSE(offers(9, Precision::fp32, fp16_panel));
-  CHECK(offers(65, Precision::fp16, fp16_slabs));
-  CHECK(offers(600, Precision::bf16, bf16_slabs));
-  CHECK_FALSE(offers(64, Precision::fp16, fp16_slabs));
-  CHECK_FALSE(offers(600, Precision::fp16, bf16_slabs));
-  CHECK_FALSE(offers(600, Precision::fp32, fp16_slabs));
-  CHECK_FALSE(offers(600, Precision::tf32, bf16_slabs));
+  using enum Precision;
+  const bool gpu = !simt::kEmulated;
+  const Offer offers[] = {{1, fp16, fp16_pieces, true},  {4, bf16, bf16_pieces, true},  {5, fp16, fp16_pieces, false},
+                          {1, bf16, fp16_pieces, false}, {1, fp32, fp16_pieces, false}, {1, tf32, bf16_pieces, false},
+                          {1, fp32, gpu ? pieces : CsrArrangement::rows, true},
+                          {16, fp32, panel, gpu},        {600, fp32, panel, gpu},       {600, fp32, slabs, gpu},
+                          {9, fp16, fp16_panel, true},   {600, bf16, bf16_panel, true}, {8, fp16, fp16_panel, false},
+                          {9, fp32, fp16_panel, false},  {65, fp16, fp16_slabs, true},  {600, bf16, bf16_slabs, true},
+                          {64, fp16, fp16_slabs, false}, {600, fp16, bf16_slabs, false},
+                          {600, fp32, fp16_slabs, false}, {600, tf32, bf16_slabs, false}};
+  for (const Offer& one : offers) {
+    CAPTURE(one.batch);
+    CAPTURE(to_string(one.precision));
+    CAPTURE(name_of(one.arrangement));
+    const auto found = csr_arrangements(csr, one.batch, one.precision);
+    CHECK((std::find(found.begin(), found.end(), one.arrangement) != found.end()) == one.made);
+  }
+}
+
+TEST_CASE("dense, csr: an x in tf32 is refused, which would save no bytes") {
+  const Csr csr = Csr::encode(drawn({4, 6}));
+  const char* const why = "CSR: x is read in fp32, fp16 or bf16, not in tf32, which saves no bytes";
+  CHECK_THROWS_WITH_AS(SlabCsr::encode(csr, 70, Precision::tf32), why, InvalidArgument);
+  CHECK_THROWS_WITH_AS(ResidentCsr::encode(csr, 70, Precision::tf32), why, InvalidArgument);
 }
 
 // Half of what reading x costs, where shared memory is the limit; on a CPU no choice, but for the model of a GPU.
