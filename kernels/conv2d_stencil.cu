@@ -112,14 +112,14 @@ index_t blocks_an_image(const StencilPlan& plan) {
 double cost(const StencilPlan& plan, index_t processors) {
   const StencilProblem& p = plan.problem;
   const StencilTile& tile = plan.tile;
-  const int taps = p.kernel * p.kernel, filters = plan.filters_per_thread;
+  const int taps = weight_width(p.kernel) * weight_width(p.kernel), filters = plan.filters_per_thread;
   const bool split = tile.group_threads % 8 != 0 && tile.filter_groups * tile.teams > 1;  // see set_threads()
   const double products = (split ? 8.8 : 8.0) * filters * taps,
                reads = filters * ceil_div(taps, 4) + (p.stride == 1 ? 2.0 : 3.0) * (p.kernel + p.stride);
   const double copied = tile.images * double(p.source_rows(tile.down)) * p.source_columns(tile.across) +
                         double(tile.filter_groups) * filters * taps;
   const double warp = p.channels * ((products + 2 * reads) / tile.teams + 10 * copied / plan.block_threads) + 300 +
-                      (50 + 16 * (tile.teams - 1)) * filters;
+                      (50 + 16 * (tile.teams - 1)) * plan.sum_planes();
   const index_t loops = ceil_div(ceil_div<index_t>(p.batch, tile.images), tile.image_blocks);
   const index_t blocks = ceil_div(tile.image_blocks * blocks_an_image(plan), processors);
   const double warps = double(ceil_div(blocks * plan.block_threads / 32, kSchedulers));
@@ -143,9 +143,14 @@ int lower_rows(const StencilPlan& plan) {
 
 // Sets what the sink wants of shared memory: the route of a pool; the strips of a filter where a plane's rows are no
 // whole sectors, for which the last step's weights make room if they can. With few channels there is little to
-// multiply, and staging filter by filter would cost more than it saves.
+// multiply, and staging filter by filter would cost more than it saves. Cells are always staged: a lane has every
+// eighth float of a row.
 void set_scratch(StencilPlan& plan, StencilUse use) {
   StencilTile& tile = plan.tile;
+  if (plan.problem.kernel == kCellKernel) {
+    tile.scratch_bytes = int(sizeof(float)) * rounded(tile.filter_groups * tile.cell_group_pitch(), 4);
+    return;
+  }
   const int strips = int(sizeof(float)) * kStripRows * kStripColumns * tile.team_threads();
   const bool biased = use == StencilUse::forward || use == StencilUse::pool;
   tile.bias_floats = biased ? rounded(tile.filter_groups * plan.filters_per_thread, 4) : 0;
@@ -168,10 +173,11 @@ StencilItems items_of(StencilUse use) {
 // Sets what follows from strips and images of a tile; false where shared memory does not suffice.
 bool finish_tile(StencilPlan& plan, StencilUse use) {
   StencilTile& tile = plan.tile;
-  const int weights = tile.filter_groups * group_weights(plan.problem.kernel, plan.filters_per_thread);
+  const int width = weight_width(plan.problem.kernel);
+  const int weights = tile.filter_groups * group_weights(width, plan.filters_per_thread);
   set_pitches(plan.problem, tile);
   // A filter's taps of neighbouring channels, copied together, lie in neighbouring banks.
-  const int taps = rounded(plan.problem.kernel * plan.problem.kernel, 4);
+  const int taps = rounded(width * width, 4);
   tile.weight_pitch = weights + ((taps - weights) % 32 + 32) % 32;
   set_lists(plan, items_of(use), plan.step_channels());
   set_copy_teams(plan, items_of(use), plan.step_channels());
@@ -194,7 +200,8 @@ struct Search {
 
   // So many teams, from `least_teams` on in powers of two.
   void try_teams(const StencilProblem& problem, int least_teams, int most_teams) {
-    const int many = problem.kernel == 3 ? 8 : 10;  // what the kernel is compiled for, with half of it
+    // What the kernel is compiled for, with half of it.
+    const int many = problem.kernel == kCellKernel ? 4 : problem.kernel == 3 ? 8 : 10;
     for (int filters_per_thread : {many, many / 2}) {
       const int all_groups = ceil_div(problem.filters, filters_per_thread);
       for (int tiles = ceil_div(all_groups, kMostGroups), groups = 0; groups != 1; ++tiles) {
@@ -268,7 +275,7 @@ StencilPlan plan_of(const StencilProblem& problem, StencilUse use) {
 index_t StencilPlan::shared_bytes() const {
   const index_t weights = index_t(weight_buffers()) * weight_floats();
   return 8 * index_t(tile.items) + tile.scratch_bytes +
-         4 * (2 * index_t(source_floats()) + weights + tile.team_floats(filters_per_thread) + tile.bias_floats);
+         4 * (2 * index_t(source_floats()) + weights + tile.team_floats(sum_planes()) + tile.bias_floats);
 }
 
 simt::Launch StencilPlan::launch(cudaStream_t stream, std::source_location where) const {
@@ -285,7 +292,8 @@ bool suits_stencil(const Conv2dShape& s, StencilUse use) {
   const index_t most_strips = s.kernel_height == 3 ? 80 : 56;  // for which shared memory always suffices
   const index_t unit = 4 / std::gcd(index_t(4), s.out_width() / 2), rows = std::min(unit, s.out_height() / 2);
   const bool pools = ceil_div<index_t>(s.out_width(), kStripColumns) * rows <= most_strips;
-  const bool strided = use == StencilUse::forward || use == StencilUse::weight_gradient;
+  const bool cells = use == StencilUse::input_gradient && s.padding % 2 != 0;
+  const bool strided = use == StencilUse::forward || use == StencilUse::weight_gradient || cells;
   const bool strides = s.stride == 1 || (s.stride == 2 && s.kernel_height == 3 && strided);
   return square && strides && s.dilation == 1 && s.height * s.width <= index_t(4) << kWindowBits &&
          (use != StencilUse::pool || pools);
@@ -303,10 +311,10 @@ bool pays_stencil(const Conv2dShape& s, StencilUse use) {
 StencilPlan stencil_plan(const Conv2dShape& s, StencilUse use) {
   require(
       suits_stencil(s, use),
-      "conv2d: a stencil takes stride 1, dilation 1 and kernels of 3x3 or 5x5, forward of stride 2 those of 3x3, and "
-      "for a pool a map narrow enough for shared memory; this one is ",
-      s.kernel_height, " x ", s.kernel_width, ", stride ", s.stride, " on a width of ", s.width,
-      "; use tiles or fastest");
+      "conv2d: a stencil takes stride 1, dilation 1 and kernels of 3x3 or 5x5, of stride 2 those of 3x3 (inputs' "
+      "gradients with an odd padding), and for a pool a map narrow enough for shared memory; this one is ",
+      s.kernel_height, " x ", s.kernel_width, ", stride ", s.stride, ", padding ", s.padding, ", on a width of ",
+      s.width, "; use tiles or fastest");
   StencilProblem problem{.kernel = int(s.kernel_height),
                          .channels = int(s.channels_per_group()),
                          .filters = int(s.filters_per_group()),
@@ -325,6 +333,10 @@ StencilPlan stencil_plan(const Conv2dShape& s, StencilUse use) {
     std::swap(problem.channels, problem.filters);
     std::swap(problem.height, problem.out_height), std::swap(problem.width, problem.out_width);
     problem.padding = problem.kernel - 1 - problem.padding;
+  }
+  if (use == StencilUse::input_gradient && s.stride == 2) {
+    problem.kernel = kCellKernel, problem.stride = 1, problem.padding = -int(s.padding / 2);
+    problem.out_height = (problem.out_height + 1) / 2, problem.out_width = (problem.out_width + 1) / 2;
   }
   if (use == StencilUse::pooled_input_gradient && problem.kernel == 3) problem.shift = problem.padding & 1;
   return plan_of(problem, use);

@@ -1,4 +1,4 @@
-// Convolution by stencil: stride 1 (of 3x3 forward 2, too), dilation 1, kernels of 3x3 and 5x5. A block keeps a few
+// Convolution by stencil: stride 1 (of 3x3 2, too), dilation 1, kernels of 3x3 and 5x5. A block keeps a few
 // channels of its part of some images in shared memory, each element once and not once per tap; a thread makes a strip
 // of 2 x 4 outputs (two windows of a 2x2 pool) for kFilters filters in registers, from a (k + 1) x 8 patch in registers
 // (of stride 2 one of even and one of odd columns) and weights that its quarter of a warp shares. Against an implicit
@@ -9,7 +9,8 @@
 // section 3.
 //
 // One kernel computes forward (source x; sink y, or what a pool leaves of it) and the input gradient (source dy or what
-// PooledGradient makes; filters and channels swapped, the weights turned by 180 degrees).
+// PooledGradient makes; filters and channels swapped, the weights turned by 180 degrees). Of a stride of 2 the input
+// gradient is made by cells of 2 x 2: strips are of cells, not one multiplication is by an inserted zero.
 #pragma once
 #include "kernels/conv2d_weight_parts.h"
 #include "kernels/shapes.h"
@@ -25,6 +26,11 @@ constexpr int kStencilThreads = 256;
 // sectors of memory where 12.5 would do; of two channels they were 7 for 6.25. Of a stride of 2, whose strips need four
 // times the source, two leave room for more strips.
 __host__ __device__ constexpr int stencil_channels(int stride) { return stride == 1 ? 4 : 2; }
+// The kernel of an input gradient made by cells: a cell of 2 x 2 results meets 2 x 2 outputs' gradients, to each of
+// them by some of the weights of a 3x3 kernel. With an odd padding cells begin at even rows and columns.
+inline constexpr int kCellKernel = 2;
+__host__ __device__ constexpr int weight_width(int kernel) { return kernel == kCellKernel ? 3 : kernel; }
+__host__ __device__ constexpr int cell_results(int kernel) { return kernel == kCellKernel ? 4 : 1; }
 // Lists of copies hold so many entries, where a channel's do not suffice: of several channels.
 constexpr int kListedItems = 1024;
 
@@ -35,7 +41,7 @@ constexpr int kWindowBits = 20;
 struct StencilProblem {
   int kernel = 3, channels = 1, filters = 1, groups = 1;
   int height = 1, width = 1;          // of a plane of the source
-  int out_height = 1, out_width = 1;  // of what is computed
+  int out_height = 1, out_width = 1;  // of what is computed: cells where the kernel is kCellKernel
   int padding = 0;                    // of the source; negative: cropped
   int stride = 1;                     // from output to output in the source: 1 or 2
   // Columns of shared memory before a tile's first one: a pool's windows lie in whole pairs of floats where this and
@@ -80,17 +86,24 @@ struct StencilTile {
   bool staged = false;                  // strips leave by way of shared memory: the scratch, or the weights last used
   int lower_rows = 0;                   // floats of the scratch from the upper rows of strips, which leave by rows
 
+  // Floats of a scratch of cells from a row of strips, four of results, to the next, from a filter group to the next:
+  // eight neighbouring lanes store their strips without a bank conflict.
+  __host__ __device__ int cell_row_pitch() const { return 32 * across + 8 * across % 32; }
+  __host__ __device__ int cell_group_pitch() const {
+    return images * down * cell_row_pitch() + 8 * (group_threads - positions()) % 32;
+  }
+
   // Of a team, those that make the same filters: one for each strip and, up to a multiple of 8, idle ones.
   int group_threads = 1;
 
   __host__ __device__ int positions() const { return images * down * across; }
   __host__ __device__ int team_threads() const { return group_threads * filter_groups; }
   // Floats of shared memory from a team's sums to the next one's: in a warp of two teams all lanes have their own
-  // banks.
-  __host__ __device__ int team_pitch(int filters) const {
-    return filters * kStripRows * kStripColumns * team_threads() + (team_threads() + 3) / 4 * 4 % 32;
+  // banks. `planes`: filters of a thread, times the results of a cell.
+  __host__ __device__ int team_pitch(int planes) const {
+    return planes * kStripRows * kStripColumns * team_threads() + (team_threads() + 3) / 4 * 4 % 32;
   }
-  __host__ __device__ int team_floats(int filters) const { return (teams - 1) * team_pitch(filters); }
+  __host__ __device__ int team_floats(int planes) const { return (teams - 1) * team_pitch(planes); }
 };
 
 __host__ __device__ inline int row_offset(const StencilTile& tile, int row, int pairs) {
@@ -124,6 +137,7 @@ struct StencilPlan {
   __host__ __device__ int weight_buffers() const {
     return steps() <= tile.weight_steps ? steps() : tile.weight_steps + 1;
   }
+  __host__ __device__ int sum_planes() const { return filters_per_thread * cell_results(problem.kernel); }
   // Places of a pool's windows in shared memory: of a plane's part, rounded up to whole words; of all.
   __host__ __device__ int place_bytes() const { return (tile.down * (problem.out_width / 2) + 3) / 4 * 4; }
   __host__ __device__ int route_bytes() const {
@@ -155,11 +169,13 @@ int lost_reads(const StencilPlan& plan);
 void part_teams(StencilPlan& plan);
 
 // False for another kernel size, a dilation, a pool of which a block cannot hold whole rows; a stride, save one of 2
-// with 3x3 kernels, forward and of weights.
+// with 3x3 kernels, forward, of weights and, where the padding is odd, of inputs.
 bool suits_stencil(const Conv2dShape& shape, StencilUse use);
 // Where it suits and beats tiles. Of a stride of 2 modelled, A100 / RTX 4090, against tiles: forward, 64 -> 128, 56 x
 // 56, batch 32 297 us instead of 294 / 128 instead of 144, 16 -> 32, 32 x 32, batch 128 28 instead of 37 / 17 instead
 // of 19; to a width of 14, of which an eighth of each strip is nobody's, 352 instead of 283 / 130 instead of 160.
+// Input gradients of the first 238 instead of 287 / 87 instead of 140; to 28 x 28, 14 cells wide, 263 instead of 211 /
+// 137 instead of 103.
 // Weight gradients of 1.8e9 multiply-adds 315 to 357 us instead of 389 to 423 / 129 to 141 instead of 194 to 220; of a
 // tenth of that, whose blocks leave more sums than they are worth, up to twice as long.
 bool pays_stencil(const Conv2dShape& shape, StencilUse use);
@@ -173,6 +189,8 @@ void conv2d_pool_forward_stencil(const Conv2dShape& shape, const float* x, const
                                  std::uint8_t* route, float slope, cudaStream_t stream);
 void conv2d_backward_input_stencil(const Conv2dShape& shape, const float* dy, const float* w, float* dx,
                                    const WeightParts& parts, cudaStream_t stream);
+void conv2d_backward_input_cells(const Conv2dShape& shape, const float* dy, const float* w, float* dx,
+                                 const WeightParts& parts, cudaStream_t stream);
 void conv2d_pool_backward_input_stencil(const Conv2dShape& shape, const PooledGradient& dy, const float* w, float* dx,
                                         const WeightParts& parts, cudaStream_t stream);
 

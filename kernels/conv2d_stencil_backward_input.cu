@@ -30,6 +30,7 @@ void backward_input(const Conv2dShape& shape, StencilUse use, const Source& sour
 
 void conv2d_backward_input_stencil(const Conv2dShape& shape, const float* dy, const float* w, float* dx,
                                    const WeightParts& parts, cudaStream_t stream) {
+  if (shape.stride == 2) return conv2d_backward_input_cells(shape, dy, w, dx, parts, stream);
   backward_input(shape, StencilUse::input_gradient, PlaneSource{dy}, w, dx, parts, stream);
 }
 

@@ -49,16 +49,17 @@ struct CopyTargets {
     const StencilProblem& p = plan.problem;
     const bool windows = of == StencilItems::windows;
     const int unit = windows ? 2 : 1, all_rows = p.height / unit, all_columns = p.width / unit;
-    const int rows = std::min(p.source_rows(plan.tile.down) - p.padding, p.height) / unit;
-    const int columns = std::min(p.source_columns(plan.tile.across) - p.padding, p.width) / unit;
+    const int border = std::max(p.padding, 0), cropped = std::max(-p.padding, 0);
+    const int rows = std::min(p.source_rows(plan.tile.down) - border, p.height - cropped) / unit;
+    const int columns = std::min(p.source_columns(plan.tile.across) - border, p.width - cropped) / unit;
     const int listed = columns == all_columns && most_of(rows, all_rows) ? all_rows : rows;
     words = windows && (p.padding + p.shift) % 2 == 0 ? 2 : 1;
     for (int channel = 0; channel < plan.tile.listed; ++channel) {
       for (int row = 0; row < listed && to.size() < kEnough; ++row) {
-        const int down = unit * row + p.padding;
+        const int down = unit * row + border;
         const int first = channel * plan.tile.channel_pitch + row_offset(plan.tile, down) + p.shift;
         for (int column = 0; column < columns; ++column) {
-          to.push_back(row < rows ? first + column_offset(plan.tile, p.padding + unit * column, p.stride) : -1);
+          to.push_back(row < rows ? first + column_offset(plan.tile, border + unit * column, p.stride) : -1);
         }
       }
     }

@@ -12,12 +12,29 @@ namespace espalier::kernels {
 
 // ---- the product
 
-// sums += one channel: `source` is the first of the strip's patch, `w` the thread's first filter, whose taps are turned
-// here, where it costs nothing.
+// Where the i-th weight of a filter and channel meets the patch, and which of a cell's results it adds to. Weights are
+// turned here, where it costs nothing.
+struct StencilTap {
+  int result, row, column;
+};
+template <int kKernel, StencilTurn kTurn>
+__device__ constexpr StencilTap stencil_tap(int i) {
+  constexpr int kTaps = kKernel * kKernel;
+  // Along an axis the middle weight leads to a cell's first result, the outer ones to its second.
+  if (kKernel == kCellKernel) return {2 * int(i / 3 != 1) + int(i % 3 != 1), int(i / 3 == 0), int(i % 3 == 0)};
+  if (kTurn == StencilTurn::yes) i = kTaps - 1 - i;
+  return {0, i / kKernel, i % kKernel};
+}
+
+// What a thread sums: planes of a strip for each of its filters.
+template <int kKernel, int kFilters>
+using ThreadSums = StencilSums<kFilters * cell_results(kKernel)>;
+
+// sums += one channel: `source` is the first of the strip's patch, `w` the thread's first filter.
 template <int kKernel, int kFilters, int kShift, int kStride, StencilTurn kTurn>
 __device__ inline void multiply_channel(const StencilTile& tile, const float* source, const float* w,
-                                        StencilSums<kFilters>& sums) {
-  constexpr int kTaps = kKernel * kKernel;
+                                        ThreadSums<kKernel, kFilters>& sums) {
+  constexpr int kTaps = weight_width(kKernel) * weight_width(kKernel);
   constexpr int kRows = kStride * (kStripRows - 1) + kKernel;
   float patch[kRows][kStride * kStripPatch];
 #pragma unroll
@@ -42,13 +59,13 @@ __device__ inline void multiply_channel(const StencilTile& tile, const float* so
     for (int i = 0; i < 4; ++i) {
       const int f = (first + i) / kTaps;
       if (f >= kFilters) break;
-      const int tap = kTurn == StencilTurn::yes ? kTaps - 1 - (first + i) % kTaps : (first + i) % kTaps;
-      const int row = tap / kKernel, column = tap % kKernel;
+      const StencilTap tap = stencil_tap<kKernel, kTurn>((first + i) % kTaps);
+      float(&to)[kStripRows][kStripColumns] = sums[f * cell_results(kKernel) + tap.result];
 #pragma unroll
       for (int r = 0; r < kStripRows; ++r) {
 #pragma unroll
         for (int c = 0; c < kStripColumns; ++c) {
-          sums[f][r][c] += weights[i] * patch[row + kStride * r][column + kStride * c + kShift];
+          to[r][c] += weights[i] * patch[tap.row + kStride * r][tap.column + kStride * c + kShift];
         }
       }
     }
@@ -56,11 +73,11 @@ __device__ inline void multiply_channel(const StencilTile& tile, const float* so
 }
 
 // The first team's sums += those of the others, through shared memory [other teams, sums, threads of a team].
-template <int kFilters>
-__device__ inline void add_teams(const StencilTile& tile, int team, float* shared, StencilSums<kFilters>& sums) {
-  constexpr int kSums = kFilters * kStripRows * kStripColumns;
+template <int kPlanes>
+__device__ inline void add_teams(const StencilTile& tile, int team, float* shared, StencilSums<kPlanes>& sums) {
+  constexpr int kSums = kPlanes * kStripRows * kStripColumns;
   const int threads = tile.team_threads(), thread = int(threadIdx.x) - team * threads;
-  const int pitch = tile.team_pitch(kFilters);
+  const int pitch = tile.team_pitch(kPlanes);
   float* mine = shared + (team - 1) * pitch + thread;
   const auto for_each_sum = [&](const auto& visit) {
 #pragma unroll
@@ -79,7 +96,7 @@ __device__ inline void add_teams(const StencilTile& tile, int team, float* share
 template <int kKernel, int kFilters, int kShift, int kStride, StencilTurn kTurn, class Source, class Sink>
 __global__ void __launch_bounds__(kStencilThreads, 1)
     conv2d_stencil_kernel(StencilPlan plan, Source source, const float* __restrict__ w, Sink sink) {
-  using Weights = StencilWeights<kKernel, kFilters>;
+  using Weights = StencilWeights<weight_width(kKernel), kFilters>;
   if (sink.takes_block(plan)) return;
   constexpr int kChannels = stencil_channels(kStride);
   const StencilTile& tile = plan.tile;
@@ -90,7 +107,7 @@ __global__ void __launch_bounds__(kStencilThreads, 1)
   float* weights = sources + 2 * source_floats;
   const int weight_buffers = plan.weight_buffers();
   float* team_sums = weights + weight_buffers * weight_floats;
-  float* biases = team_sums + tile.team_floats(kFilters);
+  float* biases = team_sums + tile.team_floats(plan.sum_planes());
   char* scratch = reinterpret_cast<char*>(biases + tile.bias_floats);
   StencilItem* items = reinterpret_cast<StencilItem*>(scratch + tile.scratch_bytes);
   for (int i = int(threadIdx.x); i < 2 * source_floats; i += plan.block_threads) sources[i] = 0.0f;  // the border
@@ -116,7 +133,7 @@ __global__ void __launch_bounds__(kStencilThreads, 1)
   load(image, 0, 0, 0);
   int buffer = 0, weight_buffer = 0;
   for (; image < plan.problem.batch; image += stride) {
-    StencilSums<kFilters> sums = {};
+    ThreadSums<kKernel, kFilters> sums = {};
     for (int chunk = 0; chunk < chunks; ++chunk, buffer ^= 1) {
       simt::async_wait<0>();
       __syncthreads();  // this buffer has landed for all, and all have left the other
@@ -135,7 +152,7 @@ __global__ void __launch_bounds__(kStencilThreads, 1)
       }
       weight_buffer = next_buffer;
     }
-    if (tile.teams > 1) add_teams<kFilters>(tile, at.team, team_sums, sums);
+    if (tile.teams > 1) add_teams(tile, at.team, team_sums, sums);
     // Of several steps, whose weights leave room.
     char* old_weights = reinterpret_cast<char*>(weights + weight_buffer * weight_floats);
     sink.template store<kFilters>(plan, at, image, sums, biases, tile.scratch_bytes > 0 ? scratch : old_weights);
@@ -152,7 +169,11 @@ void launch_stencil(const StencilPlan& plan, const Source& source, const float* 
                  sink.join(plan.launch(stream, where)), plan, source, w, sink);
   };
   const bool many = plan.filters_per_thread >= 8;
-  if (plan.problem.stride == 2) {
+  if constexpr (Sink::kCells) {
+    plan.filters_per_thread == 4 ? with(std::integer_sequence<int, kCellKernel, 4, 0, 1>())
+                                 : with(std::integer_sequence<int, kCellKernel, 2, 0, 1>());
+    return;
+  } else if (plan.problem.stride == 2) {
     if constexpr (Sink::kStrides) {
       many ? with(std::integer_sequence<int, 3, 8, 0, 2>()) : with(std::integer_sequence<int, 3, 4, 0, 2>());
     }

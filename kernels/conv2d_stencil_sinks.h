@@ -13,6 +13,7 @@ namespace espalier::kernels {
 
 struct LoneSink {
   static constexpr bool kStrides = false;  // takes the strips of a strided convolution
+  static constexpr bool kCells = false;    // takes strips of cells
 
   static const simt::Launch& join(const simt::Launch& launch) { return launch; }
   __device__ static bool takes_block(const StencilPlan&) { return false; }

@@ -64,6 +64,16 @@ TEST_CASE("stencil_plan: lanes that read together meet in no bank, also those of
   }
 }
 
+TEST_CASE("stencil_plan: nor those that read for strips of cells") {
+  for (Conv2dShape s : {square(128, 32, 14, 64, 3, 1), square(32, 64, 56, 128, 3, 1), square(32, 128, 28, 256, 3, 1)}) {
+    s.stride = 2;
+    INFO(text(s));
+    const StencilPlan plan = stencil_plan(s, StencilUse::input_gradient);
+    CHECK(plan.problem.kernel == kCellKernel);
+    CHECK(lost_reads(plan) == 0);
+  }
+}
+
 TEST_CASE("stencil_plan: a gap between channels parts teams of 30 threads") {
   const StencilPlan plan = stencil_plan(square(4, 512, 7, 512, 3, 1), StencilUse::pool);
   REQUIRE(plan.tile.teams * plan.tile.team_threads() == 120);

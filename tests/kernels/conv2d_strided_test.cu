@@ -55,17 +55,32 @@ TEST_CASE("conv2d: of stride 2, what is fastest on a GPU, too, where it shares l
   CHECK(norm_error(gradient.db, p.expected.db) < tolerance(pixels));
 }
 
-TEST_CASE("conv2d_backward: of stride 2, an input gradient by tiles sums the parts of a weight gradient by stencil") {
+TEST_CASE("conv2d_backward: of stride 2, either input gradient sums the parts of a weight gradient by stencil") {
   const Conv2dCase p(halving(9, 5, 12, 12, 11, 1));
   const index_t floats = conv2d_backward_weight_workspace(p.shape, Conv2dMethod::stencil);
   REQUIRE(floats > 0);
-  const GuardedBuffer<float> x(p.x), w(p.w), dy(p.dy);
-  GuardedBuffer<float> dx(p.x.size()), dw(p.w.size()), db(p.bias.size()), workspace{std::size_t(floats)};
-  const WeightParts parts = conv2d_backward_weight_parts(p.shape, x.data(), dy.data(), dw.data(), db.data(),
-                                                         {workspace.data(), floats}, nullptr, Conv2dMethod::stencil);
-  conv2d_backward_input_and_sum(p.shape, dy.data(), w.data(), dx.data(), parts, {}, nullptr, Conv2dMethod::tiles);
-  const WeightGradient expected = backward_weight(p, Conv2dMethod::stencil, true, floats);
-  CHECK(dw.download() == expected.dw);
-  CHECK(db.download() == expected.db);
-  CHECK(dx.download() == backward_input(p, Conv2dMethod::tiles));
+  for (Conv2dMethod method : {Conv2dMethod::tiles, Conv2dMethod::stencil}) {
+    INFO("method ", int(method));
+    const GuardedBuffer<float> x(p.x), w(p.w), dy(p.dy);
+    GuardedBuffer<float> dx(p.x.size()), dw(p.w.size()), db(p.bias.size()), workspace{std::size_t(floats)};
+    const WeightParts parts = conv2d_backward_weight_parts(p.shape, x.data(), dy.data(), dw.data(), db.data(),
+                                                           {workspace.data(), floats}, nullptr, Conv2dMethod::stencil);
+    conv2d_backward_input_and_sum(p.shape, dy.data(), w.data(), dx.data(), parts, {}, nullptr, method);
+    const WeightGradient expected = backward_weight(p, Conv2dMethod::stencil, true, floats);
+    CHECK(dw.download() == expected.dw);
+    CHECK(db.download() == expected.db);
+    CHECK(dx.download() == backward_input(p, method));
+  }
+}
+
+TEST_CASE("conv2d_backward_input: of stride 2, cells of maps too wide for a block, of odd and even widths") {
+  const StencilPlan plan = stencil_plan(halving(1, 40, 6, 1100, 4, 1), StencilUse::input_gradient);
+  CHECK(plan.problem.kernel == kCellKernel);
+  CHECK(plan.tile.tiles_across > 1);
+  for (index_t width : {1100, 1102, 1103}) {
+    const Conv2dCase p(halving(1, 40, 6, width, 4, 1));
+    CHECK(norm_error(backward_input(p, Conv2dMethod::stencil), p.expected.dx) < tolerance(9 * 4));
+  }
+  CHECK_FALSE(suits_stencil(halving(1, 3, 8, 8, 5, 0), StencilUse::input_gradient));
+  CHECK_FALSE(suits_stencil(halving(1, 3, 8, 8, 5, 2), StencilUse::input_gradient));
 }
