@@ -10,14 +10,15 @@ namespace {
 
 bool is_sparse(const std::string& format) { return !format.empty() && format != "dense"; }
 
-// The format that was to be compared, and why no layer took it where that is so.
+// The format that was to be compared, and why no layer took it where that is so; no name where no layer is of the kind
+// that it is for.
 struct Outcome {
   std::string format = {}, refusal = {};
   bool taken = false;
 };
 
 Outcome outcome_of(const std::vector<PlanStep>& steps) {
-  Outcome outcome{.refusal = "there is no product"};
+  Outcome outcome;
   for (const PlanStep& step : steps) {
     outcome.taken = outcome.taken || is_sparse(step.format);
     for (const MeasuredImplementation& one : step.candidates) {
@@ -68,6 +69,7 @@ class Track {
     const Plan plan = compiled({candidate, dense()}, Selection::first_format);
     const Outcome outcome = outcome_of(plan.steps());
     if (outcome.taken) return add(outcome.format, plan);
+    if (outcome.format.empty()) return;
     result.contenders.push_back({.name = outcome.format, .note = outcome.refusal});
   }
   void run_best() { add("plan", compiled(options_.compile.candidates, Selection::fastest)); }

@@ -1,6 +1,7 @@
 // One model in every format beside the dense one: what bench proves. Each contender is a Plan of its own:
 //   "dense fp32", then "dense fp16" and whatever other precisions are allowed, then each format wherever a layer can
-//   take it (the others dense), and last "plan": the fastest of each layer.
+//   take it (the others dense), and last "plan": the fastest of each layer. A format for convolutions has no row where
+//   there are none.
 // Whole networks are timed in turns with dense fp32, sample by sample, and what counts is the median of the pairs: both
 // meet the same moments of the machine. A network that is computed as the dense one in each of its steps is that one:
 // they share one measurement.

@@ -45,5 +45,15 @@ TEST_CASE("comparison: that the machine slows down is no loss of the network tha
   }
 }
 
+TEST_CASE("comparison: a format of layers that the network has not got takes no part, nor has it a row") {
+  Sequential model = two_layers();
+  ComparisonOptions options{.timing = {.min_repeats = 1, .max_repeats = 1, .budget_ms = 0}};
+  options.compile.candidates = {dense(), csr(), compiled_conv2d()};
+  const Comparison comparison = compare_formats(model, {3, 24}, options);
+  std::vector<std::string> names;
+  for (const Contender& one : comparison.contenders) names.push_back(one.name);
+  CHECK(names == std::vector<std::string>{"dense fp32", "csr", "plan"});
+}
+
 }  // namespace
 }  // namespace espalier::pruning
