@@ -4,12 +4,14 @@
 #include "kernels/simt/shared_symbols.h"
 
 #include <elf.h>
+#include <fcntl.h>
 #include <link.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <string>
 #include <string_view>
@@ -27,8 +29,34 @@ struct Symbols {
   std::vector<Variable> variables;
 };
 
+// The program's file. Mapped, so that only what is looked at is read: with debug information it has hundreds of
+// megabytes. Empty where that fails.
+class ProgramFile {
+ public:
+  ProgramFile() {
+    const int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    if (file < 0) return;
+    struct stat about = {};
+    if (fstat(file, &about) == 0 && about.st_size > 0) {
+      const auto bytes = std::size_t(about.st_size);
+      void* mapped = mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, file, 0);
+      if (mapped != MAP_FAILED) bytes_ = {static_cast<const char*>(mapped), bytes};
+    }
+    close(file);
+  }
+  ProgramFile(const ProgramFile&) = delete;
+  ProgramFile& operator=(const ProgramFile&) = delete;
+  ~ProgramFile() {
+    if (!bytes_.empty()) munmap(const_cast<char*>(bytes_.data()), bytes_.size());
+  }
+  std::string_view bytes() const { return bytes_; }
+
+ private:
+  std::string_view bytes_;
+};
+
 template <class T>
-const T* at(const std::string& file, std::size_t offset, std::size_t count = 1) {
+const T* at(std::string_view file, std::size_t offset, std::size_t count = 1) {
   return offset + count * sizeof(T) <= file.size() ? reinterpret_cast<const T*>(file.data() + offset) : nullptr;
 }
 
@@ -41,8 +69,8 @@ void add(Symbols& symbols, const ElfW(Sym) & symbol, const char* name) {
 }
 
 Symbols read_symbols() {
-  std::ifstream stream("/proc/self/exe", std::ios::binary);
-  const std::string file{std::istreambuf_iterator<char>(stream), {}};
+  const ProgramFile program_file;
+  const std::string_view file = program_file.bytes();
   Symbols symbols;
   const auto* header = at<ElfW(Ehdr)>(file, 0);
   if (header == nullptr || std::memcmp(header->e_ident, ELFMAG, SELFMAG) != 0) return symbols;
