@@ -1,4 +1,4 @@
-// Convolution by stencil: stride 1 (of 3x3 2, too), dilation 1, kernels of 3x3 and 5x5. A block keeps a few
+// Convolution by stencil: kernels of 3x3 and 5x5, dilation 1, stride 1 and, of 3x3, 2. A block keeps a few
 // channels of its part of some images in shared memory, each element once and not once per tap; a thread makes a strip
 // of 2 x 4 outputs (two windows of a 2x2 pool) for kFilters filters in registers, from a (k + 1) x 8 patch in registers
 // (of stride 2 one of even and one of odd columns) and weights that its quarter of a warp shares. Against an implicit
@@ -137,6 +137,7 @@ struct StencilPlan {
   __host__ __device__ int weight_buffers() const {
     return steps() <= tile.weight_steps ? steps() : tile.weight_steps + 1;
   }
+  // Strips of sums that a thread has.
   __host__ __device__ int sum_planes() const { return filters_per_thread * cell_results(problem.kernel); }
   // Places of a pool's windows in shared memory: of a plane's part, rounded up to whole words; of all.
   __host__ __device__ int place_bytes() const { return (tile.down * (problem.out_width / 2) + 3) / 4 * 4; }
@@ -189,6 +190,7 @@ void conv2d_pool_forward_stencil(const Conv2dShape& shape, const float* x, const
                                  std::uint8_t* route, float slope, cudaStream_t stream);
 void conv2d_backward_input_stencil(const Conv2dShape& shape, const float* dy, const float* w, float* dx,
                                    const WeightParts& parts, cudaStream_t stream);
+// Of a stride of 2, which conv2d_backward_input_stencil() leaves to it: a file of its own, since it compiles long.
 void conv2d_backward_input_cells(const Conv2dShape& shape, const float* dy, const float* w, float* dx,
                                  const WeightParts& parts, cudaStream_t stream);
 void conv2d_pool_backward_input_stencil(const Conv2dShape& shape, const PooledGradient& dy, const float* w, float* dx,

@@ -110,18 +110,8 @@ struct CellSink : LoneSink {
       for (int i = lanes.offset - sector_offset(to); i - lanes.offset < count; i += lanes.step) {
         if (unsigned(i) >= unsigned(count)) continue;
         const int down = int((float(i) + 0.5f) * a_column), column = i - down * columns, row = line + down;
-        copy_run(from + row / 4 * tile.cell_row_pitch() + row % 4 * pitch + column, to + i);
+        copy_vector(vector, from + row / 4 * tile.cell_row_pitch() + row % 4 * pitch + column, to + i);
       }
-    }
-  }
-
-  __device__ void copy_run(const float* from, float* to) const {
-    if (vector == 4) {
-      *reinterpret_cast<float4*>(to) = *reinterpret_cast<const float4*>(from);
-    } else if (vector == 2) {
-      *reinterpret_cast<float2*>(to) = *reinterpret_cast<const float2*>(from);
-    } else {
-      *to = *from;
     }
   }
 };

@@ -28,6 +28,17 @@ __device__ inline void copy_biases(const StencilPlan& plan, const StencilPlace& 
   }
 }
 
+// One, two or four floats, which begin at a multiple of as many on both sides.
+__device__ inline void copy_vector(int floats, const float* from, float* to) {
+  if (floats == 4) {
+    *reinterpret_cast<float4*>(to) = *reinterpret_cast<const float4*>(from);
+  } else if (floats == 2) {
+    *reinterpret_cast<float2*>(to) = *reinterpret_cast<const float2*>(from);
+  } else {
+    *to = *from;
+  }
+}
+
 template <int kFilters>
 using StencilSums = float[kFilters][kStripRows][kStripColumns];
 
@@ -178,13 +189,7 @@ struct StripSink : LoneSink {
         if (unsigned(i) >= unsigned(count)) continue;
         const int row = int((float(i) + 0.5f) * a_column), column = i - row * p.out_width;
         const float* from = strips + (row & 1) * row_floats + (row >> 1) * pitch + column;
-        if (run_floats == 4) {
-          *reinterpret_cast<float4*>(to + i) = *reinterpret_cast<const float4*>(from);
-        } else if (run_floats == 2) {
-          *reinterpret_cast<float2*>(to + i) = *reinterpret_cast<const float2*>(from);
-        } else {
-          to[i] = *from;
-        }
+        copy_vector(run_floats, from, to + i);
       }
     }
   }

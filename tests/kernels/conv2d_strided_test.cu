@@ -35,6 +35,7 @@ TEST_CASE("conv2d: 3x3 kernels of stride 2, over maps that fit whole and in part
   for (index_t size : {5, 6, 7, 8, 9, 14}) {
     for (index_t padding : {0, 1, 2, 3}) check_all_directions(halving(3, 3, size, size + 3, 5, padding));
   }
+  for (index_t size : {1, 2, 3, 4}) check_all_directions(halving(2, 2, size, size, 9, 1));
   for (index_t channels : {1, 5, 16, 20}) check_all_directions(halving(2, channels, 14, 28, 83, 1));
   Conv2dShape grouped = halving(2, 6, 57, 56, 20, 1);
   grouped.groups = 2;
